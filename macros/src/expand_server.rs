@@ -1,0 +1,180 @@
+//! The answering side: the `Actor` impl that runs in the actor's process, and its registration.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Index, ext::IdentExt};
+
+use crate::{
+    function::{Answer, Function, Kind},
+    interface::Interface,
+};
+
+/// Everything that the actor's process uses.
+pub(crate) fn expand(interface: &Interface) -> TokenStream {
+    let Interface { actor, name, .. } = interface;
+    let proxy = format_ident!("{name}Proxy");
+    let table = table(interface);
+    let construct = construct(interface);
+    let run_shared = run(interface, Kind::Shared);
+    let run_exclusive = run(interface, Kind::Exclusive);
+    quote! {
+        #[allow(
+            deprecated,
+            reason = "deprecated functions are still there for those who call them"
+        )]
+        impl ::callboard::__private::Actor for #actor {
+            type Proxy = #proxy;
+
+            #table
+
+            #construct
+
+            async fn run_shared(&self, call: ::callboard::__private::Incoming<'_>) {
+                #run_shared
+            }
+
+            async fn run_exclusive(&mut self, call: ::callboard::__private::Incoming<'_>) {
+                #run_exclusive
+            }
+        }
+
+        const _: () = {
+            #[::callboard::__private::linkme::distributed_slice(::callboard::__private::ACTORS)]
+            #[linkme(crate = ::callboard::__private::linkme)]
+            static ENTRY: ::callboard::__private::ActorType =
+                ::callboard::__private::ActorType::of::<#actor>();
+        };
+    }
+}
+
+fn table(interface: &Interface) -> TokenStream {
+    let name = match &interface.options.name {
+        Some(name) => quote!(#name),
+        None => {
+            let path_end = format!("::{}", interface.name.unraw());
+            quote!(::core::concat!(::core::module_path!(), #path_end))
+        }
+    };
+    let constructors = interface.constructors.iter().map(entry);
+    let methods = interface.methods.iter().map(entry);
+    quote! {
+        const INTERFACE: ::callboard::__private::Interface = ::callboard::__private::Interface {
+            name: #name,
+            constructors: &[#(#constructors),*],
+            methods: &[#(#methods),*],
+        };
+    }
+}
+
+/// A function's entry in its table; without a name where `#[cfg]` leaves the function out.
+fn entry(function: &Function) -> TokenStream {
+    let (name, text) = (function.ident.unraw().to_string(), &function.text);
+    let exclusive = function.kind != Kind::Shared;
+    let arguments = function.arguments_type();
+    let (ok, error) = match &function.answer {
+        Answer::Value(value) => (value, &quote!(())),
+        Answer::Result { ok, error } => (ok, error),
+    };
+    let present = function.attributes.present();
+    let absent = function.attributes.absent().map(|absent| {
+        quote! { , #absent ::callboard::__private::Method::new("", 0, #exclusive) }
+    });
+    quote! {
+        #present
+        ::callboard::__private::Method::new(
+            #name,
+            ::callboard::__private::signature::<#arguments, #ok, #error>(#text),
+            #exclusive,
+        )
+        #absent
+    }
+}
+
+fn construct(interface: &Interface) -> TokenStream {
+    let arms = interface.constructors.iter().map(|function| {
+        let (index, present) = (&function.index, function.attributes.present());
+        let arguments_type = function.arguments_type();
+        let made = invoke(function, None);
+        let made = match &function.answer {
+            Answer::Value(_) => quote!(::core::result::Result::Ok(#made)),
+            Answer::Result { error, .. } => quote! {
+                ::core::result::Result::map_err(#made, |error| {
+                    ::callboard::__private::Rejected::error::<#error>(&error)
+                })
+            },
+        };
+        let keep = (!function.arguments.is_empty()).then(|| quote!(let arguments =));
+        quote! {
+            #present
+            #index => {
+                #keep ::callboard::__private::decode_args::<#arguments_type>(body)?;
+                #made
+            }
+        }
+    });
+    quote! {
+        async fn construct(
+            index: u16,
+            body: &[u8],
+        ) -> ::core::result::Result<Self, ::callboard::__private::Rejected> {
+            match index {
+                #(#arms)*
+                _ => ::core::result::Result::Err(
+                    ::callboard::__private::Rejected::unknown(index)
+                ),
+            }
+        }
+    }
+}
+
+/// The body that runs the methods of one kind and answers a number that is none of them.
+fn run(interface: &Interface, kind: Kind) -> TokenStream {
+    let methods = || {
+        interface
+            .methods
+            .iter()
+            .filter(|function| function.kind == kind)
+    };
+    if methods().next().is_none() {
+        return quote!(call.unknown().await);
+    }
+    let arms = methods().map(|function| {
+        let (index, present) = (&function.index, function.attributes.present());
+        let arguments_type = function.arguments_type();
+        let value = invoke(function, Some(&quote!(self)));
+        let reply = match &function.answer {
+            Answer::Value(value) => quote!(reply::<#value>),
+            Answer::Result { ok, error } => quote!(reply_result::<#ok, #error>),
+        };
+        let pattern = if function.arguments.is_empty() {
+            quote!(())
+        } else {
+            quote!(arguments)
+        };
+        quote! {
+            #present
+            #index => {
+                if let ::core::option::Option::Some(#pattern) =
+                    call.open::<#arguments_type>().await
+                {
+                    call.#reply(&#value).await;
+                }
+            }
+        }
+    });
+    quote! {
+        match call.method() {
+            #(#arms)*
+            _ => call.unknown().await,
+        }
+    }
+}
+
+/// The user's function on the decoded arguments, named by place so that no name can collide.
+fn invoke(function: &Function, receiver: Option<&TokenStream>) -> TokenStream {
+    let ident = &function.ident;
+    let receiver = receiver.into_iter();
+    let places = (0..function.arguments.len()).map(Index::from);
+    let wait = function.is_async.then(|| quote!(.await));
+    quote! { Self::#ident(#(#receiver,)* #(arguments.#places),*) #wait }
+}

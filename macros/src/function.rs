@@ -1,0 +1,273 @@
+//! One exposed function of an actor: its name, arguments and answer, read or refused.
+//!
+//! It does not know what the types mean: whether an argument can travel is the compiler's to say,
+//! by the `Message` bounds in the expansion.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{
+    Attribute, FnArg, Ident, ImplItemFn, Meta, MetaList, Pat, ReturnType, Safety, Signature, Type,
+    Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
+};
+
+use crate::{
+    refusals::Refusals,
+    types::{Place, as_result, compact, refuse_unowned, replace_self},
+};
+
+/// As many as std's traits and rkyv's know as a tuple.
+const ARGUMENT_COUNT_MAX: usize = 12;
+
+/// An exposed function: a constructor or a method.
+pub(crate) struct Function {
+    pub(crate) kind: Kind,
+    /// Its number in calls, a `u16`: its place among the functions of its table.
+    pub(crate) index: Literal,
+    pub(crate) vis: Visibility,
+    /// Its name in the block, with the user's span.
+    pub(crate) ident: Ident,
+    pub(crate) is_async: bool,
+    pub(crate) attributes: Attributes,
+    /// The parentheses around the arguments, where the compiler points if one cannot travel.
+    pub(crate) span: Span,
+    pub(crate) arguments: Vec<Argument>,
+    pub(crate) answer: Answer,
+    /// Name and types as written, for the signature's hash: `add(u64)->u64`.
+    pub(crate) text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Makes the actor; has no receiver.
+    Constructor,
+    /// `&self`: runs beside others of its kind.
+    Shared,
+    /// `&mut self`: runs alone.
+    Exclusive,
+}
+
+/// The attributes of a function that hold for its counterpart on the proxy too.
+#[derive(Default)]
+pub(crate) struct Attributes {
+    pub(crate) docs: Vec<Attribute>,
+    /// `#[deprecated]`, `#[must_use = ".."]`, allowed lints.
+    pub(crate) others: Vec<Attribute>,
+    /// The `#[cfg]` conditions, all of which have to hold.
+    pub(crate) conditions: Vec<TokenStream>,
+}
+
+/// An argument as the proxy takes it.
+pub(crate) struct Argument {
+    pub(crate) name: Ident,
+    pub(crate) ty: TokenStream,
+}
+
+/// What a function returns, without its `async`.
+pub(crate) enum Answer {
+    /// A value; there is no error of the actor's own.
+    Value(TokenStream),
+    /// A `Result`; both are types.
+    Result { ok: TokenStream, error: TokenStream },
+}
+
+impl Function {
+    pub(crate) fn read(
+        kind: Kind,
+        index: u16,
+        function: &ImplItemFn,
+        actor: &Type,
+        refusals: &mut Refusals,
+    ) -> Self {
+        let signature = &function.sig;
+        if kind != Kind::Constructor && signature.ident == "shutdown" {
+            let text = "`shutdown` is the proxy's own: it ends the actor";
+            refusals.at(&signature.ident, text);
+        }
+        refuse_qualifiers(signature, refusals);
+        let arguments = arguments(signature, actor, refusals);
+        Self {
+            kind,
+            index: Literal::u16_unsuffixed(index),
+            vis: function.vis.clone(),
+            ident: signature.ident.clone(),
+            is_async: signature.asyncness.is_some(),
+            attributes: Attributes::read(&function.attrs),
+            span: signature.paren_token.span.join(),
+            answer: answer(kind, &signature.output, actor, refusals),
+            text: text(signature, &arguments, actor),
+            arguments,
+        }
+    }
+
+    /// The name of the function that starts an actor by this constructor.
+    pub(crate) fn spawn_name(&self) -> Ident {
+        match self.ident.unraw().to_string().as_str() {
+            "new" => Ident::new("spawn", self.ident.span()),
+            other => format_ident!("spawn_{other}", span = self.ident.span()),
+        }
+    }
+
+    /// The arguments as one type: `(u64, String,)`.
+    pub(crate) fn arguments_type(&self) -> TokenStream {
+        let types = self.arguments.iter().map(|argument| &argument.ty);
+        quote_spanned! { self.span=> (#(#types,)*) }
+    }
+}
+
+impl Attributes {
+    fn read(written: &[Attribute]) -> Self {
+        let mut read = Self::default();
+        for attribute in written {
+            let Some(name) = attribute.path().get_ident() else {
+                continue;
+            };
+            match (name.to_string().as_str(), &attribute.meta) {
+                ("doc", _) => read.docs.push(attribute.clone()),
+                ("cfg", Meta::List(list)) => read.conditions.push(list.tokens.clone()),
+                // A call is `must_use` by itself; only a reason adds something.
+                ("must_use", Meta::Path(_)) => {}
+                ("deprecated" | "must_use" | "allow", _) => read.others.push(attribute.clone()),
+                // What is expected in the block may be absent on the proxy.
+                ("expect", Meta::List(MetaList { tokens, .. })) => {
+                    read.others.push(parse_quote!(#[allow(#tokens)]));
+                }
+                _ => {}
+            }
+        }
+        read
+    }
+
+    /// `#[cfg]` for what exists only together with the function.
+    pub(crate) fn present(&self) -> Option<TokenStream> {
+        let conditions = &self.conditions;
+        (!conditions.is_empty()).then(|| quote! { #[cfg(all(#(#conditions),*))] })
+    }
+
+    /// `#[cfg]` for what stands in where the function is left out.
+    pub(crate) fn absent(&self) -> Option<TokenStream> {
+        let conditions = &self.conditions;
+        (!conditions.is_empty()).then(|| quote! { #[cfg(not(all(#(#conditions),*)))] })
+    }
+}
+
+fn refuse_qualifiers(signature: &Signature, refusals: &mut Refusals) {
+    if let Safety::Unsafe(token) = &signature.safety {
+        let text = "a function that is called from another process cannot be `unsafe`: nobody \
+                    there can keep its promises";
+        refusals.at(token, text);
+    }
+    if let Some(abi) = &signature.abi {
+        refusals.at(
+            abi,
+            "a function of an actor is called by callboard: no `extern` here",
+        );
+    }
+    if !signature.generics.params.is_empty() {
+        let text = "a function of an actor is not generic: the caller's process cannot make \
+                    new code here";
+        refusals.at(&signature.generics, text);
+    } else if let Some(clause) = &signature.generics.where_clause {
+        refusals.at(clause, "a function of an actor has no `where` clause");
+    }
+}
+
+fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Vec<Argument> {
+    let typed = || {
+        signature.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(typed) => Some(typed),
+            FnArg::Receiver(_) => None,
+        })
+    };
+    if let Some(surplus) = typed().nth(ARGUMENT_COUNT_MAX) {
+        let text = "at most 12 arguments: put them into a `#[message]` struct";
+        refusals.at(surplus, text);
+    }
+    let mut taken: Vec<Ident> = typed().filter_map(|typed| plain_name(&typed.pat)).collect();
+    let mut arguments = Vec::new();
+    for (place, typed) in typed().enumerate() {
+        if let Some(cfg) = typed
+            .attrs
+            .iter()
+            .find(|attribute| attribute.path().is_ident("cfg"))
+        {
+            refusals.at(
+                cfg,
+                "an argument is always there: put the `#[cfg]` on the function",
+            );
+        }
+        refuse_unowned(&typed.ty, Place::Argument, refusals);
+        let name = plain_name(&typed.pat).unwrap_or_else(|| {
+            let name = free_name(place, typed.pat.span(), &taken);
+            taken.push(name.clone());
+            name
+        });
+        arguments.push(Argument {
+            name,
+            ty: replace_self(typed.ty.to_token_stream(), actor),
+        });
+    }
+    arguments
+}
+
+/// The name that a pattern gives the whole argument: `x` for `x`, `mut x`, `_x` and `x @ ..`.
+fn plain_name(pattern: &Pat) -> Option<Ident> {
+    let Pat::Ident(pattern) = pattern else {
+        return None;
+    };
+    // An argument that the method does not use is one that the proxy does use.
+    let mut name = parse_str(pattern.ident.to_string().trim_start_matches('_'))
+        .unwrap_or_else(|_| pattern.ident.clone());
+    name.set_span(pattern.ident.span());
+    Some(name)
+}
+
+/// A name for an argument whose pattern has none.
+fn free_name(place: usize, span: Span, taken: &[Ident]) -> Ident {
+    let mut name = format!("argument_{place}");
+    while taken.iter().any(|other| *other == name) {
+        name.push('_');
+    }
+    Ident::new(&name, span)
+}
+
+fn answer(kind: Kind, output: &ReturnType, actor: &Type, refusals: &mut Refusals) -> Answer {
+    let ty = match output {
+        ReturnType::Default => return Answer::Value(quote!(())),
+        ReturnType::Type(_, ty) => ty,
+    };
+    refuse_unowned(ty, Place::Result, refusals);
+    let owned = |ty: &dyn ToTokens| replace_self(ty.to_token_stream(), actor);
+    let whole = owned(ty);
+    // What a constructor makes stays where it is: its answer carries no value.
+    let unit = (kind == Kind::Constructor).then(|| quote!(()));
+    let Some(result) = as_result(ty) else {
+        return Answer::Value(unit.unwrap_or(whole));
+    };
+    let part = |name: Ident| quote!(<#whole as ::callboard::__private::IsResult>::#name);
+    let ok = match result.ok {
+        Some(ok) => owned(ok),
+        None => part(format_ident!("Ok")),
+    };
+    let error = match result.error {
+        Some(error) => owned(error),
+        None => part(format_ident!("Err")),
+    };
+    Answer::Result {
+        ok: unit.unwrap_or(ok),
+        error,
+    }
+}
+
+fn text(signature: &Signature, arguments: &[Argument], actor: &Type) -> String {
+    let types: Vec<_> = arguments
+        .iter()
+        .map(|argument| compact(&argument.ty))
+        .collect();
+    let returned = replace_self(signature.output.to_token_stream(), actor);
+    format!(
+        "{}({}){}",
+        signature.ident.unraw(),
+        types.join(","),
+        compact(returned)
+    )
+}

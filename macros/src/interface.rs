@@ -1,0 +1,170 @@
+//! What an actor offers: the impl block of `#[actor]`, read into an [`Interface`] or refused.
+//!
+//! Both sides are written from this alone, so they cannot disagree about a method's number. That
+//! number is the method's place among the exposed ones of the source; what `#[cfg]` leaves out
+//! keeps its number and stands in the table without a name.
+
+use proc_macro2::{Span, TokenStream};
+use syn::{
+    Error, Ident, ImplItem, Item, ItemImpl, Receiver, ReceiverKind, ReturnType, Type, Visibility,
+    parse2,
+};
+
+use crate::{
+    function::{Function, Kind},
+    options::ActorOptions,
+    refusals::Refusals,
+    types::{as_result, last_segment},
+};
+
+/// An impl block that can be an actor.
+pub(crate) struct Interface {
+    /// The actor's type as it is written after `impl`.
+    pub(crate) actor: Type,
+    /// The last word of that type.
+    pub(crate) name: Ident,
+    pub(crate) options: ActorOptions,
+    pub(crate) constructors: Vec<Function>,
+    pub(crate) methods: Vec<Function>,
+}
+
+impl Interface {
+    /// Reads the tokens of an `#[actor]` attribute and of the item under it.
+    pub(crate) fn read(options: TokenStream, item: TokenStream) -> syn::Result<Self> {
+        let block = match parse2(item)? {
+            Item::Impl(block) => block,
+            other => {
+                let text = "`#[actor]` stands on an impl block: the one with the actor's \
+                            constructors and methods";
+                return Err(Error::new_spanned(other, text));
+            }
+        };
+        let mut refusals = Refusals::default();
+        let options = ActorOptions::read(options, &mut refusals);
+        let name = refusals.take(actor_name(&block));
+        if let Some((path, _)) = &block.trait_ {
+            refusals.at(
+                path,
+                "an actor is an inherent impl block: `#[actor] impl Counter { .. }`",
+            );
+        }
+        if !block.generics.params.is_empty() {
+            refusals.at(
+                &block.generics,
+                "an actor is not generic: its process is started by name",
+            );
+        }
+        // Without a name the block is refused anyway; reading on finds what else is wrong.
+        let name = name.unwrap_or_else(|| Ident::new("Actor", Span::call_site()));
+        let mut interface = Self {
+            actor: (*block.self_ty).clone(),
+            name,
+            options,
+            constructors: Vec::new(),
+            methods: Vec::new(),
+        };
+        interface.read_functions(&block, &mut refusals);
+        refusals.or(interface)
+    }
+
+    fn read_functions(&mut self, block: &ItemImpl, refusals: &mut Refusals) {
+        let functions = || {
+            block.items.iter().filter_map(|item| match item {
+                ImplItem::Fn(function) => Some(function),
+                _ => None,
+            })
+        };
+        for function in functions().filter(|function| is_exposed(&function.vis)) {
+            let receiver = function.sig.receiver();
+            let table = if receiver.is_some() {
+                &mut self.methods
+            } else if constructs(&function.sig.output, &self.name) {
+                &mut self.constructors
+            } else {
+                continue;
+            };
+            let Ok(index) = u16::try_from(table.len()) else {
+                refusals.at(&function.sig.ident, "an actor has at most 65536 methods");
+                return;
+            };
+            let kind = receiver.map_or(Kind::Constructor, |receiver| kind_of(receiver, refusals));
+            table.push(Function::read(kind, index, function, &self.actor, refusals));
+        }
+        if self.constructors.is_empty() {
+            let text = "an actor needs a constructor: a `pub fn new(..)` that returns `Self` or \
+                        a `Result` of it";
+            refusals.at(&block.self_ty, text);
+        }
+        for function in functions() {
+            let name = &function.sig.ident;
+            let twin = self
+                .constructors
+                .iter()
+                .find(|made| made.spawn_name() == *name);
+            if let Some(twin) = twin {
+                let text = format!(
+                    "`{name}` is what `#[actor]` makes of the constructor `{}`: \
+                     one of them needs another name",
+                    twin.ident,
+                );
+                refusals.at(name, &text);
+            }
+        }
+    }
+}
+
+/// `pub(self)` is a visibility, but it is that of a private function.
+fn is_exposed(vis: &Visibility) -> bool {
+    match vis {
+        Visibility::Public(_) => true,
+        Visibility::Restricted(restricted) => !restricted.path.is_ident("self"),
+        Visibility::Inherited => false,
+    }
+}
+
+fn actor_name(block: &ItemImpl) -> syn::Result<Ident> {
+    last_segment(&block.self_ty)
+        .map(|segment| segment.ident.clone())
+        .ok_or_else(|| Error::new_spanned(&block.self_ty, "an actor is a struct or an enum"))
+}
+
+/// Whether a function without a receiver returns an actor.
+fn constructs(output: &ReturnType, actor: &Ident) -> bool {
+    let is_actor = |ty: &Type| {
+        last_segment(ty).is_some_and(|last| last.ident == "Self" || last.ident == *actor)
+    };
+    match output {
+        ReturnType::Default => false,
+        ReturnType::Type(_, ty) => match as_result(ty) {
+            Some(result) => result.ok.is_some_and(is_actor),
+            None => is_actor(ty),
+        },
+    }
+}
+
+fn kind_of(receiver: &Receiver, refusals: &mut Refusals) -> Kind {
+    match &receiver.kind {
+        ReceiverKind::Reference(_, None, None) => Kind::Shared,
+        ReceiverKind::Reference(_, None, Some(_)) => Kind::Exclusive,
+        ReceiverKind::Reference(_, Some(lifetime), _) => {
+            refusals.at(
+                lifetime,
+                "a method of an actor borrows it for one call: no lifetime here",
+            );
+            Kind::Shared
+        }
+        ReceiverKind::Value => {
+            let text = "a method of an actor takes `&self` or `&mut self`: the actor stays in \
+                        its process";
+            refusals.at(receiver, text);
+            Kind::Exclusive
+        }
+        _ => {
+            refusals.at(
+                receiver,
+                "a method of an actor takes plain `&self` or `&mut self`",
+            );
+            Kind::Exclusive
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The procedural macros of callboard, to be used through the `callboard` crate.
+//!
+//! ```text
+//! #[actor] impl Counter { .. }
+//!        |
+//!    interface.rs      reads the block into an Interface, or refuses it with spans
+//!    function.rs       the same for one function of it
+//!      |        |
+//! expand_proxy  expand_server
+//!  the asking    the answering side
+//! ```
+//!
+//! An expansion names `::callboard`, `::callboard::__private` and `::core` only, holds no unsafe
+//! block, and holds no logic that could be a function of the runtime.
+
+mod interface;
+mod function;
+mod types;
+mod refusals;
+mod options;
+mod expand_proxy;
+mod expand_server;
+mod message;
+mod entry;
+
+use proc_macro::TokenStream;
+
+/// Turns an impl block into an actor: its exposed functions become a proxy's.
+///
+/// Stands on the inherent impl block of a type that is not generic. The block itself stays as it
+/// is; beside it appear `spawn` functions on the type and a type `<Actor>Proxy`.
+///
+/// - **Methods** are the functions with a `self` receiver and a visibility (`pub`, `pub(crate)`,
+///   ..). Each becomes a method of the proxy that returns a call, with the same visibility,
+///   documentation, `#[cfg]`, `#[deprecated]` and `#[must_use]`. `&self` methods may run
+///   concurrently with each other, `&mut self` methods run alone; both may be `async` or not.
+/// - **Constructors** are the functions with a visibility and no receiver that return `Self` or a
+///   `Result` of it. `new` becomes `spawn`, any other `open` becomes `spawn_open`. An actor has at
+///   least one.
+/// - A return type whose last path segment is `Result` is one: its error is the call's error.
+/// - **Arguments and results are owned**: they travel between processes. At most twelve arguments.
+/// - All else in the block (private functions, constants) is left alone.
+///
+/// # Options
+///
+/// - `name = "stable.name"`: the actor's name on the wire; the default is its path.
+/// - `vis = "pub(crate)"`: the visibility of the proxy type; the default is `pub`. It has to be at
+///   least that of the actor.
+///
+/// # Examples
+///
+/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// use callboard::prelude::*;
+///
+/// pub struct Counter { n: u64 }
+///
+/// #[actor]
+/// impl Counter {
+///     pub fn new(start: u64) -> Self { Self { n: start } }
+///     pub async fn add(&mut self, by: u64) -> u64 { self.n += by; self.n }
+///     pub fn get(&self) -> u64 { self.n }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let counter = Counter::spawn(10).await?;
+///     assert_eq!(counter.add(5).await?, 15);
+///     counter.shutdown().await
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand_actor(options.into(), &item.into()).into()
+}
+
+/// Makes a struct or enum a message: something that can be an argument, a result or an error.
+///
+/// Derives rkyv's `Archive`, `Serialize` and `Deserialize` and nothing else; rkyv's own attributes
+/// (`#[rkyv(..)]`) work on the type and its fields, and rkyv need not be a dependency of yours.
+///
+/// # Examples
+///
+/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// #[callboard::message]
+/// #[derive(Clone, Debug)]
+/// pub struct Job { pub id: u64, pub text: String }
+/// ```
+#[proc_macro_attribute]
+pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
+    message::expand(&options.into(), &item.into()).into()
+}
+
+/// Starts the runtime around an `async fn main`.
+///
+/// Before anything of yours runs, a process that was started for an actor turns into that actor
+/// here. The options are tokio's: `flavor = "multi_thread"` (the default) or `"current_thread"`,
+/// and `worker_threads = 4`.
+///
+/// # Examples
+///
+/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// #[callboard::main(worker_threads = 2)]
+/// async fn main() -> callboard::Result<()> {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
+    entry::expand(entry::Kind::Main, options.into(), &item.into()).into()
+}
+
+/// An async test whose actors are real processes.
+///
+/// A test program has a `main` of its own, so each such test brings a hook that the loader runs
+/// before it, in which a process that was started for an actor turns into that actor. The options
+/// are those of `#[callboard::main]`; the default flavour is `"current_thread"`.
+///
+/// # Examples
+///
+/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// #[callboard::test]
+/// async fn counts() -> callboard::Result<()> {
+///     let counter = Counter::spawn(10).await?;
+///     assert_eq!(counter.get().await?, 10);
+///     counter.shutdown().await
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    entry::expand(entry::Kind::Test, options.into(), &item.into()).into()
+}
+
+/// The block as it was written, then both sides of the actor or all refusals at once.
+fn expand_actor(
+    options: proc_macro2::TokenStream,
+    item: &proc_macro2::TokenStream,
+) -> proc_macro2::TokenStream {
+    let generated = match interface::Interface::read(options, item.clone()) {
+        Ok(interface) => {
+            let proxy = expand_proxy::expand(&interface);
+            let server = expand_server::expand(&interface);
+            quote::quote! { #proxy #server }
+        }
+        Err(refused) => refused.to_compile_error(),
+    };
+    quote::quote! { #item #generated }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Whole expansions, formatted, against the snapshots in `snapshots/`.
+//!
+//! `INSTA_UPDATE=always cargo test -p callboard-macros` writes them anew; read the difference.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::{entry, expand_actor, message};
+
+fn pretty(expansion: TokenStream) -> String {
+    let file = syn::parse2(expansion).expect("an expansion is a list of items");
+    prettyplease::unparse(&file)
+}
+
+#[test]
+fn counter_becomes_both_sides() {
+    let block = quote! {
+        impl Counter {
+            pub fn new(start: u64) -> Self { Self { n: start } }
+            pub async fn add(&mut self, by: u64) -> u64 { self.n += by; self.n }
+            pub fn get(&self) -> u64 { self.n }
+            pub fn pid(&self) -> u32 { std::process::id() }
+            fn private(&self) {}
+        }
+    };
+    insta::assert_snapshot!("counter", pretty(expand_actor(TokenStream::new(), &block)));
+}
+
+#[test]
+fn attributes_results_and_patterns_reach_the_proxy() {
+    let block = quote! {
+        impl Store {
+            /// Opens the store.
+            pub(crate) async fn open(path: String) -> io::Result<Self> { todo!() }
+            /// Finds one.
+            #[must_use = "a search costs time"]
+            #[deprecated]
+            pub fn find(&self, (low, high): (u64, u64), _: u8) -> Result<Vec<Self::Item>, Lost> {
+                todo!()
+            }
+            #[cfg(unix)]
+            #[cfg(feature = "x")]
+            #[must_use]
+            #[expect(clippy::unused_self, reason = "a sample")]
+            pub fn r#type(&self, mut r#ref: u8, _unused: u8) -> fmt::Result { todo!() }
+            pub fn is_store(text: &str) -> bool { todo!() }
+        }
+    };
+    let options = quote!(name = "test.store", vis = "pub(crate)");
+    insta::assert_snapshot!("store", pretty(expand_actor(options, &block)));
+}
+
+#[test]
+fn entry_points_wrap_the_async_function() {
+    let function = quote! {
+        #[allow(unused)]
+        async fn main() -> callboard::Result<()> { run().await?; Ok(()) }
+    };
+    let options = quote!(worker_threads = 2);
+    insta::assert_snapshot!(
+        "main",
+        pretty(entry::expand(entry::Kind::Main, options, &function))
+    );
+
+    let function = quote! {
+        #[should_panic]
+        async fn counts() { unimplemented!() }
+    };
+    let options = TokenStream::new();
+    insta::assert_snapshot!(
+        "test",
+        pretty(entry::expand(entry::Kind::Test, options, &function))
+    );
+}
+
+#[test]
+fn message_derives_by_way_of_callboard() {
+    let item = quote! {
+        #[derive(Debug)]
+        pub struct Job { id: u64 }
+    };
+    insta::assert_snapshot!(
+        "message",
+        pretty(message::expand(&TokenStream::new(), &item))
+    );
+}

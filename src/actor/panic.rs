@@ -1,0 +1,74 @@
+//! Catching panics, and what they said.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+
+use crate::wire::report::PanicReport;
+
+thread_local! {
+    static LAST: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
+}
+
+/// Notes every panic of this process from now on, and hands each report to `keep`.
+///
+/// The hook that was there before still runs, so panics are printed as ever.
+pub(crate) fn install_hook(keep: impl Fn(&PanicReport) + Send + Sync + 'static) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let location = info.location().map(ToString::to_string);
+        let report = PanicReport::new(text(info.payload()), location);
+        keep(&report);
+        // While a thread ends its local values may be gone already.
+        let _ = LAST.try_with(|last| last.replace(Some(report)));
+        before(info);
+    }));
+}
+
+/// Runs `future`, and gives what its panic said if it panics.
+///
+/// # Errors
+/// The panic's report.
+pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, PanicReport> {
+    // What the panic may have left half changed is dropped unused: the actor ends.
+    AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| report(&*payload))
+}
+
+/// Runs `action`, and gives what its panic said if it panics.
+///
+/// # Errors
+/// The panic's report.
+pub(crate) fn caught_now<T>(action: impl FnOnce() -> T) -> Result<T, PanicReport> {
+    std::panic::catch_unwind(AssertUnwindSafe(action)).map_err(|payload| report(&*payload))
+}
+
+fn report(payload: &(dyn Any + Send)) -> PanicReport {
+    let noted = LAST.with(RefCell::take);
+    noted.unwrap_or_else(|| PanicReport::new(text(payload), None))
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        return (*text).to_owned();
+    }
+    payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic's text comes back whatever its type, also without a hook.
+    #[tokio::test]
+    async fn panics_are_reported() {
+        let caught_text = caught(async { panic!("no {}", "luck") }).await.map(|()| ());
+        assert!(caught_text.unwrap_err().message().contains("no luck"));
+        assert_eq!(caught_now(|| panic!("plain")).map(|()| ()).unwrap_err().message(), "plain");
+        let odd = caught_now(|| std::panic::panic_any(7)).map(|()| ()).unwrap_err();
+        assert_eq!(odd.message(), "a panic without a text");
+        assert_eq!(caught(async { 5 }).await, Ok(5));
+    }
+}

@@ -1,0 +1,61 @@
+//! Actors in processes of their own, called like methods.
+//!
+//! ```standalone_crate
+//! use callboard::prelude::*;
+//!
+//! pub struct Counter { n: u64 }
+//!
+//! #[actor]
+//! impl Counter {
+//!     pub fn new(start: u64) -> Self { Self { n: start } }
+//!     pub async fn add(&mut self, by: u64) -> u64 { self.n += by; self.n }
+//!     pub fn get(&self) -> u64 { self.n }
+//! }
+//!
+//! #[callboard::main]
+//! async fn main() -> callboard::Result<()> {
+//!     let counter = Counter::spawn(10).await?;     // a new process
+//!     assert_eq!(counter.add(5).await?, 15);       // a call into it
+//!     counter.shutdown().await
+//! }
+//! ```
+#![warn(
+    missing_docs,
+    missing_debug_implementations,
+    unnameable_types,
+    unreachable_pub,
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::return_self_not_must_use
+)]
+// Under loom only the rings are built: their models need nothing else.
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the models use the rings"))]
+
+#[cfg(not(loom))]
+pub(crate) mod sys;
+
+pub(crate) mod ring;
+#[cfg(not(loom))]
+pub(crate) mod wire;
+
+#[cfg(not(loom))]
+pub(crate) mod transport;
+
+#[cfg(not(loom))]
+pub(crate) mod proxy;
+
+#[cfg(not(loom))]
+pub(crate) mod actor;
+
+#[cfg(not(loom))]
+pub(crate) mod node;
+
+#[cfg(not(loom))]
+mod names;
+#[cfg(not(loom))]
+pub use names::*;

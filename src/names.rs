@@ -1,0 +1,109 @@
+//! The names that users meet, in the order in which they meet them.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+pub use callboard_macros::{actor, main, message, test};
+
+pub use crate::node::greet::init;
+pub use crate::node::handle::{Proxy, ShutdownError};
+pub use crate::node::spawn::Spawn;
+pub use crate::node::spawn_error::SpawnError;
+pub use crate::proxy::call::{Call, TryCallError};
+pub use crate::proxy::failure::{CallError, Death, Outcome};
+pub use crate::proxy::pending::Pending;
+pub use crate::sys::process::Exit;
+pub use crate::transport::idle::Idle;
+pub use crate::wire::codec::{DecodeError, EncodeError, Message};
+pub use crate::wire::hello::HelloError;
+pub use crate::wire::report::PanicReport;
+
+/// What programs that use actors need in scope: `use callboard::prelude::*;`.
+pub mod prelude {
+    pub use crate::{CallError, Idle, Message, Outcome, Pending, Proxy, SpawnError, actor, message};
+}
+
+/// What the macros' expansions name. Nothing here is stable.
+#[doc(hidden)]
+pub mod __private {
+    pub use linkme;
+    pub use rkyv;
+
+    pub use crate::actor::Actor;
+    pub use crate::actor::incoming::{Incoming, Rejected, decode_args};
+    pub use crate::node::greet::hook;
+    pub use crate::node::handle::Handle;
+    pub use crate::node::registry::{ACTORS, ActorType};
+    pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
+    pub use crate::wire::interface::{Interface, Method, signature};
+
+    /// Names the parts of a result type, also behind an alias such as `io::Result<T>`.
+    pub trait IsResult {
+        /// The value.
+        type Ok;
+        /// The error.
+        type Err;
+    }
+
+    impl<T, E> IsResult for Result<T, E> {
+        type Ok = T;
+        type Err = E;
+    }
+}
+
+/// The result of a `main` function; with a second type the usual `Result`.
+///
+/// # Examples
+/// ```
+/// fn main() -> callboard::Result<()> {
+///     let number: u32 = "7".parse()?;
+///     assert_eq!(number, 7);
+///     Ok(())
+/// }
+/// ```
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any error, for `main` functions and tests: every error that is one converts by `?`.
+///
+/// It prints itself with its causes. Code that wants to tell errors apart uses their own types.
+///
+/// # Examples
+/// ```
+/// let error = callboard::Error::from(std::io::Error::other("no room"));
+/// assert_eq!(format!("{error:?}"), "no room");
+/// ```
+pub struct Error(Box<dyn StdError + Send + Sync>);
+
+impl Error {
+    /// The error itself.
+    #[must_use]
+    pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+// Not an `Error` itself, so that every other one can be converted; see the orphan rules.
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// What `main` prints: the error and its causes in one line.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

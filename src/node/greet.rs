@@ -1,0 +1,238 @@
+//! The child's side of a start: from the first instruction to the actor's end.
+//!
+//! ```text
+//!  init ─> mark? ─> lifeline ─> hello ─> map ─> greeting ─> watcher thread
+//!                                                       └─> runtime: construct, serve ─> exit code
+//! ```
+//!
+//! A process without the mark passes through `init` at the cost of one look at the environment. One with
+//! it never returns from there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::registry::{self, ActorType};
+use super::{handle, ward};
+use crate::actor::Actor;
+use crate::actor::panic::{caught_now, install_hook};
+use crate::actor::port::{Port, Stop};
+use crate::actor::server::{self, End};
+use crate::sys::doorbell::Doorbell;
+use crate::sys::memory::Segment;
+use crate::sys::process;
+use crate::sys::socket::{self, Lifeline};
+use crate::transport::board::{Board, Geometry, Memory};
+use crate::transport::idle::Idle;
+use crate::transport::shm::{Bells, Side, connect};
+use crate::wire::codec::Message;
+use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, PACKET_LEN_MAX, Tables};
+
+/// The variable that makes a process an actor. Its value says only where the lifeline is.
+pub(crate) const MARK: &str = "CALLBOARD_ACTOR";
+
+/// How long a child waits for its parent's first packet, which lies there before it starts.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// The exit code of a child that could not become an actor.
+const UNFIT_CODE: i32 = 102;
+
+/// Whether this process has become an actor in the way that it should.
+static ENTERED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Whether this process was started to be an actor and its `main` went on without asking.
+pub(crate) fn was_missed() -> bool {
+    std::env::var_os(MARK).is_some() && !ENTERED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Turns a process that was started as an actor into that actor. Every other process goes on.
+///
+/// [`main`](macro@crate::main) calls it. A program with a `main` of its own calls it first of all, before
+/// it starts threads or reads its arguments; an actor's process never returns from it.
+///
+/// # Examples
+/// ```standalone_crate
+/// fn main() {
+///     callboard::init();
+///     println!("this is no actor's process");
+/// }
+/// ```
+pub fn init() {
+    if process::take_mark(MARK).is_none() {
+        return;
+    }
+    ENTERED.store(true, std::sync::atomic::Ordering::Relaxed);
+    process::ignore_sigpipe();
+    // The mark without a lifeline is somebody's leftover, not a parent's wish.
+    let Ok(lifeline) = socket::from_stdin() else { return };
+    if tokio::runtime::Handle::try_current().is_ok() {
+        // Called within somebody's runtime, where no other one may run.
+        let actor = std::thread::spawn(move || become_actor(lifeline));
+        let code = actor.join().unwrap_or(handle::PANIC_CODE);
+        leave(code);
+    }
+    leave(become_actor(lifeline));
+}
+
+/// The hook of test programs, whose `main` is not the user's: runs before it.
+#[doc(hidden)]
+pub extern "C" fn hook() {
+    if caught_now(init).is_err() {
+        process::exit_now(handle::PANIC_CODE);
+    }
+}
+
+fn leave(code: i32) -> ! {
+    // What the user's code has printed is flushed; there is nothing else that `exit` would do for us.
+    #[expect(clippy::disallowed_methods, reason = "the one place where an actor's process ends")]
+    std::process::exit(code)
+}
+
+/// What a child needs to serve.
+#[doc(hidden)]
+pub struct Seat {
+    segment: Arc<Segment>,
+    geometry: Geometry,
+    bells: Bells,
+    message_len_max: u64,
+    idle: Idle,
+    stop: Stop,
+}
+
+/// How serving ended, as an exit code.
+#[doc(hidden)]
+pub struct Served(i32);
+
+/// Greets and serves; gives the exit code.
+fn become_actor(lifeline: Lifeline) -> i32 {
+    match greet(&lifeline) {
+        Ok((actor, seat)) => {
+            crate::sys::failpoint::at("child.greeted");
+            let stop = seat.stop.clone();
+            let watching = std::thread::Builder::new()
+                .name("callboard-lifeline".into())
+                .spawn(move || watch(&lifeline, &stop));
+            if watching.is_err() {
+                return UNFIT_CODE;
+            }
+            actor.run(seat).0
+        }
+        Err(Unfit::Silent) => UNFIT_CODE,
+        Err(Unfit::Told(refusal)) => {
+            // If it cannot be told, the exit code tells.
+            let _ = send(&lifeline, &Greeting::Err(refusal));
+            UNFIT_CODE
+        }
+    }
+}
+
+/// Why a child cannot be the actor that it was to be.
+enum Unfit {
+    /// Nobody is there to be told.
+    Silent,
+    /// The parent is told why.
+    Told(GreetRefusal),
+}
+
+fn greet(lifeline: &Lifeline) -> Result<(&'static ActorType, Seat), Unfit> {
+    let silent = |_| Unfit::Silent;
+    let ours = nix::unistd::getuid().as_raw();
+    if lifeline.peer_uid().map_err(silent)? != ours {
+        return Err(Unfit::Silent);
+    }
+    crate::sys::failpoint::at("child.hello.before");
+    lifeline.set_receive_timeout(Some(HELLO_WITHIN)).map_err(silent)?;
+    let mut packet = vec![0; PACKET_LEN_MAX];
+    let received = lifeline.recv(&mut packet).map_err(silent)?;
+    lifeline.set_receive_timeout(None).map_err(silent)?;
+    let hello: Hello = hello::decode(&packet[..received.len]).map_err(|error| {
+        tracing::error!(%error, "cannot become an actor");
+        Unfit::Told(GreetRefusal::System(error.to_string()))
+    })?;
+    if !process::die_with_parent(hello.parent).map_err(silent)? {
+        return Err(Unfit::Silent);
+    }
+    process::set_title(&hello.title);
+    let actor = registry::find(&hello.actor).ok_or(Unfit::Told(GreetRefusal::UnknownActor))?;
+    let seat = take_seat(&hello, received.fds).map_err(Unfit::Told)?;
+    crate::sys::failpoint::at("child.greeting.before");
+    send(lifeline, &Greeting::Ok(Tables::of(actor.interface())))?;
+    Ok((actor, seat))
+}
+
+fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, GreetRefusal> {
+    let Ok([own, peer]) = <[_; 2]>::try_from(fds) else {
+        return Err(GreetRefusal::System("two bells were expected".into()));
+    };
+    let bells = Bells { own: Doorbell::from_fd(own), peer: Doorbell::from_fd(peer) };
+    let segment_error = |error: &dyn std::error::Error| GreetRefusal::Segment(error.to_string());
+    let geometry =
+        Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| segment_error(&error))?;
+    if hello.segment_len != geometry.segment_len() as u64 {
+        return Err(GreetRefusal::Segment("its length is not what its parts need".into()));
+    }
+    let segment = Segment::open(&hello.segment, geometry.segment_len())
+        .map_err(|error| segment_error(&error))?;
+    let segment = Arc::new(segment);
+    let board = Board::new(Memory(Arc::clone(&segment)), geometry);
+    if !board.is_stamped() {
+        return Err(GreetRefusal::Segment("it is not stamped as one of ours".into()));
+    }
+    install_hook(move |report| board.leave_last_words(&handle::last_words(report)));
+    Ok(Seat {
+        segment,
+        geometry,
+        bells,
+        message_len_max: hello.message_len_max,
+        idle: Idle::from_number(hello.idle),
+        stop: Stop::default(),
+    })
+}
+
+fn send<M: Message>(lifeline: &Lifeline, message: &M) -> Result<(), Unfit> {
+    let packet = hello::encode(message).map_err(|_| Unfit::Silent)?;
+    lifeline.send(&packet, &[]).map_err(|_| Unfit::Silent)
+}
+
+/// Ends this process when its parent is gone, whatever its other threads do.
+fn watch(lifeline: &Lifeline, stop: &Stop) {
+    let mut packet = [0; 64];
+    loop {
+        match lifeline.recv(&mut packet) {
+            Ok(received) if received.len == 0 => break,
+            Ok(received) if &packet[..received.len] == ward::STOP => {
+                crate::sys::failpoint::at("child.stop");
+                stop.ask();
+            }
+            // Nothing else is said here; a parent that says more is newer than we are.
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    process::exit_now(handle::PANIC_CODE);
+}
+
+/// Runs an actor of type `A` to its end, in a runtime of its own on this thread.
+pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return Served(UNFIT_CODE) };
+    let Seat { segment, geometry, bells, message_len_max, idle, stop } = seat;
+    let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
+    let end = runtime.block_on(async {
+        let link = connect(segment, geometry, Side::Server, bells, message_len_max).ok()?;
+        let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle, stop);
+        Some(server::serve::<A>(port, &link.sender, limit).await)
+    });
+    crate::sys::failpoint::at("child.end");
+    // What the actor's tasks still do is dropped with them, without waiting for blocking ones.
+    runtime.shutdown_background();
+    Served(match end {
+        Some(End::Stopped) => 0,
+        Some(End::Panicked) => handle::PANIC_CODE,
+        Some(End::Rejected) | None => UNFIT_CODE,
+        Some(End::Corrupt(error)) => {
+            tracing::error!(%error, "the parent broke the rules of the link");
+            UNFIT_CODE
+        }
+    })
+}

@@ -1,0 +1,215 @@
+//! A living actor in the hands of its owner, and what every proxy can do.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ward::Ward;
+use crate::proxy::Caller;
+use crate::proxy::call::Call;
+use crate::proxy::exchange::{Exchange, Peer};
+use crate::proxy::failure::{Death, Ended};
+use crate::sys::process::Exit;
+use crate::wire::codec::Message;
+use crate::wire::report::PanicReport;
+
+/// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
+pub(crate) struct Owner {
+    pub(crate) id: u64,
+    pub(crate) ward: Ward,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) grace: Duration,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.exchange.stop_beginning();
+        self.ward.stop(self.grace);
+    }
+}
+
+impl Peer for Ward {
+    fn is_stopped(&self) -> bool {
+        Self::is_stopped(self)
+    }
+}
+
+/// How a process's end is told to its callers. Runs on the warden's thread.
+pub(crate) fn report_end(exchange: &Exchange, pid: u32, exit: Exit) {
+    let ended = if exchange.is_stopping() && exit == Exit::Code(0) {
+        Ended::Stopped
+    } else {
+        Ended::Died(death(exchange, pid, exit))
+    };
+    exchange.end(ended);
+}
+
+fn death(exchange: &Exchange, pid: u32, exit: Exit) -> Death {
+    let panicked = matches!(exit, Exit::Code(PANIC_CODE) | Exit::Signal { number: libc::SIGABRT, .. });
+    let words = if panicked { exchange.board.read_last_words() } else { None };
+    Death::new(pid, exit, words.map(|words| parse_last_words(&words)))
+}
+
+/// The exit code of a process whose actor panicked, as Rust's own.
+pub(crate) const PANIC_CODE: i32 = 101;
+
+/// A report as a dying process leaves it: plain bytes, for it may die of having no memory.
+pub(crate) fn last_words(report: &PanicReport) -> Vec<u8> {
+    let mut words = report.location().unwrap_or_default().as_bytes().to_vec();
+    words.push(0);
+    words.extend_from_slice(report.message().as_bytes());
+    words
+}
+
+fn parse_last_words(words: &[u8]) -> PanicReport {
+    let end = words.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let location = (end > 0).then(|| text(&words[..end]));
+    PanicReport::new(text(words.get(end + 1..).unwrap_or_default()), location)
+}
+
+/// The untyped proxy inside a generated one.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Handle {
+    caller: Caller,
+    owner: Arc<Owner>,
+}
+
+impl Handle {
+    pub(crate) fn new(caller: Caller, owner: Arc<Owner>) -> Self {
+        Self { caller, owner }
+    }
+
+    /// A call of a method without errors of its own.
+    #[inline]
+    pub fn call<Args: Message, T: Message>(&self, method: u16, args: Args) -> Call<'_, Args, T> {
+        self.caller.call(method, args)
+    }
+
+    /// A call of a method whose own error is an `E`.
+    #[inline]
+    pub fn call_fallible<Args: Message, T: Message, E: Message>(
+        &self,
+        method: u16,
+        args: Args,
+    ) -> Call<'_, Args, T, E> {
+        self.caller.call_fallible(method, args)
+    }
+
+    /// Ends the actor: what it was sent is done, then its process ends, or is killed after its grace.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] when it ended otherwise.
+    ///
+    /// # Cancel safety
+    /// Dropped, the actor ends all the same.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        let Owner { ward, exchange, grace, .. } = &*self.owner;
+        exchange.stop_beginning();
+        ward.stop(*grace);
+        match ward.exited().await {
+            Exit::Code(0) => Ok(()),
+            _ if ward.was_killed_by_us() => Err(ShutdownError::Killed { grace: *grace }),
+            exit => Err(ShutdownError::Died(death(exchange, ward.pid(), exit))),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("actor", &self.caller.interface().name)
+            .field("pid", &self.owner.ward.pid())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Handle {
+    fn eq(&self, other: &Self) -> bool {
+        self.owner.id == other.owner.id
+    }
+}
+
+impl Eq for Handle {}
+
+impl Hash for Handle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.owner.id.hash(state);
+    }
+}
+
+/// An actor did not end as it was asked to.
+///
+/// # Examples
+/// ```
+/// fn was_killed(error: &callboard::ShutdownError) -> bool {
+///     matches!(error, callboard::ShutdownError::Killed { .. })
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// It had not ended when its grace was over, and was killed.
+    #[error("the actor did not end within {grace:?} and was killed")]
+    Killed {
+        /// The time it had.
+        grace: Duration,
+    },
+    /// It died before or meanwhile.
+    #[error("the actor died")]
+    Died(#[source] Death),
+}
+
+/// What every proxy can do. Two proxies are equal if they call the same actor.
+///
+/// A proxy is a value: a clone calls the same actor, and the last one dropped ends it.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+///
+/// pub struct Nobody;
+///
+/// #[actor]
+/// impl Nobody {
+///     pub fn new() -> Self { Self }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let nobody = Nobody::spawn().await?;
+///     assert!(nobody.is_alive());
+///     assert_ne!(nobody.process_id(), std::process::id());
+///     nobody.shutdown().await?;
+///     assert!(!nobody.is_alive());
+///     Ok(())
+/// }
+/// ```
+pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
+    #[doc(hidden)]
+    fn from_handle(handle: Handle) -> Self;
+
+    #[doc(hidden)]
+    fn handle(&self) -> &Handle;
+
+    /// The id of the actor's process.
+    fn process_id(&self) -> u32 {
+        self.handle().owner.ward.pid()
+    }
+
+    /// Whether the actor's process lives. It may be gone the moment after.
+    fn is_alive(&self) -> bool {
+        self.handle().owner.ward.exit().is_none()
+    }
+
+    /// Waits until the actor's process has ended, and tells how.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: it can be asked again.
+    fn exited(&self) -> impl Future<Output = Exit> + Send {
+        self.handle().owner.ward.exited()
+    }
+}

@@ -1,0 +1,129 @@
+//! Why an actor did not start.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use super::warden::StartError;
+use crate::proxy::failure::{CallError, Death};
+use crate::sys::memory::SegmentError;
+use crate::wire::codec::EncodeError;
+use crate::wire::hello::{GreetRefusal, HelloError};
+use crate::wire::report::PanicReport;
+
+/// An actor could not be started. `E` is its constructor's own error, if it has one. Nothing is left of
+/// the attempt: no process, no memory, no descriptor.
+///
+/// # Examples
+/// ```
+/// use callboard::SpawnError;
+///
+/// fn explain(error: &SpawnError<std::io::ErrorKind>) -> String {
+///     match error {
+///         SpawnError::Constructor(own) => format!("the constructor said: {own}"),
+///         SpawnError::Panicked(report) => format!("the constructor panicked: {report}"),
+///         other => format!("{other}"),
+///     }
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError<E = Infallible> {
+    /// The constructor returned its error.
+    #[error("the actor's constructor returned an error")]
+    Constructor(#[source] E),
+    /// The constructor panicked.
+    #[error("the actor's constructor panicked with {0}")]
+    Panicked(PanicReport),
+    /// The process died before the constructor had returned.
+    #[error("the actor's process died while it started")]
+    Died(#[source] Death),
+    /// This process was itself started as an actor, and `callboard::init` was not called in it.
+    #[error(
+        "this process was started as an actor and did not become one; \
+         use #[callboard::main], or call callboard::init() first in main"
+    )]
+    NotInitialised,
+    /// The system has too little of something.
+    #[error("there is not enough {what} for the actor")]
+    Resources {
+        /// What is missing.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The program could not be started.
+    #[error("the actor's program could not be started")]
+    Exec(#[source] io::Error),
+    /// The process did not say in time that it is an actor.
+    #[error(
+        "the actor's process did not greet within {within:?}; \
+         does its program call callboard::init() first in main?"
+    )]
+    Silent {
+        /// The time it had.
+        within: Duration,
+    },
+    /// The process speaks another protocol.
+    #[error("the actor's process cannot be talked to")]
+    Hello(#[from] HelloError),
+    /// The program has no actor of this name, or several.
+    #[error("the program has no actor `{name}`")]
+    UnknownActor {
+        /// The name on the wire.
+        name: &'static str,
+    },
+    /// The process could not serve.
+    #[error("the actor's process cannot serve: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// The constructor's arguments or result could not travel.
+    #[error("the constructor could not be called")]
+    Call(#[source] Box<CallError>),
+    /// What the process needs to know could not be written down.
+    #[error("the actor's settings could not be sent")]
+    Settings(#[source] EncodeError),
+}
+
+impl<E> SpawnError<E> {
+    pub(super) fn segment(error: SegmentError) -> Self {
+        Self::Resources { what: "shared memory", source: error.source }
+    }
+
+    pub(super) fn descriptors(source: io::Error) -> Self {
+        Self::Resources { what: "room for descriptors", source }
+    }
+
+    pub(super) fn start(error: StartError) -> Self {
+        match error {
+            StartError::Warden(source) => Self::Resources { what: "room for threads", source },
+            StartError::Hello(source) | StartError::Watch(source) => Self::descriptors(source),
+            StartError::Launch(source) => match source.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => Self::descriptors(source),
+                Some(libc::EAGAIN) => Self::Resources { what: "room for processes", source },
+                Some(libc::ENOMEM) => Self::Resources { what: "memory", source },
+                _ => Self::Exec(source),
+            },
+        }
+    }
+
+    pub(super) fn refused(refusal: GreetRefusal, name: &'static str) -> Self {
+        match refusal {
+            GreetRefusal::UnknownActor => Self::UnknownActor { name },
+            GreetRefusal::Segment(reason) | GreetRefusal::System(reason) => Self::Refused { reason },
+        }
+    }
+
+    /// The error of a start whose constructor's call failed.
+    pub(super) fn constructor(error: CallError<E>) -> Self {
+        match error {
+            CallError::Actor(own) => Self::Constructor(own),
+            CallError::Panicked(report) => Self::Panicked(report),
+            CallError::Died { death, .. } => Self::Died(death),
+            other => Self::Call(Box::new(other.without_own())),
+        }
+    }
+}

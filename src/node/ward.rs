@@ -1,0 +1,243 @@
+//! A ward: a started process in the hands of those who use it.
+//!
+//! What is open for the process belongs to its ward until the warden has reaped it; whatever a
+//! ward does, it does under its lock, so that nothing is ever sent to a number or a descriptor
+//! that means something else by then. Only the warden reaps.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::node::warden::{Command, Office};
+use crate::sys::process::{Child, Exit};
+use crate::sys::socket::Lifeline;
+
+/// The packet that asks a process to stop.
+pub(crate) const STOP: &[u8] = b"stop";
+
+/// A handle of a started process; dropping it does nothing to the process.
+#[derive(Clone)]
+pub(crate) struct Ward(Arc<Shared>);
+
+struct Shared {
+    id: u64,
+    pid: u32,
+    office: Arc<Office>,
+    state: Mutex<State>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+struct State {
+    /// Until it is reaped, which the warden alone does.
+    body: Option<Body>,
+    /// Whether it was sent the stop packet.
+    asked: bool,
+    /// When the grace is over.
+    kill_at: Option<Instant>,
+    killed: bool,
+}
+
+/// What is open here for a process.
+pub(crate) struct Body {
+    pub(crate) child: Child,
+    pub(crate) lifeline: Lifeline,
+}
+
+impl Ward {
+    /// The warden's: a process that it has just started, as `id`.
+    pub(crate) fn new(id: u64, body: Body, office: Arc<Office>) -> Self {
+        let pid = body.child.pid();
+        let state = State {
+            body: Some(body),
+            asked: false,
+            kill_at: None,
+            killed: false,
+        };
+        let exit = watch::Sender::new(None);
+        Self(Arc::new(Shared {
+            id,
+            pid,
+            office,
+            state: Mutex::new(state),
+            exit,
+        }))
+    }
+
+    /// The process's number, for people; it may be another's once this one has ended.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Whether it stands still by a signal.
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.0.state)
+            .body
+            .as_ref()
+            .is_some_and(|body| body.child.is_stopped())
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        *self.0.exit.borrow()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost; the end is told to each who asks.
+    pub(crate) async fn exited(&self) -> Exit {
+        let mut exit = self.0.exit.subscribe();
+        let exit = exit.wait_for(Option::is_some).await;
+        exit.ok()
+            .and_then(|exit| *exit)
+            .expect("the sender lives in self, and what it sent is some")
+    }
+
+    /// Asks it to stop, and kills it after `grace`; asked again, only a shorter grace counts.
+    pub(crate) fn stop(&self, grace: Duration) {
+        let mut state = lock(&self.0.state);
+        let State {
+            body: Some(body),
+            asked,
+            kill_at,
+            ..
+        } = &mut *state
+        else {
+            return;
+        };
+        if !*asked {
+            *asked = true;
+            if let Err(error) = body.lifeline.send(STOP, &[]) {
+                // It is ending already, or takes no packets; the grace decides.
+                tracing::debug!(pid = self.0.pid, %error, "stop not sent");
+            }
+        }
+        // A grace beyond the end of time is none.
+        let Some(at) = Instant::now().checked_add(grace) else {
+            return;
+        };
+        if kill_at.is_none_or(|earlier| at < earlier) {
+            *kill_at = Some(at);
+            drop(state);
+            self.0.office.post(Command::KillAt(at, self.0.id));
+        }
+    }
+
+    /// Kills it and its process group now.
+    pub(crate) fn kill(&self) {
+        let mut state = lock(&self.0.state);
+        if let State {
+            body: Some(body),
+            killed,
+            ..
+        } = &mut *state
+        {
+            *killed = true;
+            body.child.kill();
+        }
+    }
+
+    /// Whether it was we who killed it, because it did not greet, its grace ran out, or by
+    /// [`kill`](Self::kill).
+    pub(crate) fn was_killed_by_us(&self) -> bool {
+        lock(&self.0.state).killed
+    }
+
+    /// The warden's: what is open for the process, if it has ended.
+    pub(crate) fn reap(&self) -> Option<(Exit, Body)> {
+        let mut state = lock(&self.0.state);
+        let exit = match state.body.as_mut()?.child.try_reap() {
+            Ok(exit) => exit?,
+            Err(error) => {
+                tracing::error!(pid = self.0.pid, %error, "ended process not reaped");
+                Exit::Unknown
+            }
+        };
+        // It may have ended by itself just before it was to be killed.
+        state.killed &= matches!(
+            exit,
+            Exit::Signal {
+                number: libc::SIGKILL,
+                ..
+            }
+        );
+        Some((exit, state.body.take()?))
+    }
+
+    /// The warden's: tells the end to each who waits for it.
+    pub(crate) fn tell(&self, exit: Exit) {
+        self.0.exit.send_replace(Some(exit));
+    }
+
+    /// The warden's: does something with what is open for the process, unless it is reaped.
+    pub(crate) fn with_body<T>(&self, use_it: impl FnOnce(&Body) -> T) -> Option<T> {
+        lock(&self.0.state).body.as_ref().map(use_it)
+    }
+}
+
+impl fmt::Debug for Ward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ward")
+            .field("pid", &self.0.pid)
+            .field("exit", &self.exit())
+            .finish()
+    }
+}
+
+/// The first packet of a process, as a future; dropped before that is ready, it kills the process.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    packet: oneshot::Receiver<Result<Vec<u8>, GreetError>>,
+    /// Until the packet is handed over.
+    unwanted: Option<Ward>,
+}
+
+impl Greeting {
+    /// The warden's: the packet of `ward`.
+    pub(crate) fn new(packet: oneshot::Receiver<Result<Vec<u8>, GreetError>>, ward: Ward) -> Self {
+        Self {
+            packet,
+            unwanted: Some(ward),
+        }
+    }
+}
+
+impl Future for Greeting {
+    type Output = Result<Vec<u8>, GreetError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let packet = ready!(Pin::new(&mut self.packet).poll(cx));
+        self.unwanted = None;
+        Poll::Ready(packet.unwrap_or(Err(GreetError::Exited)))
+    }
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        if let Some(ward) = self.unwanted.take() {
+            ward.kill();
+        }
+    }
+}
+
+/// A process was started and did not greet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GreetError {
+    /// Not in time; it is killed.
+    #[error("the process did not greet in time")]
+    Silent,
+    /// It ended before.
+    #[error("the process ended before it greeted")]
+    Exited,
+}
+
+/// No state here can be left half-changed by a panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

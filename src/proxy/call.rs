@@ -1,0 +1,505 @@
+//! One call of one method: a future, and the other ways to make it.
+//!
+//! ```text
+//!  Unsent ── poll ──> Waiting ── answer ──> Done
+//!     └─ no room ─> Beginning ──┘
+//! ```
+//!
+//! Dropped on the way, the call is cancelled: not begun at the callee, it is not run; running, it
+//! finishes and its answer is discarded.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::coop;
+use tokio::time::Sleep;
+
+use super::Caller;
+use super::exchange::{BeginError, Exchange};
+use super::failure::{CallError, Outcome};
+use super::in_flight::Answer;
+use super::pending::Pending;
+use crate::sys::clock;
+use crate::transport::spin::Vigil;
+use crate::wire::codec::{self, DecodeError, Message};
+use crate::wire::frame::{Head, Kind};
+use crate::wire::hello::Mismatch;
+use crate::wire::id::CallId;
+use crate::wire::report::{PanicReport, Refusal};
+
+/// Decodes a method's own error.
+pub(crate) type DecodeFailure<E> = fn(&[u8]) -> Result<E, DecodeError>;
+
+/// A call of one method, not made yet: await it, [`tell`](Call::tell) it or [`start`](Call::start) it.
+///
+/// # Cancel safety
+/// Dropped before its answer came, the call is cancelled: if the actor has not begun it, it never will;
+/// if it has, it finishes and its answer is discarded.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+///
+/// pub struct Counter(u64);
+///
+/// #[actor]
+/// impl Counter {
+///     pub fn new() -> Self { Self(0) }
+///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let counter = Counter::spawn().await?;
+///     assert_eq!(counter.add(5).await?, 5);
+///     counter.add(5).tell().await?;
+///     let pending = counter.add(5).start();
+///     assert_eq!(pending.await?, 15);
+///     counter.shutdown().await
+/// }
+/// ```
+#[must_use = "a call does nothing until it is awaited, told or started"]
+pub struct Call<'a, Args, T, E = Infallible> {
+    caller: &'a Caller,
+    kind: Kind,
+    method: u16,
+    /// Kept until the call is sent.
+    args: Option<Args>,
+    failure: DecodeFailure<E>,
+    timeout: Option<Duration>,
+    timer: Timer,
+    stage: Stage,
+    result: PhantomData<fn() -> T>,
+}
+
+/// A call that waits for room.
+pub(crate) type Beginning = Pin<Box<dyn Future<Output = Result<CallId, BeginError>> + Send>>;
+
+/// How far a call is.
+pub(crate) enum Stage {
+    Unsent,
+    Beginning(Beginning),
+    Waiting(CallId, Vigil),
+    Done,
+}
+
+/// Why a call was not made at once. It gives the call back, so that nothing is lost.
+///
+/// # Examples
+/// ```
+/// use callboard::TryCallError;
+///
+/// fn is_full<C>(error: &TryCallError<C>) -> bool {
+///     matches!(error, TryCallError::Full(_))
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryCallError<C, E = Infallible> {
+    /// The call would have to wait for room; here it is again.
+    #[error("the actor's link is full")]
+    Full(C),
+    /// The call cannot be made.
+    #[error(transparent)]
+    Failed(CallError<E>),
+}
+
+impl Caller {
+    /// A call of `method` that has no error of its own.
+    pub(crate) fn call<Args: Message, T: Message>(
+        &self,
+        method: u16,
+        args: Args,
+    ) -> Call<'_, Args, T> {
+        // Never sent: a method without errors has no failures.
+        self.call_as(Kind::Call, method, args, codec::unexpected)
+    }
+
+    /// A call of `method` whose own error is an `E`.
+    pub(crate) fn call_fallible<Args: Message, T: Message, E: Message>(
+        &self,
+        method: u16,
+        args: Args,
+    ) -> Call<'_, Args, T, E> {
+        self.call_as(Kind::Call, method, args, codec::decode::<E>)
+    }
+
+    /// A call of any kind.
+    pub(crate) fn call_as<Args, T, E>(
+        &self,
+        kind: Kind,
+        method: u16,
+        args: Args,
+        failure: DecodeFailure<E>,
+    ) -> Call<'_, Args, T, E> {
+        let (args, stage) = (Some(args), Stage::Unsent);
+        let (timeout, timer, result) = (None, Timer::default(), PhantomData);
+        Call { caller: self, kind, method, args, failure, timeout, timer, stage, result }
+    }
+
+    /// The header of a call of `method`, but for its id.
+    #[inline]
+    fn head<E>(
+        &self,
+        kind: Kind,
+        method: u16,
+        timeout: Option<Duration>,
+    ) -> Result<Head, CallError<E>> {
+        let theirs = match kind {
+            Kind::Construct => Ok(method),
+            _ => self.exchange.numbers().theirs(method),
+        };
+        let mut head = match theirs {
+            Ok(theirs) => Head::new(kind, theirs, CallId::NONE),
+            Err(mismatch) => {
+                let method = self.method_name(method);
+                return Err(match mismatch {
+                    Mismatch::Unknown => CallError::UnknownMethod { method },
+                    Mismatch::Changed => CallError::Schema { method },
+                });
+            }
+        };
+        head.deadline = timeout.map(clock::after);
+        Ok(head)
+    }
+
+    /// The result of `call`, once it has come.
+    #[inline]
+    pub(crate) fn poll_result<T: Message, E>(
+        &self,
+        cx: &mut Context<'_>,
+        method: u16,
+        failure: DecodeFailure<E>,
+        (call, vigil): (CallId, &mut Vigil),
+    ) -> Poll<Result<T, CallError<E>>> {
+        let answer = ready!(self.exchange.poll_answer(cx, call, vigil));
+        Poll::Ready(self.read_answer(method, failure, answer))
+    }
+
+    #[inline]
+    fn read_answer<T: Message, E>(
+        &self,
+        method: u16,
+        failure: DecodeFailure<E>,
+        answer: Answer,
+    ) -> Result<T, CallError<E>> {
+        let (kind, body) = match answer {
+            Answer::Frame(kind, body) => (kind, body),
+            Answer::Lost { was_read } => {
+                let outcome = if was_read { Outcome::MayHaveRun } else { Outcome::NotRun };
+                return Err(CallError::ended(self.exchange.ended(), outcome));
+            }
+        };
+        let result = match kind {
+            Kind::Reply => codec::decode(&body).map_err(|source| self.unread(method, source)),
+            _ => Err(self.read_failure(method, failure, kind, &body)),
+        };
+        codec::recycle(body);
+        result
+    }
+
+    #[cold]
+    fn read_failure<E>(
+        &self,
+        method: u16,
+        failure: DecodeFailure<E>,
+        kind: Kind,
+        body: &[u8],
+    ) -> CallError<E> {
+        let read = match kind {
+            Kind::Failure => failure(body).map(CallError::Actor),
+            Kind::Panicked => codec::decode::<PanicReport>(body).map(CallError::Panicked),
+            _ => codec::decode::<Refusal>(body).map(|refusal| self.refused(method, refusal)),
+        };
+        read.unwrap_or_else(|source| self.unread(method, source))
+    }
+
+    fn refused<E>(&self, method: u16, refusal: Refusal) -> CallError<E> {
+        let method = self.method_name(method);
+        match refusal {
+            Refusal::Unknown => CallError::UnknownMethod { method },
+            Refusal::Arguments(reason) => CallError::Arguments { method, reason },
+            Refusal::Result(reason) => CallError::Result { method, reason },
+        }
+    }
+
+    #[cold]
+    fn unread<E>(&self, method: u16, source: DecodeError) -> CallError<E> {
+        CallError::Decode { method: self.method_name(method), source }
+    }
+}
+
+/// Why a call was not sent at once.
+enum Refused<E> {
+    Full,
+    Failed(CallError<E>),
+}
+
+/// The bound of a call, which begins to run when it is first polled.
+#[derive(Default)]
+pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Whether `after` has passed; without one it never does.
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, after: Option<Duration>) -> Poll<Duration> {
+        let Some(after) = after else { return Poll::Pending };
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        sleep.as_mut().poll(cx).map(|()| after)
+    }
+}
+
+impl<Args: Message, T, E> Call<'_, Args, T, E> {
+    /// Gives the call at most `after` from its first poll, or from [`start`](Call::start), to be answered.
+    ///
+    /// The bound travels: an actor that comes to the call too late does not run it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, CallError};
+    /// # use std::time::Duration;
+    /// async fn quick(call: Call<'_, (u64,), u64>) -> Result<u64, CallError> {
+    ///     call.timeout(Duration::from_millis(50)).await
+    /// }
+    /// ```
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(after);
+        self
+    }
+
+    /// Makes the call one way: done when it is on its way to the actor, and nobody learns its result.
+    ///
+    /// An error of the method's own is logged at the actor. Delivery is at most once, in the order of
+    /// this caller's calls and tells.
+    ///
+    /// # Errors
+    /// [`CallError`] when it could not be sent.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, nothing was sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, CallError};
+    /// async fn tell(call: Call<'_, (u64,), u64>) -> Result<(), CallError> {
+    ///     call.tell().await
+    /// }
+    /// ```
+    pub async fn tell(mut self) -> Result<(), CallError<E>> {
+        self.kind = Kind::Tell;
+        let timeout = self.timeout;
+        let sent = std::future::poll_fn(|cx| self.poll_begin(cx));
+        let Some(after) = timeout else { return sent.await.map(drop) };
+        match tokio::time::timeout(after, sent).await {
+            Ok(settled) => settled.map(drop),
+            Err(_) => Err(CallError::Timeout { after, outcome: Outcome::NotRun }),
+        }
+    }
+
+    /// Makes the call one way if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`TryCallError::Full`] gives the call back.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, TryCallError};
+    /// fn tell_or_drop(call: Call<'_, (u64,), u64>) -> bool {
+    ///     call.try_tell().is_ok()
+    /// }
+    /// ```
+    pub fn try_tell(mut self) -> Result<(), TryCallError<Self, E>> {
+        let kind = std::mem::replace(&mut self.kind, Kind::Tell);
+        match self.try_begin() {
+            Ok(_) => Ok(()),
+            Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
+            Err(Refused::Full) => {
+                self.kind = kind;
+                Err(TryCallError::Full(self))
+            }
+        }
+    }
+
+    /// Sends the call, if there is room for it now.
+    #[inline]
+    fn try_begin(&mut self) -> Result<CallId, Refused<E>> {
+        let Some(args) = &self.args else { return Err(Refused::Full) };
+        let exchange = &self.caller.exchange;
+        let head = self.caller.head(self.kind, self.method, self.timeout).map_err(Refused::Failed)?;
+        let begun = codec::encode(args, self.caller.message_len_max, |body| {
+            exchange.try_begin(head, body)
+        });
+        match begun {
+            Ok(Ok(call)) => {
+                self.args = None;
+                Ok(call)
+            }
+            Ok(Err(BeginError::Full)) => Err(Refused::Full),
+            Ok(Err(BeginError::Ended)) => {
+                Err(Refused::Failed(CallError::ended(exchange.ended(), Outcome::NotRun)))
+            }
+            Err(source) => {
+                let method = self.caller.method_name(self.method);
+                Err(Refused::Failed(CallError::Encode { method, source }))
+            }
+        }
+    }
+
+    /// Sends the call, waiting for room.
+    #[inline]
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<CallId, CallError<E>>> {
+        if let Stage::Unsent = self.stage {
+            let progress = ready!(coop::poll_proceed(cx));
+            progress.made_progress();
+            match self.try_begin() {
+                Ok(call) => return Poll::Ready(Ok(call)),
+                Err(Refused::Failed(error)) => return Poll::Ready(Err(error)),
+                Err(Refused::Full) => self.stage = Stage::Beginning(self.begin_later()?),
+            }
+        }
+        let Stage::Beginning(beginning) = &mut self.stage else {
+            unreachable!("a call is begun once")
+        };
+        let begun = ready!(beginning.as_mut().poll(cx));
+        let ended = |_| CallError::ended(self.caller.exchange.ended(), Outcome::NotRun);
+        Poll::Ready(begun.map_err(ended))
+    }
+
+    /// A future that sends the call when there is room; its place in the queue is taken already.
+    fn begin_later(&mut self) -> Result<Beginning, CallError<E>> {
+        let method = self.caller.method_name(self.method);
+        let head = self.caller.head(self.kind, self.method, self.timeout)?;
+        let args = self.args.take().expect("the arguments are kept until the call is sent");
+        let limit = self.caller.message_len_max;
+        let body = codec::encode(&args, limit, codec::copy)
+            .map_err(|source| CallError::Encode { method, source })?;
+        let ticket = self.caller.exchange.queue_up();
+        Ok(Box::pin(async move { Exchange::begin(ticket, head, &body).await }))
+    }
+}
+
+impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
+    /// Makes the call now, and gives its result as a value: running, like a `JoinHandle`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, when the call has to wait for room.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, CallError};
+    /// async fn both(a: Call<'_, (u64,), u64>, b: Call<'_, (u64,), u64>) -> Result<u64, CallError> {
+    ///     let (a, b) = (a.start(), b.start());   // both run
+    ///     Ok(a.await? + b.await?)
+    /// }
+    /// ```
+    pub fn start(mut self) -> Pending<T, E> {
+        let begun = match self.try_begin() {
+            Ok(call) => Ok(Stage::Waiting(call, Vigil::default())),
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Full) => match self.begin_later() {
+                Ok(beginning) => {
+                    let caller = self.caller.clone();
+                    let (method, timeout) = (self.method, self.timeout);
+                    return Pending::later(caller, method, self.failure, timeout, beginning);
+                }
+                Err(error) => Err(error),
+            },
+        };
+        Pending::new(self.caller.clone(), self.method, self.failure, self.timeout, begun)
+    }
+
+    /// Makes the call now, if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`TryCallError::Full`] gives the call back.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, Pending, TryCallError};
+    /// fn start(call: Call<'_, (u64,), u64>) -> Option<Pending<u64>> {
+    ///     call.try_start().ok()
+    /// }
+    /// ```
+    pub fn try_start(mut self) -> Result<Pending<T, E>, TryCallError<Self, E>> {
+        match self.try_begin() {
+            Ok(call) => {
+                let begun = Ok(Stage::Waiting(call, Vigil::default()));
+                let caller = self.caller.clone();
+                Ok(Pending::new(caller, self.method, self.failure, self.timeout, begun))
+            }
+            Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
+            Err(Refused::Full) => Err(TryCallError::Full(self)),
+        }
+    }
+
+    #[inline]
+    fn poll_stages(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, CallError<E>>> {
+        if !matches!(self.stage, Stage::Waiting(..)) {
+            let begun = ready!(self.poll_begin(cx));
+            match begun {
+                Ok(call) => self.stage = Stage::Waiting(call, Vigil::default()),
+                Err(error) => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let Stage::Waiting(call, vigil) = &mut self.stage else {
+            unreachable!("the call was begun above")
+        };
+        let caller = self.caller;
+        let result = ready!(caller.poll_result(cx, self.method, self.failure, (*call, vigil)));
+        self.stage = Stage::Done;
+        Poll::Ready(result)
+    }
+}
+
+impl<Args: Message, T: Message, E> Future for Call<'_, Args, T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = self.get_mut();
+        assert!(!matches!(call.stage, Stage::Done), "a call is not polled after its result");
+        if let Poll::Ready(result) = call.poll_stages(cx) {
+            return Poll::Ready(result);
+        }
+        let after = ready!(call.timer.poll(cx, call.timeout));
+        let outcome = match call.stage {
+            Stage::Waiting(..) => Outcome::MayHaveRun,
+            _ => Outcome::NotRun,
+        };
+        call.give_up();
+        Poll::Ready(Err(CallError::Timeout { after, outcome }))
+    }
+}
+
+impl<Args, T, E> Call<'_, Args, T, E> {
+    /// Cancels the call, if it was begun.
+    fn give_up(&mut self) {
+        if let Stage::Waiting(call, _) = std::mem::replace(&mut self.stage, Stage::Done) {
+            self.caller.exchange.cancel(call);
+        }
+    }
+}
+
+impl<Args, T, E> Drop for Call<'_, Args, T, E> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// Nothing in a call is pinned: its parts are moved freely.
+impl<Args, T, E> Unpin for Call<'_, Args, T, E> {}
+
+impl<Args, T, E> fmt::Debug for Call<'_, Args, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = self.caller.method_name(self.method);
+        f.debug_struct("Call").field("method", &method).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,518 @@
+//! One link as its callers share it: calls go out, answers come in, the end reaches everyone.
+//!
+//! ```text
+//!  task ── begin ──> sender            a call that is alone looks for its answer itself;
+//!  task <─ poll_answer ─┐              others sleep, and the driver looks for them
+//!                       ├ core (lock): receiver, table of calls in flight
+//!  driver (a task) <────┘ <── ear      wakes who got an answer, wakes who waits for room
+//! ```
+//!
+//! The rule that no wake-up is lost: a task parks under the lock, and whoever leaves the lock while tasks
+//! are parked has announced to the peer that it dozes, or is awake and will look again. That is the task
+//! itself, or the driver, which always runs: a call that its owner forgets to poll holds up no other.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+
+use super::failure::Ended;
+use super::in_flight::{Answer, InFlight};
+use crate::ring::Glance;
+use crate::sys::doorbell::Ear;
+use crate::transport::Link;
+use crate::transport::board::{Board, Memory};
+use crate::transport::idle::Idle;
+use crate::transport::receiver::{LinkError, Receiver};
+use crate::transport::sender::{SendError, Sender};
+use crate::transport::spin::{Next, Plan, Spin, Vigil};
+use crate::wire::codec::{Buffer, spare};
+use crate::wire::frame::{Head, Kind};
+use crate::wire::hello::Numbers;
+use crate::wire::id::CallId;
+
+/// How many answers are taken in before other tasks get a turn.
+const DRAIN_MAX: usize = 1024;
+
+/// Why a call was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeginError {
+    /// It would have to wait: no slot, no room, or others wait already.
+    Full,
+    /// The link has ended.
+    Ended,
+}
+
+/// What is known about the process at the other end without asking it.
+pub(crate) trait Peer: Send + Sync {
+    /// Whether it is stopped, as by SIGSTOP.
+    fn is_stopped(&self) -> bool;
+}
+
+/// One link and the calls on it.
+pub(crate) struct Exchange {
+    pub(crate) board: Board,
+    sender: Sender,
+    glance: Glance<Memory>,
+    core: Mutex<Core>,
+    /// The queue's first changed, or a slot came free.
+    queue_moved: Notify,
+    driver: AtomicWaker,
+    ended: OnceLock<Ended>,
+    stopping: AtomicBool,
+    numbers: OnceLock<Numbers>,
+    peer: OnceLock<Box<dyn Peer>>,
+}
+
+struct Core {
+    receiver: Receiver,
+    in_flight: InFlight,
+    spin: Spin,
+    body: Buffer,
+    /// The tickets of those who wait for a slot or room, in their order; nobody overtakes them.
+    queue: BTreeSet<u64>,
+    next_ticket: u64,
+    /// The driver looks again by himself: nobody need announce that he dozes.
+    driver_awake: bool,
+    /// The driver looks once a second whether the peer is stopped.
+    watched: bool,
+}
+
+impl Exchange {
+    /// Callers of `link` with at most `slots` calls in flight, and the ear for their
+    /// [driver](super::driver::drive), which must run.
+    pub(crate) fn new(link: Link, slots: usize, idle: Idle) -> (Arc<Self>, Ear) {
+        let core = Core {
+            receiver: link.receiver,
+            in_flight: InFlight::new(slots),
+            spin: Spin::new(idle),
+            body: Buffer::new(),
+            queue: BTreeSet::new(),
+            next_ticket: 0,
+            driver_awake: false,
+            watched: false,
+        };
+        let exchange = Arc::new(Self {
+            board: link.board,
+            sender: link.sender,
+            glance: link.glance,
+            core: Mutex::new(core),
+            queue_moved: Notify::new(),
+            driver: AtomicWaker::new(),
+            ended: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            numbers: OnceLock::new(),
+            peer: OnceLock::new(),
+        });
+        (exchange, link.ear)
+    }
+
+    /// Tells how the peer numbers our methods.
+    pub(crate) fn set_numbers(&self, numbers: Numbers) {
+        // Set once, after the greeting; a second time would be the same greeting.
+        let _ = self.numbers.set(numbers);
+    }
+
+    /// How the peer numbers our methods; as we do, until it has greeted.
+    #[inline]
+    pub(crate) fn numbers(&self) -> &Numbers {
+        self.numbers.get().unwrap_or(&Numbers::Same)
+    }
+
+    /// Tells who is at the other end.
+    pub(crate) fn set_peer(&self, peer: Box<dyn Peer>) {
+        // Set once, by whoever started it.
+        let _ = self.peer.set(peer);
+    }
+
+    pub(crate) fn is_peer_stopped(&self) -> bool {
+        self.peer.get().is_some_and(|peer| peer.is_stopped())
+    }
+
+    /// Why the link has ended or makes no new calls, if so.
+    pub(crate) fn ended(&self) -> Option<&Ended> {
+        let stopping = || self.is_stopping().then_some(&Ended::Stopped);
+        self.ended.get().or_else(stopping)
+    }
+
+    /// Lets no new call begin; those in flight go on.
+    pub(crate) fn stop_beginning(&self) {
+        // Under the lock, so that a call has begun before it or does not begin.
+        let _core = self.lock();
+        self.stopping.store(true, Ordering::Relaxed);
+        self.queue_moved.notify_waiters();
+    }
+
+    /// Whether the peer was asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether answers may still come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    /// Sends a call or tell now. A tell has no id.
+    #[inline]
+    pub(crate) fn try_begin(&self, head: Head, body: &[u8]) -> Result<CallId, BeginError> {
+        let mut core = self.lock();
+        if self.ended().is_some() {
+            return Err(BeginError::Ended);
+        }
+        if !core.queue.is_empty() {
+            return Err(BeginError::Full);
+        }
+        if head.kind == Kind::Tell {
+            return match self.sender.try_send(&head, body) {
+                Ok(_) => Ok(CallId::NONE),
+                Err(error) => Err(self.not_sent(&mut core, &error)),
+            };
+        }
+        let Some(call) = core.in_flight.insert() else { return Err(BeginError::Full) };
+        match self.sender.try_send(&Head { call, ..head }, body) {
+            Ok(position) => {
+                core.in_flight.sent(call, position);
+                Ok(call)
+            }
+            Err(error) => {
+                core.in_flight.remove(call);
+                Err(self.not_sent(&mut core, &error))
+            }
+        }
+    }
+
+    /// A place in the queue of those who wait: from now on nobody overtakes.
+    pub(crate) fn queue_up(self: &Arc<Self>) -> Ticket {
+        let mut core = self.lock();
+        let number = core.next_ticket;
+        core.next_ticket += 1;
+        core.queue.insert(number);
+        Ticket { exchange: Arc::clone(self), number }
+    }
+
+    /// Sends a call or tell when its turn, a slot and room for it have come.
+    ///
+    /// # Errors
+    /// That the link has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, the call was not sent, or it is cancelled.
+    pub(crate) async fn begin(ticket: Ticket, head: Head, body: &[u8]) -> Result<CallId, BeginError> {
+        let exchange = &*ticket.exchange;
+        let call = exchange.wait_for_turn(&ticket, head.kind).await?;
+        let mut unsent = Unsent { exchange, call };
+        match exchange.sender.send(&Head { call, ..head }, body).await {
+            Ok(position) => {
+                exchange.lock().in_flight.sent(call, position);
+                unsent.call = CallId::NONE;
+                Ok(call)
+            }
+            Err(error) => Err(exchange.not_sent(&mut exchange.lock(), &error)),
+        }
+    }
+
+    async fn wait_for_turn(&self, ticket: &Ticket, kind: Kind) -> Result<CallId, BeginError> {
+        loop {
+            let mut moved = pin!(self.queue_moved.notified());
+            moved.as_mut().enable();
+            {
+                let mut core = self.lock();
+                if self.ended().is_some() {
+                    return Err(BeginError::Ended);
+                }
+                if core.queue.first() == Some(&ticket.number) {
+                    if kind == Kind::Tell {
+                        return Ok(CallId::NONE);
+                    }
+                    if let Some(call) = core.in_flight.insert() {
+                        return Ok(call);
+                    }
+                }
+            }
+            moved.await;
+        }
+    }
+
+    fn not_sent(&self, core: &mut Core, error: &SendError) -> BeginError {
+        match error {
+            SendError::Full => BeginError::Full,
+            SendError::Closed => BeginError::Ended,
+            SendError::Corrupt(corrupt) => {
+                self.break_off(core, &LinkError::from(*corrupt));
+                BeginError::Ended
+            }
+        }
+    }
+
+    /// The answer of `call`, once it has come.
+    ///
+    /// A call that is alone looks for it in the ring for a while; others leave that to the driver.
+    #[inline]
+    pub(crate) fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        call: CallId,
+        vigil: &mut Vigil,
+    ) -> Poll<Answer> {
+        let mut core = self.lock();
+        if let Some(answer) = self.look_for(&mut core, call, vigil) {
+            return Poll::Ready(answer);
+        }
+        let plan = if core.in_flight.waiting() == 1 { core.spin.plan() } else { None };
+        let Some(plan) = plan else {
+            self.park(core, cx, call, vigil);
+            return Poll::Pending;
+        };
+        drop(core);
+        let promising = || self.glance.is_promising();
+        let next = if Plan::burst(promising) { Next::Look } else { plan.look(vigil, promising) };
+        let mut core = self.lock();
+        core.spin.learn(vigil);
+        if let Some(answer) = self.look_for(&mut core, call, vigil) {
+            return Poll::Ready(answer);
+        }
+        if next == Next::Sleep {
+            self.park(core, cx, call, vigil);
+        } else {
+            drop(core);
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the answer of `call` has come, and leaves it there.
+    pub(crate) fn poll_settled(&self, cx: &mut Context<'_>, call: CallId) -> Poll<()> {
+        let mut core = self.lock();
+        self.drain(&mut core);
+        if core.in_flight.is_settled(call) {
+            return Poll::Ready(());
+        }
+        self.park(core, cx, call, &mut Vigil::default());
+        Poll::Pending
+    }
+
+    /// Whether the answer has come; looks into the ring too.
+    pub(crate) fn is_settled(&self, call: CallId) -> bool {
+        let mut core = self.lock();
+        self.drain(&mut core);
+        core.in_flight.is_settled(call)
+    }
+
+    /// Says that nobody wants the answer of `call` any more: not begun, it is not run.
+    pub(crate) fn cancel(&self, call: CallId) {
+        let mut core = self.lock();
+        if core.in_flight.remove(call) {
+            self.board.cancel(call);
+        }
+        self.slot_was_freed(&core);
+    }
+
+    /// Ends the link: every waiting call ends with an error, and no new one begins. The first cause stays.
+    pub(crate) fn end(&self, ended: Ended) {
+        self.sender.close();
+        let mut core = self.lock();
+        // What the peer answered before its end is an answer.
+        self.drain(&mut core);
+        self.close(&mut core, ended);
+    }
+
+    /// Ends the calls in flight, but not the link: the peer does not react.
+    pub(crate) fn give_up_waiting(&self) {
+        let wakers = self.lock().in_flight.lose_all(self.sender.released());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// One turn of the driver; see [`drive`](super::driver::drive).
+    pub(crate) fn turn(&self, vigil: &mut Vigil) -> Turn {
+        let mut core = self.lock();
+        self.drain(&mut core);
+        if core.in_flight.parked() == 0 {
+            core.driver_awake = false;
+            return Turn::Idle { watched: core.watched };
+        }
+        // While senders wait for room, only the bell brings news of it.
+        let plan = if self.sender.is_waited_on() { None } else { core.spin.plan() };
+        if let Some(plan) = plan {
+            core.driver_awake = true;
+            drop(core);
+            let next = plan.look(vigil, || self.glance.is_promising());
+            core = self.lock();
+            core.spin.learn(vigil);
+            if next != Next::Sleep {
+                if next == Next::Look {
+                    core.spin.found(vigil);
+                    self.drain(&mut core);
+                }
+                return Turn::Again;
+            }
+        }
+        core.driver_awake = !core.receiver.doze();
+        if core.driver_awake { Turn::Again } else { Turn::Idle { watched: core.watched } }
+    }
+
+    /// Where the driver's waker is kept.
+    pub(crate) fn driver(&self) -> &AtomicWaker {
+        &self.driver
+    }
+
+    /// The bell has rung: there may be room again.
+    pub(crate) fn room_freed(&self) {
+        self.sender.room_freed();
+    }
+
+    /// Whether the driver shall go on watching for a stopped peer.
+    pub(crate) fn keep_watching(&self) -> bool {
+        let mut core = self.lock();
+        core.watched = core.in_flight.waiting() > 0;
+        core.watched
+    }
+
+    /// Leaves the lock with `call` parked, and somebody sure to look.
+    fn park(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        cx: &mut Context<'_>,
+        call: CallId,
+        vigil: &mut Vigil,
+    ) {
+        vigil.sleep();
+        core.in_flight.park(call, cx.waker());
+        let mut wake_driver = !std::mem::replace(&mut core.watched, true);
+        if !core.driver_awake {
+            // Several calls: the driver looks for all of them. One: the bell will do.
+            let crowd = core.in_flight.waiting() > 1 && core.spin.plan().is_some();
+            if crowd || !core.receiver.doze() {
+                core.driver_awake = true;
+                wake_driver = true;
+            }
+        }
+        drop(core);
+        if wake_driver {
+            self.driver.wake();
+        }
+    }
+
+    /// Takes in what has come, then the answer of `call`.
+    #[inline]
+    fn look_for(&self, core: &mut Core, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
+        self.drain(core);
+        let answer = core.in_flight.take(call, spare)?;
+        core.spin.found(vigil);
+        self.slot_was_freed(core);
+        Some(answer)
+    }
+
+    #[inline]
+    fn slot_was_freed(&self, core: &Core) {
+        if !core.queue.is_empty() {
+            self.queue_moved.notify_waiters();
+        }
+    }
+
+    /// Takes in the answers that have come and wakes their tasks.
+    #[inline]
+    fn drain(&self, core: &mut Core) {
+        for _ in 0..DRAIN_MAX {
+            match core.receiver.try_recv(&mut core.body) {
+                Ok(None) => break,
+                Ok(Some(head)) => self.take_in(core, head),
+                Err(error) => {
+                    self.break_off(core, &error);
+                    break;
+                }
+            }
+        }
+        if core.receiver.owes_room() && core.receiver.freed() {
+            self.sender.ring();
+        }
+    }
+
+    #[inline]
+    fn take_in(&self, core: &mut Core, head: Head) {
+        match head.kind {
+            Kind::Reply | Kind::Failure | Kind::Panicked | Kind::Refused => {
+                if let Some(waker) = core.in_flight.complete(head.call, head.kind, &mut core.body) {
+                    waker.wake();
+                }
+            }
+            // A server has no business to send these.
+            Kind::Call | Kind::Tell | Kind::Construct | Kind::Chunk | Kind::Abort => {
+                self.break_off(core, &LinkError::Unexpected);
+            }
+        }
+    }
+
+    /// Ends the link because the peer broke the rules.
+    fn break_off(&self, core: &mut Core, error: &LinkError) {
+        if self.ended.get().is_none() {
+            tracing::error!(%error, "a peer broke the rules; its link is closed");
+        }
+        self.sender.close();
+        self.close(core, Ended::Corrupt(error.to_string()));
+    }
+
+    fn close(&self, core: &mut Core, ended: Ended) {
+        // The first cause stays.
+        let _ = self.ended.set(ended);
+        core.in_flight.lose_all(self.sender.released()).into_iter().for_each(Waker::wake);
+        self.queue_moved.notify_waiters();
+        self.driver.wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // Nothing of the user's runs under this lock but wakers, which do not panic in any runtime.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Let other tasks run, then come back.
+    Again,
+    /// Wait for the bell, and if watched for the clock.
+    Idle {
+        /// Calls are in flight.
+        watched: bool,
+    },
+}
+
+/// A place in the queue; dropped, the next one moves up.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    exchange: Arc<Exchange>,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.exchange.lock().queue.remove(&self.number);
+        self.exchange.queue_moved.notify_waiters();
+    }
+}
+
+/// A slot whose call is not sent yet; dropped, it is cancelled.
+struct Unsent<'a> {
+    exchange: &'a Exchange,
+    call: CallId,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if self.call != CallId::NONE {
+            self.exchange.cancel(self.call);
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("ended", &self.ended.get()).finish_non_exhaustive()
+    }
+}

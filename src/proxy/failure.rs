@@ -1,0 +1,263 @@
+//! How a call can fail, and what is then known about it. Pure.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use crate::sys::process::Exit;
+use crate::wire::codec::{DecodeError, EncodeError};
+use crate::wire::report::PanicReport;
+
+/// What is known about a call that failed.
+///
+/// # Examples
+/// ```
+/// use callboard::{CallError, Outcome};
+///
+/// fn may_try_again(error: &CallError) -> bool {
+///     error.outcome() == Outcome::NotRun
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth outcome, and callers match on it")]
+pub enum Outcome {
+    /// The method certainly did not run.
+    NotRun,
+    /// The callee had read the call; how far it came is not known.
+    MayHaveRun,
+    /// The method ran.
+    Ran,
+}
+
+/// How an actor's process ended.
+///
+/// # Examples
+/// ```
+/// fn tell_user(death: &callboard::Death) -> String {
+///     match death.report() {
+///         Some(report) => format!("process {} panicked: {report}", death.pid()),
+///         None => format!("process {} ended with {}", death.pid(), death.exit()),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    pid: u32,
+    exit: Exit,
+    report: Option<PanicReport>,
+}
+
+impl Death {
+    pub(crate) fn new(pid: u32, exit: Exit, report: Option<PanicReport>) -> Self {
+        Self { pid, exit, report }
+    }
+
+    /// The process's id while it lived.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its exit code, or the signal that killed it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The panic that ended it, if one did.
+    #[must_use]
+    pub fn report(&self) -> Option<&PanicReport> {
+        self.report.as_ref()
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ended with {}", self.pid, self.exit)?;
+        match &self.report {
+            Some(report) => write!(f, " after a panic: {report}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Death {}
+
+/// Why a link makes no more calls.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended {
+    /// The process is gone.
+    Died(Death),
+    /// It was asked to end.
+    Stopped,
+    /// It broke the rules of the link.
+    Corrupt(String),
+    /// The runtime that served the link has ended.
+    NoRuntime,
+}
+
+/// A call failed. `E` is the actor's own error, if the method has one.
+///
+/// # Examples
+/// ```
+/// use callboard::CallError;
+///
+/// fn explain(error: &CallError<std::num::ParseIntError>) -> String {
+///     match error {
+///         CallError::Actor(own) => format!("the method said: {own}"),
+///         CallError::Died { death, .. } => format!("the actor is gone: {death}"),
+///         other => format!("{other} ({:?})", other.outcome()),
+///     }
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError<E = Infallible> {
+    /// The method ran and returned its own error.
+    #[error("the actor returned an error")]
+    Actor(#[source] E),
+    /// The method panicked. What the panic left behind is ended with the actor.
+    #[error("the method panicked with {0}")]
+    Panicked(PanicReport),
+    /// The actor's process is gone.
+    #[error("the actor died")]
+    Died {
+        /// How it ended.
+        #[source]
+        death: Death,
+        /// Whether the call ran.
+        outcome: Outcome,
+    },
+    /// The actor was shut down.
+    #[error("the actor was shut down")]
+    Stopped {
+        /// Whether the call ran.
+        outcome: Outcome,
+    },
+    /// No answer came in time. A call that was not begun will not be.
+    #[error("no answer within {after:?}")]
+    Timeout {
+        /// The time that was given.
+        after: Duration,
+        /// Whether the call ran.
+        outcome: Outcome,
+    },
+    /// The actor's process exists and does not react: it is stopped, or this process's runtime that served
+    /// the actor is gone.
+    #[error("the actor cannot be reached")]
+    Unreachable {
+        /// Whether the call ran.
+        outcome: Outcome,
+    },
+    /// The actor's process broke the rules of the link, which is closed.
+    #[error("the link to the actor is closed: {reason}")]
+    Corrupt {
+        /// What it did.
+        reason: String,
+        /// Whether the call ran.
+        outcome: Outcome,
+    },
+    /// The actor's program has no such method.
+    #[error("the actor's program has no method `{method}`")]
+    UnknownMethod {
+        /// The method's name.
+        method: &'static str,
+    },
+    /// The actor's program was built with another signature of the method.
+    #[error("the actor's program has another signature of `{method}`")]
+    Schema {
+        /// The method's name.
+        method: &'static str,
+    },
+    /// The arguments could not be sent.
+    #[error("the arguments of `{method}` could not be sent")]
+    Encode {
+        /// The method's name.
+        method: &'static str,
+        /// Why.
+        #[source]
+        source: EncodeError,
+    },
+    /// The actor could not read the arguments.
+    #[error("the actor could not read the arguments of `{method}`: {reason}")]
+    Arguments {
+        /// The method's name.
+        method: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The method ran, and its result could not be sent.
+    #[error("the result of `{method}` could not be sent: {reason}")]
+    Result {
+        /// The method's name.
+        method: &'static str,
+        /// What the actor said.
+        reason: String,
+    },
+    /// The method ran, and its result could not be read.
+    #[error("the result of `{method}` could not be read")]
+    Decode {
+        /// The method's name.
+        method: &'static str,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+}
+
+impl<E> CallError<E> {
+    /// What is known about whether the method ran.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::{CallError, Outcome};
+    ///
+    /// let error: CallError = CallError::UnknownMethod { method: "add" };
+    /// assert_eq!(error.outcome(), Outcome::NotRun);
+    /// ```
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Actor(_) | Self::Panicked(_) | Self::Result { .. } | Self::Decode { .. } => {
+                Outcome::Ran
+            }
+            Self::UnknownMethod { .. }
+            | Self::Schema { .. }
+            | Self::Encode { .. }
+            | Self::Arguments { .. } => Outcome::NotRun,
+            Self::Died { outcome, .. }
+            | Self::Stopped { outcome }
+            | Self::Timeout { outcome, .. }
+            | Self::Unreachable { outcome }
+            | Self::Corrupt { outcome, .. } => *outcome,
+        }
+    }
+
+    /// The same error for a call without an own one, which this is not.
+    pub(crate) fn without_own(self) -> CallError {
+        match self {
+            Self::Actor(_) => unreachable!("an own error was dealt with before"),
+            Self::Panicked(report) => CallError::Panicked(report),
+            Self::Died { death, outcome } => CallError::Died { death, outcome },
+            Self::Stopped { outcome } => CallError::Stopped { outcome },
+            Self::Timeout { after, outcome } => CallError::Timeout { after, outcome },
+            Self::Unreachable { outcome } => CallError::Unreachable { outcome },
+            Self::Corrupt { reason, outcome } => CallError::Corrupt { reason, outcome },
+            Self::UnknownMethod { method } => CallError::UnknownMethod { method },
+            Self::Schema { method } => CallError::Schema { method },
+            Self::Encode { method, source } => CallError::Encode { method, source },
+            Self::Arguments { method, reason } => CallError::Arguments { method, reason },
+            Self::Result { method, reason } => CallError::Result { method, reason },
+            Self::Decode { method, source } => CallError::Decode { method, source },
+        }
+    }
+
+    /// The error of a call that the end of its link left without an answer; none: the peer is silent.
+    pub(crate) fn ended(ended: Option<&Ended>, outcome: Outcome) -> Self {
+        match ended {
+            Some(Ended::Died(death)) => Self::Died { death: death.clone(), outcome },
+            Some(Ended::Stopped) => Self::Stopped { outcome },
+            Some(Ended::Corrupt(reason)) => Self::Corrupt { reason: reason.clone(), outcome },
+            Some(Ended::NoRuntime) | None => Self::Unreachable { outcome },
+        }
+    }
+}

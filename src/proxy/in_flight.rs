@@ -1,0 +1,275 @@
+//! The calls of one link that wait for their answers. Pure.
+//!
+//! ```text
+//!  insert ─> Waiting ─ complete ─> Answered ─ take ─> free
+//!               │  └── lose ─────> Lost ───── take ─> free
+//!               └────── remove (nobody wants it) ───> free
+//! ```
+//!
+//! A table of slots, as many as there may be calls in flight; it never grows beyond that. A slot's buffer
+//! circulates: an answer is swapped in, and the caller's spare buffer is swapped in for it.
+
+use std::task::Waker;
+
+use crate::wire::codec::Buffer;
+use crate::wire::frame::Kind;
+use crate::wire::id::CallId;
+
+/// An answer's kind and payload, or that there will be none.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// What the callee sent.
+    Frame(Kind, Buffer),
+    /// The link is gone. Whether the callee had read the call.
+    Lost {
+        /// False: it certainly did not run.
+        was_read: bool,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    Free,
+    Waiting(Option<Waker>),
+    Answered(Kind),
+    Lost { was_read: bool },
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: CallId,
+    state: State,
+    /// Where the call ends in the ring; none while it is not sent.
+    position: Option<u64>,
+    buffer: Buffer,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    limit: usize,
+    sequence: u64,
+    /// Slots in the state Waiting.
+    waiting: usize,
+    /// Of them those whose task sleeps until it is woken.
+    parked: usize,
+}
+
+impl InFlight {
+    /// A table for `limit` calls at once.
+    pub(crate) fn new(limit: usize) -> Self {
+        let free = Vec::with_capacity(limit);
+        Self { slots: Vec::new(), free, limit, sequence: 0, waiting: 0, parked: 0 }
+    }
+
+    /// Takes a slot for a call that is about to be sent; none when all are taken.
+    #[inline]
+    pub(crate) fn insert(&mut self) -> Option<CallId> {
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None if self.slots.len() < self.limit => {
+                let buffer = Buffer::new();
+                self.slots.push(Slot { id: CallId::NONE, state: State::Free, position: None, buffer });
+                self.slots.len() - 1
+            }
+            None => return None,
+        };
+        self.sequence += 1;
+        let id = CallId::new(self.sequence, at);
+        let slot = &mut self.slots[at];
+        slot.id = id;
+        slot.state = State::Waiting(None);
+        slot.position = None;
+        self.waiting += 1;
+        Some(id)
+    }
+
+    /// Notes where the call ends in the ring.
+    #[inline]
+    pub(crate) fn sent(&mut self, id: CallId, position: u64) {
+        if let Some(slot) = self.find(id) {
+            slot.position = Some(position);
+        }
+    }
+
+    /// Takes in an answer, swapping its payload for the slot's old buffer. Gives the task to wake.
+    ///
+    /// An answer that nobody waits for is dropped: it came late, or the peer made it up.
+    #[inline]
+    pub(crate) fn complete(&mut self, id: CallId, kind: Kind, body: &mut Buffer) -> Option<Waker> {
+        let slot = self.find(id)?;
+        let State::Waiting(waker) = &mut slot.state else { return None };
+        let waker = waker.take();
+        slot.state = State::Answered(kind);
+        std::mem::swap(&mut slot.buffer, body);
+        self.waiting -= 1;
+        self.parked -= usize::from(waker.is_some());
+        waker
+    }
+
+    /// Takes the answer out, if it has come, leaving a spare buffer in its place.
+    #[inline]
+    pub(crate) fn take(&mut self, id: CallId, spare: impl FnOnce() -> Buffer) -> Option<Answer> {
+        let slot = self.find(id)?;
+        let answer = match slot.state {
+            State::Free | State::Waiting(_) => return None,
+            State::Answered(kind) => {
+                Answer::Frame(kind, std::mem::replace(&mut slot.buffer, spare()))
+            }
+            State::Lost { was_read } => Answer::Lost { was_read },
+        };
+        slot.state = State::Free;
+        self.free.push(id.slot());
+        Some(answer)
+    }
+
+    /// Whether the answer has come, or is known never to come.
+    pub(crate) fn is_settled(&self, id: CallId) -> bool {
+        self.slots
+            .get(id.slot())
+            .is_none_or(|slot| slot.id != id || !matches!(slot.state, State::Waiting(_)))
+    }
+
+    /// Keeps the task to wake when the answer comes.
+    pub(crate) fn park(&mut self, id: CallId, waker: &Waker) {
+        let Some(slot) = self.find(id) else { return };
+        let State::Waiting(parked) = &mut slot.state else { return };
+        match parked {
+            Some(old) => old.clone_from(waker),
+            None => {
+                *parked = Some(waker.clone());
+                self.parked += 1;
+            }
+        }
+    }
+
+    /// Forgets a call that nobody wants any more. True if it was still waiting.
+    pub(crate) fn remove(&mut self, id: CallId) -> bool {
+        let Some(slot) = self.find(id) else { return false };
+        let state = std::mem::replace(&mut slot.state, State::Free);
+        if matches!(state, State::Free) {
+            return false;
+        }
+        slot.buffer.clear();
+        self.free.push(id.slot());
+        let State::Waiting(waker) = state else { return false };
+        self.waiting -= 1;
+        self.parked -= usize::from(waker.is_some());
+        true
+    }
+
+    /// Ends every waiting call: no answer will come. `released` is how far the callee has read.
+    pub(crate) fn lose_all(&mut self, released: u64) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        for slot in &mut self.slots {
+            let State::Waiting(waker) = &mut slot.state else { continue };
+            wakers.extend(waker.take());
+            let was_read = slot.position.is_some_and(|position| position <= released);
+            slot.state = State::Lost { was_read };
+        }
+        self.waiting = 0;
+        self.parked = 0;
+        wakers
+    }
+
+    /// How many calls wait for an answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How many of them have a task asleep.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked
+    }
+
+    fn find(&mut self, id: CallId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.slot()).filter(|slot| slot.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(byte: u8) -> Buffer {
+        let mut buffer = Buffer::new();
+        buffer.extend_from_slice(&[byte]);
+        buffer
+    }
+
+    /// An answer meets its own call, and a late or invented one meets none.
+    #[test]
+    fn answers_find_their_calls() {
+        let mut table = InFlight::new(2);
+        let first = table.insert().unwrap();
+        let second = table.insert().unwrap();
+        assert_eq!(table.insert(), None, "the table is bounded");
+        table.complete(second, Kind::Reply, &mut buffer(2));
+        assert!(matches!(
+            table.take(second, Buffer::new),
+            Some(Answer::Frame(Kind::Reply, body)) if body[..] == [2]
+        ));
+        assert!(table.take(first, Buffer::new).is_none());
+        let third = table.insert().unwrap();
+        assert_eq!(third.slot(), second.slot(), "the slot is used again");
+        table.complete(second, Kind::Reply, &mut buffer(9));
+        assert!(!table.is_settled(third), "an old answer does not settle a new call");
+        table.complete(CallId::new(77, 4000), Kind::Reply, &mut buffer(9));
+        assert_eq!(table.waiting(), 2);
+    }
+
+    /// When the link is lost, what the callee had not read is known not to have run.
+    #[test]
+    fn losses_tell_what_was_read() {
+        let mut table = InFlight::new(4);
+        let ids: Vec<_> = (0..3).map(|_| table.insert().unwrap()).collect();
+        table.sent(ids[0], 100);
+        table.sent(ids[1], 200);
+        table.park(ids[1], Waker::noop());
+        assert_eq!(table.lose_all(150).len(), 1);
+        let mut lost = |id| match table.take(id, Buffer::new) {
+            Some(Answer::Lost { was_read }) => was_read,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((lost(ids[0]), lost(ids[1]), lost(ids[2])), (true, false, false));
+    }
+
+    /// The counts of waiting and sleeping calls are right after any order of events.
+    #[test]
+    fn counts_agree_with_the_slots() {
+        let mut table = InFlight::new(8);
+        let mut ids = Vec::new();
+        let mut seed = 7_u64;
+        for _ in 0..20_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            match seed % 5 {
+                0 => ids.extend(table.insert()),
+                1 if !ids.is_empty() => table.park(ids[seed as usize % ids.len()], Waker::noop()),
+                2 if !ids.is_empty() => {
+                    let id = ids[seed as usize % ids.len()];
+                    table.complete(id, Kind::Reply, &mut Buffer::new());
+                }
+                3 if !ids.is_empty() => {
+                    let id = ids.swap_remove(seed as usize % ids.len());
+                    table.remove(id);
+                }
+                4 if !ids.is_empty() => {
+                    let at = seed as usize % ids.len();
+                    if table.take(ids[at], Buffer::new).is_some() {
+                        ids.swap_remove(at);
+                    }
+                }
+                _ => {}
+            }
+            let waiting = table.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(_)));
+            let parked = table.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(Some(_))));
+            assert_eq!((table.waiting(), table.parked()), (waiting.count(), parked.count()));
+            let used = table.slots.iter().filter(|slot| !matches!(slot.state, State::Free)).count();
+            assert_eq!(used + table.free.len(), table.slots.len());
+        }
+    }
+}

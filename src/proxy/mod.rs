@@ -1,0 +1,70 @@
+//! The calling side: methods become calls, replies become values.
+//!
+//! A generated proxy holds a [`Caller`] and gives out [`Call`](call::Call)s. This room knows links and
+//! archives, and not what an actor is: a caller needs numbers, bytes and a way to the other end.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod call;
+pub(crate) mod driver;
+pub(crate) mod exchange;
+pub(crate) mod failure;
+pub(crate) mod in_flight;
+pub(crate) mod pending;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use exchange::Exchange;
+
+use crate::wire::interface::Interface;
+
+/// The untyped half of a proxy: makes calls on one actor. A clone calls the same actor.
+#[derive(Clone)]
+pub struct Caller {
+    exchange: Arc<Exchange>,
+    interface: &'static Interface,
+    message_len_max: usize,
+    /// Lives as long as anybody can still call.
+    owner: Arc<dyn Any + Send + Sync>,
+}
+
+impl Caller {
+    /// Calls `interface` over `exchange`, and keeps `owner` alive meanwhile.
+    pub(crate) fn new(
+        exchange: Arc<Exchange>,
+        interface: &'static Interface,
+        message_len_max: usize,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { exchange, interface, message_len_max, owner }
+    }
+
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// What keeps the actor alive.
+    pub(crate) fn owner(&self) -> &Arc<dyn Any + Send + Sync> {
+        &self.owner
+    }
+
+    pub(crate) fn interface(&self) -> &'static Interface {
+        self.interface
+    }
+
+    /// The name of a method, for errors.
+    fn method_name(&self, method: u16) -> &'static str {
+        self.interface.methods.get(usize::from(method)).map_or("?", |method| method.name)
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("actor", &self.interface.name)
+            .field("exchange", &self.exchange)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! A started call as a value: what the source documents call AsyncResult.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::Caller;
+use super::call::{Beginning, DecodeFailure, Stage, Timer};
+use super::exchange::BeginError;
+use super::failure::{CallError, Outcome};
+use crate::transport::spin::Vigil;
+use crate::wire::codec::Message;
+use crate::wire::id::CallId;
+
+/// The result of a call that runs: await it, look whether it is there, or drop it to cancel the call.
+///
+/// It keeps the actor alive, as a proxy does.
+///
+/// # Cancel safety
+/// Awaiting `&mut pending` may be dropped and taken up again. Dropping the value itself cancels the call:
+/// not begun, it is not run; running, it finishes and its answer is discarded.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+///
+/// pub struct Sleeper;
+///
+/// #[actor]
+/// impl Sleeper {
+///     pub fn new() -> Self { Self }
+///     pub async fn nap(&self, ms: u64) -> u64 {
+///         tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+///         ms
+///     }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let sleeper = Sleeper::spawn().await?;
+///     let a = sleeper.nap(50).start();
+///     let b = sleeper.nap(50).start();
+///     assert!(!a.is_ready());
+///     assert_eq!((a.await?, b.map(|ms| ms + 1).await?), (50, 51));
+///     sleeper.shutdown().await
+/// }
+/// ```
+#[must_use = "dropping a pending result cancels its call"]
+pub struct Pending<T, E = Infallible> {
+    caller: Caller,
+    method: u16,
+    failure: DecodeFailure<E>,
+    timeout: Option<Duration>,
+    timer: Timer,
+    progress: Progress<E>,
+    result: PhantomData<fn() -> T>,
+}
+
+enum Progress<E> {
+    /// Waits for room in a task of its own.
+    Queued(JoinHandle<()>, Arc<OnceLock<Result<CallId, BeginError>>>),
+    Waiting(CallId, Vigil),
+    Failed(CallError<E>),
+    Done,
+}
+
+impl<T, E> Pending<T, E> {
+    pub(super) fn new(
+        caller: Caller,
+        method: u16,
+        failure: DecodeFailure<E>,
+        timeout: Option<Duration>,
+        begun: Result<Stage, CallError<E>>,
+    ) -> Self {
+        let progress = match begun {
+            Ok(Stage::Waiting(call, vigil)) => Progress::Waiting(call, vigil),
+            Ok(_) => Progress::Done,
+            Err(error) => Progress::Failed(error),
+        };
+        let (timer, result) = (Timer::default(), PhantomData);
+        Self { caller, method, failure, timeout, timer, progress, result }
+    }
+
+    /// A call that `beginning` sends when there is room.
+    pub(super) fn later(
+        caller: Caller,
+        method: u16,
+        failure: DecodeFailure<E>,
+        timeout: Option<Duration>,
+        beginning: Beginning,
+    ) -> Self {
+        let begun = Arc::new(OnceLock::new());
+        let task = {
+            let begun = Arc::clone(&begun);
+            tokio::spawn(async move {
+                let result = beginning.await;
+                // Nobody else sets it.
+                let _ = begun.set(result);
+            })
+        };
+        let (timer, result) = (Timer::default(), PhantomData);
+        let progress = Progress::Queued(task, begun);
+        Self { caller, method, failure, timeout, timer, progress, result }
+    }
+
+    /// Whether awaiting would give the result, or an error, at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match &self.progress {
+            Progress::Queued(_, begun) => match begun.get() {
+                Some(Ok(call)) => self.caller.exchange().is_settled(*call),
+                Some(Err(_)) => true,
+                None => false,
+            },
+            Progress::Waiting(call, _) => self.caller.exchange().is_settled(*call),
+            Progress::Failed(_) | Progress::Done => true,
+        }
+    }
+
+    /// Cancels the call, unless its result was taken.
+    fn give_up(&mut self) -> Outcome {
+        let call = match std::mem::replace(&mut self.progress, Progress::Done) {
+            Progress::Waiting(call, _) => call,
+            Progress::Queued(task, begun) => {
+                task.abort();
+                match begun.get() {
+                    Some(Ok(call)) => *call,
+                    _ => return Outcome::NotRun,
+                }
+            }
+            Progress::Failed(_) | Progress::Done => return Outcome::NotRun,
+        };
+        self.caller.exchange().cancel(call);
+        Outcome::MayHaveRun
+    }
+
+    /// Moves on from the queue, if the call was sent.
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Progress::Queued(task, begun) = &mut self.progress else { return Poll::Ready(()) };
+        // The task neither panics nor is aborted while we hold it; what it leaves is in `begun`.
+        let _ = ready!(Pin::new(task).poll(cx));
+        self.progress = match begun.get() {
+            Some(Ok(call)) => Progress::Waiting(*call, Vigil::default()),
+            _ => {
+                let ended = self.caller.exchange().ended();
+                Progress::Failed(CallError::ended(ended, Outcome::NotRun))
+            }
+        };
+        Poll::Ready(())
+    }
+}
+
+impl<T: Message, E> Pending<T, E> {
+    /// Waits at most `timeout` for the result; true if it is there. The call goes on in either case.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: the call goes on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{CallError, Pending};
+    /// # use std::time::Duration;
+    /// async fn soon(mut pending: Pending<u64>) -> Result<Option<u64>, CallError> {
+    ///     if pending.wait(Duration::from_millis(10)).await {
+    ///         return pending.await.map(Some);
+    ///     }
+    ///     Ok(None)
+    /// }
+    /// ```
+    pub async fn wait(&mut self, timeout: Duration) -> bool {
+        let settled = std::future::poll_fn(|cx| {
+            if self.is_ready() {
+                return Poll::Ready(());
+            }
+            ready!(self.poll_queue(cx));
+            if let Progress::Waiting(call, _) = self.progress {
+                self.caller.exchange().poll_settled(cx, call)
+            } else {
+                Poll::Ready(())
+            }
+        });
+        tokio::time::timeout(timeout, settled).await.is_ok()
+    }
+
+    /// A future of the result as `change` makes it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{CallError, Pending};
+    /// async fn doubled(pending: Pending<u64>) -> Result<u64, CallError> {
+    ///     pending.map(|value| value * 2).await
+    /// }
+    /// ```
+    pub async fn map<U>(self, change: impl FnOnce(T) -> U) -> Result<U, CallError<E>> {
+        self.await.map(change)
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, CallError<E>>> {
+        ready!(self.poll_queue(cx));
+        let result = match std::mem::replace(&mut self.progress, Progress::Done) {
+            Progress::Waiting(call, mut vigil) => {
+                let (method, failure) = (self.method, self.failure);
+                match self.caller.poll_result(cx, method, failure, (call, &mut vigil)) {
+                    Poll::Ready(result) => result,
+                    Poll::Pending => {
+                        self.progress = Progress::Waiting(call, vigil);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            Progress::Failed(error) => Err(error),
+            Progress::Queued(..) | Progress::Done => {
+                panic!("a pending result is not polled after it was given")
+            }
+        };
+        Poll::Ready(result)
+    }
+}
+
+impl<T: Message, E> Future for Pending<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let pending = self.get_mut();
+        if let Poll::Ready(result) = pending.poll_progress(cx) {
+            return Poll::Ready(result);
+        }
+        let after = ready!(pending.timer.poll(cx, pending.timeout));
+        let outcome = pending.give_up();
+        Poll::Ready(Err(CallError::Timeout { after, outcome }))
+    }
+}
+
+impl<T, E> Drop for Pending<T, E> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// Nothing in it is pinned: its parts are moved freely.
+impl<T, E> Unpin for Pending<T, E> {}
+
+impl<T, E> fmt::Debug for Pending<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("is_ready", &self.is_ready()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,247 @@
+//! The part of a segment that is no ring: its stamp, the cancel table and the last words.
+//!
+//! ```text
+//! words    0..16          stamp: magic, length, ring capacity, slots
+//!         16..112         control blocks of the two rings
+//!        112..112+slots   cancel table: per slot the latest call of it that nobody wants any more
+//!        then 512         last words: a length, then text
+//!        then             data of the request ring, data of the reply ring
+//! ```
+//!
+//! A cancel does not queue behind calls: it is one store here, and the callee looks before it begins a
+//! call. Last words are what a dying process leaves for its parent. All of it is the peer's allegation.
+
+use std::sync::Arc;
+
+use crate::ring::{AtomicU64, CONTROL_WORDS, Ordering, Place, WORD, Words};
+use crate::sys::memory::Segment;
+use crate::wire::id::CallId;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"callbrd1");
+const STAMP_WORDS: usize = 16;
+const CANCEL_AT: usize = STAMP_WORDS + 2 * CONTROL_WORDS;
+const LAST_WORDS: usize = 512;
+/// Words of a memory page: the rings' data begins on one.
+const PAGE_WORDS: usize = 4096 / WORD;
+
+/// A segment that both ends hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory(pub(crate) Arc<Segment>);
+
+impl Words for Memory {
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        self.0.words()
+    }
+}
+
+/// The sizes of a link's segment: our own settings, never read from the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    ring_capacity: usize,
+    slots: usize,
+}
+
+/// The peer's sizes cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("impossible sizes: rings of {ring_capacity} bytes and {slots} slots")]
+pub(crate) struct GeometryError {
+    ring_capacity: u64,
+    slots: u64,
+}
+
+impl Geometry {
+    /// The least and the most bytes of a ring.
+    pub(crate) const RING_CAPACITIES: std::ops::RangeInclusive<usize> = 4096..=1 << 30;
+
+    /// Sizes of a link; each ring has `ring_capacity` bytes.
+    ///
+    /// # Errors
+    /// [`GeometryError`] when the capacity is no power of two in [`Geometry::RING_CAPACITIES`] or there
+    /// are no or too many slots.
+    pub(crate) fn new(ring_capacity: u64, slots: u64) -> Result<Self, GeometryError> {
+        let error = GeometryError { ring_capacity, slots };
+        let (Ok(capacity), Ok(count)) = (usize::try_from(ring_capacity), usize::try_from(slots)) else {
+            return Err(error);
+        };
+        let fits = Self::RING_CAPACITIES.contains(&capacity)
+            && capacity.is_power_of_two()
+            && (1..=crate::wire::id::SLOTS_MAX).contains(&count);
+        if fits { Ok(Self { ring_capacity: capacity, slots: count }) } else { Err(error) }
+    }
+
+    pub(crate) fn ring_capacity(&self) -> usize {
+        self.ring_capacity
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The length of the segment in bytes.
+    pub(crate) fn segment_len(&self) -> usize {
+        self.data_at() * WORD + 2 * self.ring_capacity
+    }
+
+    /// The ring that carries calls.
+    pub(crate) fn requests(&self) -> Place {
+        Place::new(STAMP_WORDS, self.data_at(), self.ring_capacity)
+    }
+
+    /// The ring that carries answers.
+    pub(crate) fn replies(&self) -> Place {
+        let data = self.data_at() + self.ring_capacity / WORD;
+        Place::new(STAMP_WORDS + CONTROL_WORDS, data, self.ring_capacity)
+    }
+
+    fn last_words_at(&self) -> usize {
+        CANCEL_AT + self.slots
+    }
+
+    fn data_at(&self) -> usize {
+        (self.last_words_at() + LAST_WORDS).next_multiple_of(PAGE_WORDS)
+    }
+}
+
+/// One end's view of what is beside the rings.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    memory: Memory,
+    geometry: Geometry,
+}
+
+impl Board {
+    /// # Panics
+    /// When the segment is shorter than the geometry says.
+    pub(crate) fn new(memory: Memory, geometry: Geometry) -> Self {
+        assert!(memory.words().len() * WORD >= geometry.segment_len(), "the segment holds its parts");
+        Self { memory, geometry }
+    }
+
+    /// Marks a fresh segment as one of ours.
+    pub(crate) fn stamp(&self) {
+        for (word, value) in self.memory.words().iter().zip(self.expected_stamp()) {
+            // The greeting over the socket orders this store and the peer's look.
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the segment is what the peer said.
+    pub(crate) fn is_stamped(&self) -> bool {
+        let words = self.memory.words().iter().map(|word| word.load(Ordering::Relaxed));
+        words.zip(self.expected_stamp()).all(|(found, expected)| found == expected)
+    }
+
+    fn expected_stamp(&self) -> [u64; 4] {
+        let geometry = &self.geometry;
+        [
+            MAGIC,
+            geometry.segment_len() as u64,
+            geometry.ring_capacity as u64,
+            geometry.slots as u64,
+        ]
+    }
+
+    /// Says that nobody wants the answer of `call` any more.
+    pub(crate) fn cancel(&self, call: CallId) {
+        if let Some(entry) = self.cancel_entry(call) {
+            entry.store(call.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether `call` was cancelled. A later call of the same slot that was cancelled counts too: the slot
+    /// was free again, so the earlier one is settled.
+    #[inline]
+    pub(crate) fn is_cancelled(&self, call: CallId) -> bool {
+        self.cancel_entry(call).is_some_and(|entry| entry.load(Ordering::Relaxed) >= call.bits())
+    }
+
+    fn cancel_entry(&self, call: CallId) -> Option<&AtomicU64> {
+        let slot = call.slot();
+        (slot < self.geometry.slots).then(|| &self.memory.words()[CANCEL_AT + slot])
+    }
+
+    /// Leaves bytes for the parent to find after this process is gone; cut to what there is room for.
+    pub(crate) fn leave_last_words(&self, bytes: &[u8]) {
+        let room = self.last_words();
+        let len = bytes.len().min((LAST_WORDS - 1) * WORD);
+        for (word, chunk) in room[1..].iter().zip(bytes[..len].chunks(WORD)) {
+            let mut le = [0; WORD];
+            le[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(le), Ordering::Relaxed);
+        }
+        // ORDERING: publishes the text; pairs with the Acquire in `read_last_words`.
+        room[0].store(len as u64, Ordering::Release);
+    }
+
+    /// What the dead peer left, if anything.
+    pub(crate) fn read_last_words(&self) -> Option<Vec<u8>> {
+        let room = self.last_words();
+        // ORDERING: receives what `leave_last_words` published.
+        let len = usize::try_from(room[0].load(Ordering::Acquire)).ok()?;
+        if len == 0 || len > (LAST_WORDS - 1) * WORD {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(len + WORD);
+        for word in &room[1..=len.div_ceil(WORD)] {
+            bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        bytes.truncate(len);
+        Some(bytes)
+    }
+
+    fn last_words(&self) -> &[AtomicU64] {
+        let at = self.geometry.last_words_at();
+        &self.memory.words()[at..at + LAST_WORDS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        let geometry = Geometry::new(4096, 8).unwrap();
+        let segment = Segment::private(geometry.segment_len());
+        Board::new(Memory(Arc::new(segment)), geometry)
+    }
+
+    /// A cancel reaches the call it names and earlier ones of the slot, and no later one.
+    #[test]
+    fn cancels_name_one_call() {
+        let board = board();
+        board.cancel(CallId::new(5, 3));
+        assert!(board.is_cancelled(CallId::new(5, 3)));
+        assert!(board.is_cancelled(CallId::new(4, 3)));
+        assert!(!board.is_cancelled(CallId::new(6, 3)));
+        assert!(!board.is_cancelled(CallId::new(5, 2)));
+        assert!(!board.is_cancelled(CallId::new(5, 100)), "a slot that does not exist");
+    }
+
+    /// Last words come back whole, or cut to the room there is; alleged lengths are checked.
+    #[test]
+    fn last_words_come_back() {
+        let board = board();
+        assert_eq!(board.read_last_words(), None);
+        board.leave_last_words(b"so long");
+        assert_eq!(board.read_last_words().unwrap(), b"so long");
+        board.leave_last_words(&[7; 10_000]);
+        assert_eq!(board.read_last_words().unwrap(), [7; (LAST_WORDS - 1) * WORD]);
+        for lie in [u64::MAX, (LAST_WORDS * WORD) as u64] {
+            board.last_words()[0].store(lie, Ordering::Relaxed);
+            assert_eq!(board.read_last_words(), None);
+        }
+    }
+
+    /// A stamp is recognised, and sizes that cannot be are refused.
+    #[test]
+    fn stamps_and_sizes_are_checked() {
+        let board = board();
+        assert!(!board.is_stamped());
+        board.stamp();
+        assert!(board.is_stamped());
+        for (capacity, slots) in [(0, 1), (4097, 1), (1 << 40, 1), (4096, 0), (4096, 1 << 20)] {
+            assert!(Geometry::new(capacity, slots).is_err(), "{capacity} {slots}");
+        }
+    }
+}

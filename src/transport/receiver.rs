@@ -1,0 +1,144 @@
+//! The receiving half of a link: frames come in whole and in order, copied into private memory.
+//!
+//! It holds no lock and waits for nothing: whoever owns it polls it. A peer that breaks the rules makes
+//! every later look an error.
+
+use super::board::Memory;
+use crate::ring::{Consumer, Corrupt};
+use crate::wire::codec::Buffer;
+use crate::wire::frame::{FrameError, HEAD_LEN_MAX, Head, Kind};
+
+/// The peer broke the rules of the link.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum LinkError {
+    /// The ring's words are impossible.
+    #[error(transparent)]
+    Ring(#[from] Corrupt),
+    /// A frame is none.
+    #[error("the peer sent {0}")]
+    Frame(#[from] FrameError),
+    /// Chunks without a beginning, beyond their end, or mixed with other frames.
+    #[error("the peer sent pieces that do not fit together")]
+    Chunks,
+    /// A frame that this end never gets.
+    #[error("the peer sent a frame of the wrong direction")]
+    Unexpected,
+    /// A payload longer than was agreed.
+    #[error("the peer announced a message of {len} bytes, and {limit} is the most")]
+    TooLarge {
+        /// The announced length.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// A header and its payload, in private memory.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) head: Head,
+    pub(crate) body: Buffer,
+}
+
+/// The receiving half of a link.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    consumer: Consumer<Memory>,
+    partial: Option<Frame>,
+    message_len_max: u64,
+}
+
+impl Receiver {
+    pub(crate) fn new(consumer: Consumer<Memory>, message_len_max: u64) -> Self {
+        Self { consumer, partial: None, message_len_max }
+    }
+
+    /// Takes the next frame, putting its payload into `body`, whose memory is used again.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the peer breaks the rules; the link is then of no more use.
+    #[inline]
+    pub(crate) fn try_recv(&mut self, body: &mut Buffer) -> Result<Option<Head>, LinkError> {
+        while let Some(record) = self.consumer.read()? {
+            let head_len = Head::len_of(record.tag());
+            if record.len() < head_len {
+                return Err(FrameError::Short(record.len()).into());
+            }
+            let mut head_bytes = [0; HEAD_LEN_MAX];
+            record.copy_to(0, &mut head_bytes[..head_len]);
+            let head = Head::decode(record.tag(), &head_bytes[..head_len])?;
+            let len = record.len() - head_len;
+            if head.kind == Kind::Chunk || head.total.is_some() || self.partial.is_some() {
+                let piece = &mut Buffer::with_capacity(len);
+                piece.resize(len, 0);
+                record.copy_to(head_len, piece);
+                record.release();
+                if let Some(whole) = self.assemble(head, piece)? {
+                    *body = whole.body;
+                    return Ok(Some(whole.head));
+                }
+                continue;
+            }
+            if head.kind == Kind::Abort {
+                record.release();
+                continue;
+            }
+            body.resize(len, 0);
+            record.copy_to(head_len, body);
+            record.release();
+            return Ok(Some(head));
+        }
+        Ok(None)
+    }
+
+    /// Announces that the owner is about to wait for its bell. False: look again.
+    pub(crate) fn doze(&mut self) -> bool {
+        self.consumer.doze()
+    }
+
+    /// Whether the peer waits for room that was made since the last question, and must be rung.
+    pub(crate) fn freed(&mut self) -> bool {
+        self.consumer.freed()
+    }
+
+    /// Whether so much room was made that the peer should hear of it now.
+    pub(crate) fn owes_room(&self) -> bool {
+        self.consumer.owes_room()
+    }
+
+    /// Takes a frame of a payload in pieces; gives the whole with its last piece.
+    fn assemble(&mut self, head: Head, piece: &[u8]) -> Result<Option<Frame>, LinkError> {
+        match (self.partial.take(), head.kind, head.total) {
+            (Some(_), Kind::Abort, None) => Ok(None),
+            (None, kind, Some(total)) if kind != Kind::Chunk => {
+                if total > self.message_len_max {
+                    return Err(LinkError::TooLarge { len: total, limit: self.message_len_max });
+                }
+                let mut body = Buffer::new();
+                body.extend_from_slice(piece);
+                self.settle(Frame { head, body })
+            }
+            (Some(mut partial), Kind::Chunk, None) if !piece.is_empty() => {
+                partial.body.extend_from_slice(piece);
+                self.settle(partial)
+            }
+            _ => Err(LinkError::Chunks),
+        }
+    }
+
+    fn settle(&mut self, mut frame: Frame) -> Result<Option<Frame>, LinkError> {
+        let total = frame.head.total.unwrap_or_default();
+        match (frame.body.len() as u64).cmp(&total) {
+            std::cmp::Ordering::Less => {
+                self.partial = Some(frame);
+                Ok(None)
+            }
+            std::cmp::Ordering::Equal => {
+                frame.head.total = None;
+                Ok(Some(frame))
+            }
+            std::cmp::Ordering::Greater => Err(LinkError::Chunks),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Looking for a while before sleeping: the impure side of [`Idle`](super::idle::Idle).
+
+use std::time::{Duration, Instant};
+
+use super::idle::{Budget, Idle, Wait};
+use crate::sys::cpu;
+
+/// Looks between two glances at the clock: a microsecond or two, depending on the processor's pause.
+const BURST: u32 = 32;
+
+/// How long one poll looks before the runtime's other tasks get a turn.
+const TURN: Duration = Duration::from_micros(5);
+
+/// A yield of the core that takes this long let another process run.
+const CROWDED: Duration = Duration::from_micros(15);
+
+/// What to do after looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Something seems to be there.
+    Look,
+    /// Nothing yet: let other tasks run, then come back.
+    Again,
+    /// Looking does not pay: sleep.
+    Sleep,
+}
+
+/// One wait: from the first look in vain to the message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Vigil {
+    began: Option<Instant>,
+    slept: bool,
+    lesson: Option<Wait>,
+}
+
+impl Vigil {
+    /// Notes that the one who waits goes to sleep.
+    pub(crate) fn sleep(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+        self.slept = true;
+    }
+}
+
+/// How one end of a link waits, and what it learnt.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    idle: Idle,
+    budget: Budget,
+    /// On one core nobody answers while we look.
+    single_core: bool,
+}
+
+/// How to look, for one turn: a copy, so that nothing is locked meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    idle: Idle,
+    length: Duration,
+}
+
+impl Spin {
+    pub(crate) fn new(idle: Idle) -> Self {
+        Self { idle, budget: Budget::default(), single_core: cpu::allowed() < 2 }
+    }
+
+    /// How to look in this turn; none: sleep at once.
+    #[inline]
+    pub(crate) fn plan(&self) -> Option<Plan> {
+        let length = self.budget.length();
+        let looks = match self.idle {
+            Idle::Park => false,
+            Idle::Busy => true,
+            Idle::Adaptive => !self.single_core && !length.is_zero(),
+        };
+        looks.then_some(Plan { idle: self.idle, length })
+    }
+
+    /// Takes in what a look in vain has shown.
+    #[inline]
+    pub(crate) fn learn(&mut self, vigil: &mut Vigil) {
+        if let Some(lesson) = vigil.lesson.take() {
+            self.budget.learn(lesson);
+        }
+    }
+
+    /// Notes how the wait ended.
+    #[inline]
+    pub(crate) fn found(&mut self, vigil: &mut Vigil) {
+        match vigil.began {
+            Some(began) if vigil.slept => self.budget.learn(Wait::Slept(began.elapsed())),
+            _ => self.budget.learn(Wait::Found),
+        }
+        *vigil = Vigil::default();
+    }
+}
+
+impl Plan {
+    /// A burst of looks without a glance at the clock: the wait of a hot call ends here.
+    #[inline]
+    pub(crate) fn burst(mut found: impl FnMut() -> bool) -> bool {
+        for _ in 0..BURST {
+            if found() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Looks for one turn of the wait `vigil`.
+    pub(crate) fn look(self, vigil: &mut Vigil, mut found: impl FnMut() -> bool) -> Next {
+        let turn_began = Instant::now();
+        let began = *vigil.began.get_or_insert(turn_began);
+        let mut now = turn_began;
+        loop {
+            if Self::burst(&mut found) {
+                return Next::Look;
+            }
+            let before = now;
+            now = Instant::now();
+            if self.idle == Idle::Adaptive {
+                // A burst that took long although nothing was found: somebody else had the core.
+                if now - before > CROWDED {
+                    return sleep(vigil, Wait::Crowded);
+                }
+                if now - began > self.length {
+                    return sleep(vigil, Wait::Missed);
+                }
+            }
+            if now - turn_began > TURN {
+                cpu::yield_now();
+                if self.idle == Idle::Adaptive && now.elapsed() > CROWDED {
+                    return sleep(vigil, Wait::Crowded);
+                }
+                return Next::Again;
+            }
+        }
+    }
+}
+
+fn sleep(vigil: &mut Vigil, lesson: Wait) -> Next {
+    vigil.lesson = Some(lesson);
+    vigil.slept = true;
+    Next::Sleep
+}

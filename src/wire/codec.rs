@@ -1,0 +1,336 @@
+//! Values to archives and back. Pure.
+//!
+//! Encoding writes into memory of this thread that is used again, so it allocates nothing once warm, and
+//! no user's code runs while a link is locked. Decoding checks the whole archive first: lengths, offsets,
+//! utf-8, and a depth of at most [`DEPTH_MAX`]; then it copies the value out.
+//!
+//! An archive carries no schema: both sides must mean the same type. The greeting sees to that.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+
+use rkyv::api::{access_with_context, deserialize_using, serialize_using};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::{Error as Cause, Strategy};
+use rkyv::ser::allocator::{Arena, ArenaHandle};
+use rkyv::ser::{Positional, Serializer, Writer};
+use rkyv::util::AlignedVec;
+use rkyv::validation::Validator;
+use rkyv::validation::archive::ArchiveValidator;
+use rkyv::{Archive, Deserialize, Portable, Serialize};
+
+/// The deepest nesting of an archive that is decoded.
+pub(crate) const DEPTH_MAX: usize = 128;
+
+/// Archives begin at multiples of this many bytes, in private memory.
+pub(crate) const ALIGNMENT: usize = 16;
+
+/// Memory for one archive.
+pub(crate) type Buffer = AlignedVec<ALIGNMENT>;
+
+/// A thread's memory for encoding shrinks back to this after something larger.
+const SCRATCH_LEN_MAX: usize = 64 * 1024;
+
+/// What encodes a [`Message`]: bounded, unshared (`Rc` and `Arc` are no messages), reusing its memory.
+#[doc(hidden)]
+pub type Encoder<'a> = Strategy<Serializer<Sink, ArenaHandle<'a>, ()>, Cause>;
+
+/// What decodes a [`Message`].
+#[doc(hidden)]
+pub type Decoder = Strategy<(), Cause>;
+
+/// What checks the archive of a [`Message`].
+#[doc(hidden)]
+pub type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Cause>;
+
+/// A value that can be an argument or a result: anything that rkyv archives, checks and copies back.
+///
+/// Implemented for every such type by itself: numbers, strings, vectors, maps, options, results, tuples
+/// of up to 13, and what [`message`](macro@crate::message) is written on. `Rc`, `Arc` and borrowed data
+/// are no messages.
+///
+/// # Examples
+/// ```
+/// use callboard::prelude::*;
+///
+/// #[message]
+/// pub struct Job { name: String, sizes: Vec<u32> }
+///
+/// fn is_message<M: callboard::Message>() {}
+/// is_message::<Job>();
+/// is_message::<(u8, Option<String>)>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to an actor",
+    note = "put `#[message]` on the type, or use owned types such as `String` and `Vec<u8>`"
+)]
+pub trait Message:
+    Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>> + Deserialize<Self, Decoder>>
+    + for<'a> Serialize<Encoder<'a>>
+    + Send
+    + Sized
+    + 'static
+{
+}
+
+impl<T> Message for T where
+    T: Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>> + Deserialize<T, Decoder>>
+        + for<'a> Serialize<Encoder<'a>>
+        + Send
+        + Sized
+        + 'static
+{
+}
+
+/// Collects an archive up to a limit, and counts what is beyond it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Sink {
+    bytes: Buffer,
+    limit: usize,
+    /// The archive's length so far, also beyond the limit.
+    len: usize,
+}
+
+impl Positional for Sink {
+    fn pos(&self) -> usize {
+        self.len
+    }
+}
+
+impl<E> Writer<E> for Sink {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), E> {
+        self.len += bytes.len();
+        if self.len <= self.limit {
+            self.bytes.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// A value could not be written as an archive.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The archive is longer than a message may be.
+    #[error("the message has {len} bytes, and {limit} is the most that may travel")]
+    TooLarge {
+        /// The archive's length in bytes.
+        len: usize,
+        /// The most that may travel.
+        limit: usize,
+    },
+    /// The type's own archiving failed.
+    #[error("a `{type_name}` could not be archived")]
+    Refused {
+        /// The type's name.
+        type_name: &'static str,
+        /// What archiving said.
+        #[source]
+        source: Cause,
+    },
+}
+
+/// Bytes are no archive of the expected type.
+#[derive(Debug, thiserror::Error)]
+#[error("{len} bytes are no archive of `{type_name}`")]
+pub struct DecodeError {
+    /// The type that was expected.
+    type_name: &'static str,
+    /// How many bytes there were.
+    len: usize,
+    /// What the check said.
+    #[source]
+    source: Cause,
+}
+
+/// Reused memory of one thread.
+struct Scratch {
+    bytes: Buffer,
+    arena: Arena,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self { bytes: Buffer::new(), arena: Arena::new() }
+    }
+
+    fn encode<M: Message>(&mut self, message: &M, limit: usize) -> Result<&[u8], EncodeError> {
+        const { assert!(align_of::<M::Archived>() <= ALIGNMENT, "archives are aligned to at most 16") };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let sink = Sink { bytes, limit, len: 0 };
+        let mut encoder = Serializer::new(sink, self.arena.acquire(), ());
+        let written = serialize_using::<_, Cause>(message, &mut encoder);
+        let sink = encoder.into_writer();
+        self.bytes = sink.bytes;
+        written.map_err(|source| EncodeError::Refused {
+            type_name: std::any::type_name::<M>(),
+            source,
+        })?;
+        if sink.len > limit {
+            return Err(EncodeError::TooLarge { len: sink.len, limit });
+        }
+        Ok(&self.bytes)
+    }
+
+    fn trim(&mut self) {
+        if self.bytes.capacity() > SCRATCH_LEN_MAX {
+            self.bytes = Buffer::new();
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+}
+
+/// Encodes `message` and hands the archive to `use_bytes`.
+///
+/// # Errors
+/// [`EncodeError`] when the archive is longer than `limit` or the type cannot be archived.
+pub(crate) fn encode<M: Message, R>(
+    message: &M,
+    limit: usize,
+    use_bytes: impl FnOnce(&[u8]) -> R,
+) -> Result<R, EncodeError> {
+    SCRATCH.with(|cell| {
+        if let Ok(mut scratch) = cell.try_borrow_mut() {
+            let used = scratch.encode(message, limit).map(use_bytes);
+            scratch.trim();
+            used
+        } else {
+            // A message whose own archiving encodes another one.
+            Scratch::new().encode(message, limit).map(use_bytes)
+        }
+    })
+}
+
+/// The archive in memory of its own, for whoever must wait with it.
+pub(crate) fn copy(bytes: &[u8]) -> Buffer {
+    let mut copy = spare();
+    copy.clear();
+    copy.extend_from_slice(bytes);
+    copy
+}
+
+/// The error for bytes where none were to come: a method without errors of its own reported one.
+pub(crate) fn unexpected<T>(bytes: &[u8]) -> Result<T, DecodeError> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the method has no errors of its own")]
+    struct NoSuchError;
+    let source = <Cause as rkyv::rancor::Source>::new(NoSuchError);
+    Err(DecodeError { type_name: std::any::type_name::<T>(), len: bytes.len(), source })
+}
+
+/// How many spare buffers a thread keeps.
+const SPARES_MAX: usize = 64;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer, one that was used before if there is one.
+#[inline]
+pub(crate) fn spare() -> Buffer {
+    SPARES.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Keeps a buffer to be used again, unless it is large or there are enough.
+#[inline]
+pub(crate) fn recycle(buffer: Buffer) {
+    if buffer.capacity() <= SCRATCH_LEN_MAX {
+        SPARES.with_borrow_mut(|spares| {
+            if spares.len() < SPARES_MAX {
+                spares.push(buffer);
+            }
+        });
+    }
+}
+
+/// Checks `bytes` and gives the archive in place.
+fn view<M: Message>(bytes: &[u8]) -> Result<&M::Archived, Cause> {
+    const DEPTH: NonZeroUsize = NonZeroUsize::new(DEPTH_MAX).expect("the depth is not zero");
+    let mut checker = Validator::new(ArchiveValidator::with_max_depth(bytes, Some(DEPTH)), ());
+    access_with_context::<M::Archived, _, Cause>(bytes, &mut checker)
+}
+
+/// Checks `bytes` and copies the value out of them.
+///
+/// # Errors
+/// [`DecodeError`] when they are no archive of `M`, or nested too deeply.
+pub(crate) fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
+    let failed = |source| DecodeError {
+        type_name: std::any::type_name::<M>(),
+        len: bytes.len(),
+        source,
+    };
+    let archived = view::<M>(bytes).map_err(failed)?;
+    deserialize_using::<M, _, Cause>(archived, &mut ()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive<M: Message>(message: &M) -> Buffer {
+        encode(message, usize::MAX, copy).unwrap()
+    }
+
+    /// Values of every shape that methods use come back as they were.
+    #[test]
+    fn values_round_trip() {
+        let value = (7_u64, String::from("a name"), vec![Some(1.5_f64), None]);
+        assert_eq!(decode::<(u64, String, Vec<Option<f64>>)>(&archive(&value)).unwrap(), value);
+        decode::<()>(&archive(&())).unwrap();
+        assert_eq!(decode::<u128>(&archive(&u128::MAX)).unwrap(), u128::MAX);
+        assert_eq!(decode::<usize>(&archive(&0x1_0000_0005_usize)).unwrap(), 0x1_0000_0005);
+    }
+
+    /// A message beyond the limit is an error that names both sizes, and the next one is fine.
+    #[test]
+    fn the_limit_names_both_sizes() {
+        let error = encode(&vec![1_u8; 100], 64, |_| ()).unwrap_err();
+        assert!(matches!(error, EncodeError::TooLarge { len: 120, limit: 64 }), "{error}");
+        encode(&vec![1_u8; 16], 64, |_| ()).unwrap();
+    }
+
+    /// Cut, flipped and foreign bytes are errors or other values, never panics.
+    #[test]
+    fn foreign_bytes_are_refused() {
+        let good = archive(&vec![String::from("one"), String::from("two, but longer than inline")]);
+        assert!(decode::<Vec<String>>(&good[..good.len() - 1]).is_err());
+        assert!(decode::<Vec<String>>(&[]).is_err());
+        for at in 0..good.len() {
+            for value in [0, 1, 0x7F, 0x80, 0xFF] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                let _may_be_either = decode::<Vec<String>>(&bad);
+            }
+        }
+    }
+
+    #[derive(Archive, Serialize, Deserialize)]
+    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, __S::Error: rkyv::rancor::Source))]
+    #[rkyv(deserialize_bounds(__D::Error: rkyv::rancor::Source))]
+    #[rkyv(bytecheck(bounds(
+        __C: rkyv::validation::ArchiveContext,
+        __C::Error: rkyv::rancor::Source
+    )))]
+    struct Nested {
+        #[rkyv(omit_bounds)]
+        inner: Option<Box<Nested>>,
+    }
+
+    /// A tree that is deeper than the limit is an error and no stack overflow.
+    #[test]
+    fn depth_bombs_are_refused() {
+        let nest = |depth| (0..depth).fold(Nested { inner: None }, |inner, _| Nested {
+            inner: Some(Box::new(inner)),
+        });
+        assert!(decode::<Nested>(&archive(&nest(100))).is_ok());
+        let bomb = archive(&nest(2_000));
+        assert!(decode::<Nested>(&bomb).is_err());
+    }
+}

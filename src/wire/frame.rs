@@ -1,0 +1,192 @@
+//! What travels as one record: a header of 8 to 24 bytes and a payload. Pure.
+//!
+//! ```text
+//! tag (32 bits, in the record's word)   kind | flags | method
+//! +0   call id                          8 bytes
+//! +8   deadline                         8 bytes, if flagged
+//! +..  total length                     8 bytes, if flagged: the payload goes on in chunks
+//! +..  payload
+//! ```
+//!
+//! It does not know rings or sockets: a link hands over the tag and the bytes.
+
+use super::id::CallId;
+
+/// The longest header, in bytes.
+pub(crate) const HEAD_LEN_MAX: usize = 24;
+
+const DEADLINE: u8 = 1;
+const LARGE: u8 = 2;
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Wants an answer.
+    Call = 1,
+    /// Wants none.
+    Tell = 2,
+    /// The first frame to an actor: runs the constructor that `method` names; wants an answer.
+    Construct = 3,
+    /// The method's result.
+    Reply = 4,
+    /// The method's own error.
+    Failure = 5,
+    /// The method panicked; the payload is a report.
+    Panicked = 6,
+    /// The call was not run; the payload is the reason.
+    Refused = 7,
+    /// The next piece of a payload that did not fit into one frame.
+    Chunk = 8,
+    /// The rest of a payload in pieces will not come.
+    Abort = 9,
+}
+
+impl Kind {
+    fn parse(byte: u8) -> Option<Self> {
+        const ALL: [Kind; 9] = [
+            Kind::Call,
+            Kind::Tell,
+            Kind::Construct,
+            Kind::Reply,
+            Kind::Failure,
+            Kind::Panicked,
+            Kind::Refused,
+            Kind::Chunk,
+            Kind::Abort,
+        ];
+        ALL.get(usize::from(byte).wrapping_sub(1)).copied()
+    }
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// What the frame is for.
+    pub(crate) kind: Kind,
+    /// Which method or constructor; 0 where neither is meant.
+    pub(crate) method: u16,
+    /// The call it belongs to.
+    pub(crate) call: CallId,
+    /// Nanoseconds of the machine's monotonic clock after which nobody wants the answer.
+    pub(crate) deadline: Option<u64>,
+    /// The payload's whole length, where it goes on in chunks.
+    pub(crate) total: Option<u64>,
+}
+
+impl Head {
+    /// A header without deadline, of a payload in one piece.
+    pub(crate) fn new(kind: Kind, method: u16, call: CallId) -> Self {
+        Self { kind, method, call, deadline: None, total: None }
+    }
+
+    /// The tag and the header's bytes.
+    pub(crate) fn encode(&self) -> (u32, HeadBytes) {
+        let mut bytes = HeadBytes { bytes: [0; HEAD_LEN_MAX], len: 0 };
+        let mut flags = 0;
+        bytes.push(self.call.bits());
+        if let Some(deadline) = self.deadline {
+            flags |= DEADLINE;
+            bytes.push(deadline);
+        }
+        if let Some(total) = self.total {
+            flags |= LARGE;
+            bytes.push(total);
+        }
+        let [low, high] = self.method.to_le_bytes();
+        (u32::from_le_bytes([self.kind as u8, flags, low, high]), bytes)
+    }
+
+    /// How many header bytes a frame with this tag has.
+    pub(crate) fn len_of(tag: u32) -> usize {
+        let [_, flags, ..] = tag.to_le_bytes();
+        8 + 8 * (flags & (DEADLINE | LARGE)).count_ones() as usize
+    }
+
+    /// Reads a header; `bytes` are the first [`Head::len_of`] bytes of the frame.
+    ///
+    /// # Errors
+    /// [`FrameError`] for what no version of this library writes.
+    pub(crate) fn decode(tag: u32, bytes: &[u8]) -> Result<Self, FrameError> {
+        let [kind, flags, low, high] = tag.to_le_bytes();
+        if flags & !(DEADLINE | LARGE) != 0 {
+            return Err(FrameError::Flags(flags));
+        }
+        let kind = Kind::parse(kind).ok_or(FrameError::Kind(kind))?;
+        let mut words = bytes.chunks_exact(8).map(|word| {
+            let mut le = [0; 8];
+            le.copy_from_slice(word);
+            u64::from_le_bytes(le)
+        });
+        let mut next = || words.next().ok_or(FrameError::Short(bytes.len()));
+        let call = CallId::from_bits(next()?);
+        let deadline = if flags & DEADLINE == 0 { None } else { Some(next()?) };
+        let total = if flags & LARGE == 0 { None } else { Some(next()?) };
+        Ok(Self { kind, method: u16::from_le_bytes([low, high]), call, deadline, total })
+    }
+}
+
+/// The bytes of an encoded header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadBytes {
+    bytes: [u8; HEAD_LEN_MAX],
+    len: usize,
+}
+
+impl HeadBytes {
+    fn push(&mut self, word: u64) {
+        self.bytes[self.len..self.len + 8].copy_from_slice(&word.to_le_bytes());
+        self.len += 8;
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// The peer sent a frame that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    /// No kind has this number.
+    #[error("a frame of kind {0}")]
+    Kind(u8),
+    /// A flag that has no meaning.
+    #[error("a frame with flags {0:#x}")]
+    Flags(u8),
+    /// Less than a header.
+    #[error("a frame of {0} bytes")]
+    Short(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every header comes back as it was written, with each set of optional fields.
+    #[test]
+    fn heads_round_trip() {
+        for kind in 1..=9 {
+            let kind = Kind::parse(kind).unwrap();
+            for deadline in [None, Some(0), Some(u64::MAX)] {
+                for total in [None, Some(1 << 26)] {
+                    let head = Head { deadline, total, ..Head::new(kind, 0xBEEF, CallId::new(9, 3)) };
+                    let (tag, bytes) = head.encode();
+                    assert_eq!(bytes.as_slice().len(), Head::len_of(tag));
+                    assert_eq!(Head::decode(tag, bytes.as_slice()), Ok(head));
+                }
+            }
+        }
+    }
+
+    /// Unknown kinds and flags and short headers are errors, never panics.
+    #[test]
+    fn strange_heads_are_refused() {
+        for tag in (0..=u32::from(u16::MAX)).chain([u32::MAX]) {
+            for len in [0, 7, 8, 24] {
+                let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0xFC == 0;
+                let long_enough = len >= Head::len_of(tag);
+                assert_eq!(Head::decode(tag, &[0; 24][..len]).is_ok(), known && long_enough);
+            }
+        }
+    }
+}

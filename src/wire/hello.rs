@@ -1,0 +1,267 @@
+//! The two packets by which a parent and its new child agree. Pure.
+//!
+//! ```text
+//! parent -> child   Hello      who you are to be, and where our rings lie
+//! child  -> parent  Greeting   what I offer, or why not
+//! both begin with   magic (8)  protocol (4)  format (4): compared before anything is decoded
+//! ```
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::codec::{self, Buffer, DecodeError, EncodeError, Message};
+use super::interface::{Interface, Method};
+
+/// The packets' size is bounded: a packet of a local socket is at most this long here.
+pub(crate) const PACKET_LEN_MAX: usize = 64 * 1024;
+
+/// This version of the protocol. It changes with the frames, the ring and these packets.
+pub(crate) const PROTOCOL: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"callbrd\n";
+const PREAMBLE_LEN: usize = 16;
+
+/// Which flavour of archives this build writes: pointer width, alignment and byte order.
+fn format() -> u32 {
+    let width = size_of::<rkyv::primitive::ArchivedUsize>();
+    let alignment = align_of::<rkyv::primitive::ArchivedU64>();
+    let order = u8::from(cfg!(target_endian = "big"));
+    u32::from_le_bytes([8, u8::try_from(width).unwrap_or(0), u8::try_from(alignment).unwrap_or(0), order])
+}
+
+/// What a parent tells its new child.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// The process that sent this: the child goes when it goes.
+    pub(crate) parent: u32,
+    /// The interface to serve, by its name on the wire.
+    pub(crate) actor: String,
+    /// What to call the process.
+    pub(crate) title: String,
+    /// The name of the segment with the rings.
+    pub(crate) segment: String,
+    /// Its length in bytes.
+    pub(crate) segment_len: u64,
+    /// The capacity of each ring in bytes.
+    pub(crate) ring_capacity: u64,
+    /// How many calls the parent keeps in flight.
+    pub(crate) slots: u64,
+    /// The longest message in bytes.
+    pub(crate) message_len_max: u64,
+    /// How the child waits: the number of an idle strategy.
+    pub(crate) idle: u8,
+}
+
+/// A child's answer: its tables, or why it cannot serve.
+pub(crate) type Greeting = Result<Tables, GreetRefusal>;
+
+/// The constructors and methods that a process offers for one interface.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tables {
+    hash: u64,
+    constructors: Vec<(String, u64)>,
+    methods: Vec<(String, u64)>,
+}
+
+/// Why a child does not serve.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GreetRefusal {
+    /// The program has no such actor.
+    UnknownActor,
+    /// The segment could not be mapped.
+    Segment(String),
+    /// Something else of the system's failed.
+    System(String),
+}
+
+/// Why a method of ours cannot be called at the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// It has none of that name.
+    Unknown,
+    /// It has one with another signature.
+    Changed,
+}
+
+/// For each method of ours the number by which the peer knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// Both tables are equal.
+    Same,
+    /// One entry per method of ours.
+    Mapped(Box<[Result<u16, Mismatch>]>),
+}
+
+impl Numbers {
+    /// The peer's number of our method.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when the peer lacks or changed it.
+    #[inline]
+    pub(crate) fn theirs(&self, ours: u16) -> Result<u16, Mismatch> {
+        match self {
+            Self::Same => Ok(ours),
+            Self::Mapped(numbers) => {
+                numbers.get(usize::from(ours)).copied().unwrap_or(Err(Mismatch::Unknown))
+            }
+        }
+    }
+}
+
+impl Tables {
+    pub(crate) fn of(interface: &Interface) -> Self {
+        let list = |methods: &[Method]| {
+            methods.iter().map(|method| (method.name.to_owned(), method.signature)).collect()
+        };
+        Self {
+            hash: interface.hash(),
+            constructors: list(interface.constructors),
+            methods: list(interface.methods),
+        }
+    }
+
+    /// How the peer with these tables numbers our methods.
+    pub(crate) fn methods(&self, ours: &Interface) -> Numbers {
+        self.numbers(ours, ours.methods, &self.methods)
+    }
+
+    /// How the peer with these tables numbers our constructors.
+    pub(crate) fn constructors(&self, ours: &Interface) -> Numbers {
+        self.numbers(ours, ours.constructors, &self.constructors)
+    }
+
+    fn numbers(&self, interface: &Interface, ours: &[Method], theirs: &[(String, u64)]) -> Numbers {
+        if self.hash == interface.hash() {
+            return Numbers::Same;
+        }
+        let number = |method: &Method| {
+            let at = theirs.iter().position(|(name, _)| name == method.name);
+            match at.and_then(|at| Some((u16::try_from(at).ok()?, theirs[at].1))) {
+                None => Err(Mismatch::Unknown),
+                Some((at, signature)) if signature == method.signature => Ok(at),
+                Some(_) => Err(Mismatch::Changed),
+            }
+        };
+        Numbers::Mapped(ours.iter().map(number).collect())
+    }
+}
+
+/// A packet as it travels: preamble and archive.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`] when it is longer than [`PACKET_LEN_MAX`].
+pub(crate) fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
+    codec::encode(message, PACKET_LEN_MAX - PREAMBLE_LEN, |archive| {
+        let mut packet = Vec::with_capacity(PREAMBLE_LEN + archive.len());
+        packet.extend_from_slice(&MAGIC);
+        packet.extend_from_slice(&PROTOCOL.to_le_bytes());
+        packet.extend_from_slice(&format().to_le_bytes());
+        packet.extend_from_slice(archive);
+        packet
+    })
+}
+
+/// Reads a packet.
+///
+/// # Errors
+/// [`HelloError`]; the versions are compared before the archive is looked at.
+pub(crate) fn decode<M: Message>(packet: &[u8]) -> Result<M, HelloError> {
+    let (preamble, archive) = packet.split_at_checked(PREAMBLE_LEN).ok_or(HelloError::Foreign)?;
+    if preamble[..8] != MAGIC {
+        return Err(HelloError::Foreign);
+    }
+    let word = |at: usize| {
+        let mut le = [0; 4];
+        le.copy_from_slice(&preamble[at..at + 4]);
+        u32::from_le_bytes(le)
+    };
+    if word(8) != PROTOCOL {
+        return Err(HelloError::Version { ours: PROTOCOL, theirs: word(8) });
+    }
+    if word(12) != format() {
+        return Err(HelloError::Format { ours: format(), theirs: word(12) });
+    }
+    let mut aligned = Buffer::with_capacity(archive.len());
+    aligned.extend_from_slice(archive);
+    Ok(codec::decode(&aligned)?)
+}
+
+/// Two processes cannot talk to each other.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HelloError {
+    /// The packet is not one of callboard's.
+    #[error("the other process does not speak callboard's protocol")]
+    Foreign,
+    /// The other program was built with another version of callboard.
+    #[error("the other process speaks version {theirs} of the protocol, and this one {ours}")]
+    Version {
+        /// This process's version.
+        ours: u32,
+        /// The other's.
+        theirs: u32,
+    },
+    /// The other program writes archives in another way.
+    #[error("the other process writes archives as {theirs:#x}, and this one as {ours:#x}")]
+    Format {
+        /// This process's format.
+        ours: u32,
+        /// The other's.
+        theirs: u32,
+    },
+    /// The packet's contents are damaged.
+    #[error("the other process's greeting is damaged")]
+    Damaged(#[from] DecodeError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADD: Method = Method::new("add", 1, true);
+    const GET: Method = Method::new("get", 2, false);
+    const NOW: Interface = Interface { name: "x", constructors: &[], methods: &[ADD, GET] };
+
+    fn hello() -> Hello {
+        Hello {
+            parent: 1,
+            actor: "x".into(),
+            title: "x".into(),
+            segment: "s".into(),
+            segment_len: 1,
+            ring_capacity: 2,
+            slots: 3,
+            message_len_max: 4,
+            idle: 0,
+        }
+    }
+
+    /// Packets come back as they were; another version or magic is told apart before decoding.
+    #[test]
+    fn packets_round_trip() {
+        let packet = encode(&hello()).unwrap();
+        assert_eq!(decode::<Hello>(&packet).unwrap(), hello());
+        let mut old = packet.clone();
+        old[8] = 0;
+        assert!(matches!(decode::<Hello>(&old), Err(HelloError::Version { theirs: 0, .. })));
+        let mut narrow = packet.clone();
+        narrow[13] = 4;
+        assert!(matches!(decode::<Hello>(&narrow), Err(HelloError::Format { .. })));
+        assert!(matches!(decode::<Hello>(b"GET / HTTP/1.1\r\n"), Err(HelloError::Foreign)));
+        for len in 0..packet.len() {
+            assert!(decode::<Hello>(&packet[..len]).is_err(), "{len}");
+        }
+    }
+
+    /// Equal builds need no map; a method that moved is found, one that changed is missing.
+    #[test]
+    fn methods_are_matched_by_name_and_signature() {
+        assert_eq!(Tables::of(&NOW).methods(&NOW), Numbers::Same);
+        let changed = Method::new("add", 9, true);
+        let new = Method::new("new", 5, false);
+        let other = Interface { name: "x", constructors: &[], methods: &[new, GET, changed] };
+        let numbers = Tables::of(&other).methods(&NOW);
+        assert_eq!(numbers.theirs(0), Err(Mismatch::Changed), "add changed");
+        assert_eq!(numbers.theirs(1), Ok(1), "get is second there too");
+        assert_eq!(numbers.theirs(7), Err(Mismatch::Unknown));
+    }
+}

@@ -1,0 +1,13 @@
+//! What the bytes mean: identifiers, frames, archives, the greeting. Pure.
+//!
+//! Nothing here waits, and nothing knows how bytes travel. Every decoder treats its input as foreign: it
+//! checks lengths before it allocates, depth before it recurses, and answers with an error.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod codec;
+pub(crate) mod frame;
+pub(crate) mod hello;
+pub(crate) mod id;
+pub(crate) mod interface;
+pub(crate) mod report;

@@ -1,0 +1,266 @@
+//! No lint speaks about an expansion, whatever the user's crate denies: this file compiles, and
+//! clippy is silent.
+
+#![forbid(unsafe_code)]
+#![deny(
+    warnings,
+    missing_docs,
+    missing_debug_implementations,
+    unnameable_types,
+    unused_qualifications,
+    unused_lifetimes,
+    single_use_lifetimes,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    clippy::exhaustive_structs,
+    clippy::exhaustive_enums,
+    clippy::missing_const_for_fn,
+    clippy::unwrap_used
+)]
+
+use std::collections::HashMap;
+
+/// Crosses to the actor and back.
+#[callboard::message]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Job {
+    /// Which one.
+    pub id: u64,
+    /// What to do.
+    pub words: HashMap<String, Vec<u8>>,
+}
+
+/// Has no documentation to spare for its actor.
+#[callboard::message]
+#[derive(Debug)]
+enum Trouble {
+    Lost(u64),
+    Late { by: u64 },
+}
+
+mod private {
+    /// A `Result` of one argument.
+    pub type Result<T> = std::result::Result<T, super::Trouble>;
+}
+
+/// Counts.
+#[derive(Debug)]
+pub struct Counter {
+    n: u64,
+}
+
+#[callboard::actor]
+impl Counter {
+    /// Not a function, and left alone.
+    pub const STEP: usize = 2;
+
+    /// Starts from a number.
+    #[must_use]
+    pub const fn new(start: u64) -> Self {
+        Self { n: start }
+    }
+
+    /// Reads the start from a file.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    #[deprecated = "files are no more"]
+    #[expect(clippy::unused_async, reason = "shows an async constructor")]
+    pub async fn open(path: String) -> Result<Self, String> {
+        if path.is_empty() {
+            Err(path)
+        } else {
+            Ok(Self { n: 1 })
+        }
+    }
+
+    /// Adds.
+    #[expect(clippy::unused_async, reason = "shows an async method")]
+    pub async fn add(&mut self, mut by: u64, _: u8, (a, b): (u8, u8)) -> u64 {
+        by += u64::from(a) + u64::from(b);
+        self.n += by;
+        self.n
+    }
+
+    /// Nothing in, nothing out.
+    pub const fn reset(&mut self) {
+        self.n = 0;
+    }
+
+    /// The number.
+    #[must_use = "the number is all there is"]
+    pub const fn get(&self) -> u64 {
+        self.n
+    }
+
+    /// The number as it was called once.
+    #[deprecated(since = "1.0.0", note = "say `get`")]
+    #[must_use]
+    pub const fn old(&self) -> u64 {
+        self.n
+    }
+
+    /// Works with lengths that are the actor's.
+    #[must_use]
+    pub fn pair(&self, both: [u64; Self::STEP]) -> Option<[u64; Self::STEP]> {
+        (self.n > 0).then_some(both)
+    }
+
+    /// A type of some complexity.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
+    #[expect(clippy::type_complexity, reason = "shows that only its author is told")]
+    pub fn work(
+        &self,
+        jobs: HashMap<String, Vec<(u64, Option<Job>)>>,
+    ) -> Result<HashMap<String, Vec<(u64, Option<Job>)>>, (u64, String)> {
+        if jobs.is_empty() {
+            Err((self.n, String::new()))
+        } else {
+            Ok(jobs)
+        }
+    }
+
+    /// Shadows a name of the `Proxy` trait.
+    #[must_use]
+    pub const fn handle(&self) -> u64 {
+        self.n
+    }
+
+    /// A name that looks like a conversion.
+    pub const fn as_mut_number(&mut self, r#type: u8, _unused: u8, call: u8) -> u64 {
+        self.n += (r#type as u64) + (call as u64);
+        self.n
+    }
+
+    /// More than most take.
+    #[allow(clippy::too_many_arguments, reason = "shows the limit")]
+    #[expect(clippy::many_single_char_names, reason = "shows the limit")]
+    #[must_use]
+    #[rustfmt::skip]
+    pub const fn twelve(
+        &self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, i: u8, j: u8, k: u8, l: u8,
+    ) -> [u8; 13] {
+        [a, b, c, d, e, f, g, h, i, j, k, l, self.n.to_le_bytes()[0]]
+    }
+
+    #[cfg(not(unix))]
+    pub fn only_elsewhere(&self, what: NoSuchType) -> NoSuchType {
+        what
+    }
+
+    /// For this crate.
+    ///
+    /// # Errors
+    ///
+    /// If it is late.
+    pub(crate) const fn late(&self, by: u64) -> private::Result<u64> {
+        if by > self.n {
+            Err(Trouble::Late { by })
+        } else {
+            Err(Trouble::Lost(by))
+        }
+    }
+
+    const fn private(&self) -> u64 {
+        self.n
+    }
+
+    fn helper<T>(&self, value: &T) -> usize {
+        size_of_val(value) + usize::try_from(self.private()).unwrap_or(0)
+    }
+
+    /// Not a constructor.
+    #[must_use]
+    pub fn borrowed(text: &str) -> usize {
+        Self { n: 0 }.helper(&text)
+    }
+}
+
+/// An actor that its binary does not show, with messages that it does not show.
+struct Hidden(Secret);
+
+#[callboard::message]
+struct Secret(u8);
+
+#[callboard::actor(name = "test.hidden", vis = "pub(crate)")]
+impl Hidden {
+    pub const fn new(secret: Secret) -> Self {
+        Self(secret)
+    }
+
+    pub const fn swap(&mut self, secret: Secret) -> Secret {
+        core::mem::replace(&mut self.0, secret)
+    }
+}
+
+/// An actor of nothing but a constructor.
+#[derive(Debug)]
+enum Idle {
+    Only,
+}
+
+#[callboard::actor]
+impl Idle {
+    pub fn new(late: u64) -> private::Result<Self> {
+        (late == 0)
+            .then_some(Self::Only)
+            .ok_or(Trouble::Late { by: late })
+    }
+}
+
+mod inner {
+    //! Where nothing can be reached.
+
+    #[derive(Debug)]
+    pub(super) struct Deep(u8);
+
+    #[callboard::actor(vis = "pub(super)")]
+    impl Deep {
+        pub(super) const fn new(value: u8) -> Self {
+            Self(value)
+        }
+
+        pub(super) const fn value(&self) -> u8 {
+            self.0
+        }
+    }
+}
+
+/// What an application does with them.
+async fn use_all() -> callboard::Result<()> {
+    let counter = Counter::spawn(1).await?;
+    let _: u64 = counter.add(1, 2, (3, 4)).await?;
+    counter.reset().await?;
+    let _: u64 = counter.get().await?;
+    let _: u64 = counter.late(1).await?;
+    let _: Option<[u64; 2]> = counter.pair([1, 2]).await?;
+    let _: Option<Secret> = Hidden::spawn(Secret(1)).await?.swap(Secret(2)).await.ok();
+    let _: IdleProxy = Idle::spawn(0).await?;
+    let _: u8 = inner::Deep::spawn(1).await?.value().await?;
+    counter.shutdown().await
+}
+
+#[callboard::main(flavor = "current_thread")]
+async fn entry() -> callboard::Result<()> {
+    // Whether it runs is for other tests to show.
+    let unpolled = use_all();
+    drop(unpolled);
+    Ok(())
+}
+
+#[callboard::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "compiled only"]
+async fn is_a_test() -> callboard::Result<()> {
+    use_all().await
+}
+
+#[test]
+fn the_entry_point_is_a_plain_function() {
+    assert!(entry().is_ok());
+}

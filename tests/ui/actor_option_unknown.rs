@@ -1,0 +1,16 @@
+//! An option has to be known.
+
+use callboard::prelude::*;
+
+pub struct Counter {
+    n: u64,
+}
+
+#[actor(mailbox = 3, name = "a", name = "b")]
+impl Counter {
+    pub fn new(start: u64) -> Self {
+        Self { n: start }
+    }
+}
+
+fn main() {}

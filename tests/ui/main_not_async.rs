@@ -1,0 +1,4 @@
+//! A `main` function of a runtime is async.
+
+#[callboard::main]
+fn main() {}

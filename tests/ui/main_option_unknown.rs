@@ -1,0 +1,4 @@
+//! An option has to be known.
+
+#[callboard::main(threads = 4)]
+async fn main() {}

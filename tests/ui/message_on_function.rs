@@ -1,0 +1,8 @@
+//! A message is a type.
+
+#[callboard::message]
+fn job() {}
+
+fn main() {
+    job();
+}
