@@ -55,6 +55,8 @@ pub(crate) mod actor;
 #[cfg(not(loom))]
 pub(crate) mod node;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(not(loom))]
 mod names;
 #[cfg(not(loom))]

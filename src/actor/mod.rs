@@ -11,6 +11,13 @@ pub(crate) mod port;
 pub(crate) mod server;
 pub(crate) mod shared;
 
+#[cfg(test)]
+mod pair;
+#[cfg(test)]
+mod pair_ends;
+#[cfg(test)]
+mod pair_tests;
+
 use std::future::Future;
 
 use incoming::{Incoming, Rejected};

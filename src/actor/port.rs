@@ -9,7 +9,7 @@ use futures_util::task::AtomicWaker;
 use crate::ring::Glance;
 use crate::sys::clock;
 use crate::sys::doorbell::Ear;
-use crate::transport::board::{Board, Memory};
+use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::Sender;
@@ -105,6 +105,8 @@ impl Port {
                 self.turn = 0;
                 return Poll::Pending;
             }
+            // What looks like news and is none can do so for ever.
+            self.turn += 1;
         }
     }
 
@@ -164,7 +166,8 @@ impl Port {
                 return true;
             }
             self.tell_of_room(sender);
-            let next = plan.look(&mut self.vigil, || self.glance.is_promising());
+            let here = (&self.board, Side::Server);
+            let next = plan.look(&mut self.vigil, here, || self.glance.is_promising());
             self.spin.learn(&mut self.vigil);
             match next {
                 Next::Look => return true,

@@ -4,7 +4,7 @@
 //! allocated. Others that really wait are kept in a set beside it.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -48,7 +48,8 @@ pub(crate) async fn run<A: Actor>(
     };
     let mut first = pin!(begin(work));
     let mut first_runs = true;
-    let mut others = FuturesUnordered::new();
+    // Made when a second call really comes while the first waits.
+    let mut others = None;
     let mut next = Next::Idle;
     poll_fn(|cx| {
         loop {
@@ -59,7 +60,7 @@ pub(crate) async fn run<A: Actor>(
             while let Poll::Ready(Some(done)) = poll_set(&mut others, cx) {
                 done?;
             }
-            let running = usize::from(first_runs) + others.len();
+            let running = usize::from(first_runs) + others.as_ref().map_or(0, FuturesUnordered::len);
             if running == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -76,7 +77,7 @@ pub(crate) async fn run<A: Actor>(
                     if work.is_exclusive::<A>() {
                         next = Next::Exclusive(work);
                     } else {
-                        others.push(begin(work));
+                        others.get_or_insert_with(FuturesUnordered::new).push(begin(work));
                     }
                 }
             }
@@ -91,9 +92,10 @@ async fn guarded(call: CallId, run: impl Future<Output = ()>) -> Result<(), Fail
     caught(run).await.map_err(|report: PanicReport| Failed::Panicked(call, report))
 }
 
+/// The next of the set that has ended; none when the set is empty.
 fn poll_set<F: Future>(
-    set: &mut FuturesUnordered<F>,
+    set: &mut Option<FuturesUnordered<F>>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<F::Output>> {
-    if set.is_empty() { Poll::Ready(None) } else { Pin::new(set).get_mut().poll_next_unpin(cx) }
+    set.as_mut().map_or(Poll::Ready(None), |set| set.poll_next_unpin(cx))
 }

@@ -21,9 +21,9 @@ use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
 use crate::sys::process;
 use crate::sys::socket::{self, Lifeline};
-use crate::transport::board::{Board, Geometry, Memory};
+use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
-use crate::transport::shm::{Bells, Side, connect};
+use crate::transport::shm::{Bells, connect};
 use crate::wire::codec::Message;
 use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, PACKET_LEN_MAX, Tables};
 
@@ -61,6 +61,7 @@ pub fn init() {
         return;
     }
     ENTERED.store(true, std::sync::atomic::Ordering::Relaxed);
+    crate::sys::failpoint::at("child.entered");
     process::ignore_sigpipe();
     // The mark without a lifeline is somebody's leftover, not a parent's wish.
     let Ok(lifeline) = socket::from_stdin() else { return };
@@ -177,6 +178,7 @@ fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, Gree
     if !board.is_stamped() {
         return Err(GreetRefusal::Segment("it is not stamped as one of ours".into()));
     }
+    crate::sys::failpoint::at("child.mapped");
     install_hook(move |report| board.leave_last_words(&handle::last_words(report)));
     Ok(Seat {
         segment,

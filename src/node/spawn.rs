@@ -25,9 +25,9 @@ use crate::sys::doorbell::{Doorbell, Ear};
 use crate::sys::memory::{Segment, sweep_dead_owners};
 use crate::sys::process::Launch;
 use crate::sys::socket::Lifeline;
-use crate::transport::board::{Board, Geometry, Memory};
+use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
-use crate::transport::shm::{Bells, Side, connect};
+use crate::transport::shm::{Bells, connect};
 use crate::wire::codec::{self, Message};
 use crate::wire::frame::Kind;
 use crate::wire::hello::{self, Greeting, Hello, Mismatch, Tables};
@@ -191,6 +191,7 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         SWEPT.call_once(sweep_dead_owners);
         let Self { interface, constructor, args, failure, options, .. } = self;
         let Parts { named, exchange, ear, lifelines, hello, fds } = prepare(interface, &options)?;
+        crate::sys::failpoint::at("parent.prepared");
         let pid_told = Arc::new(std::sync::OnceLock::new());
         let id = next_id();
         let order = Order {
@@ -208,6 +209,7 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             Ok(started) => started.map_err(SpawnError::start)?,
             Err(_) => return Err(SpawnError::start(warden_is_gone())),
         };
+        crate::sys::failpoint::at("parent.started");
         let starting = Starting(Some(ward.clone()));
         let _ = pid_told.set(ward.pid());
         exchange.set_peer(Box::new(ward.clone()));
@@ -224,11 +226,13 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             }
             Err(GreetError::Exited) => return Err(died(&owner).await),
         };
+        crate::sys::failpoint::at("parent.greeted");
         drop(named);
         exchange.set_numbers(tables.methods(interface));
         let constructor = number(&tables, interface, constructor)?;
         let call = caller.call_as::<Args, (), E>(Kind::Construct, constructor, args, failure);
         call.await.map_err(SpawnError::constructor)?;
+        crate::sys::failpoint::at("parent.constructed");
         starting.done();
         driver.done();
         Ok(P::from_handle(Handle::new(caller, owner)))

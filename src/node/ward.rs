@@ -117,6 +117,7 @@ impl Ward {
                 // It is ending already, or takes no packets; the grace decides.
                 tracing::debug!(pid = self.0.pid, %error, "stop not sent");
             }
+            crate::sys::failpoint::at("parent.stop.after");
         }
         // A grace beyond the end of time is none.
         let Some(at) = Instant::now().checked_add(grace) else {

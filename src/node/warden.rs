@@ -315,7 +315,9 @@ impl Warden {
             .and_then(|()| lifeline.send(&hello, &with));
         hello_sent.map_err(StartError::Hello)?;
         drop(fds);
+        crate::sys::failpoint::at("warden.hello.after");
         let child = process::launch(launch).map_err(StartError::Launch)?;
+        crate::sys::failpoint::at("warden.launched");
         let id = self.next_id;
         self.next_id += 1;
         if let Err(error) = self.watch(id, child.as_fd(), lifeline.as_fd()) {
@@ -402,6 +404,7 @@ impl Warden {
         let _ = self.epoll.delete(body.child.as_fd());
         let _ = self.epoll.delete(body.lifeline.as_fd());
         drop(body);
+        crate::sys::failpoint::at("warden.reaped");
         let Some(Watched {
             ward,
             greeting,

@@ -327,7 +327,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
 
     /// Sends the call, if there is room for it now.
     #[inline]
-    fn try_begin(&mut self) -> Result<CallId, Refused<E>> {
+    fn try_begin(&mut self) -> Result<(CallId, Vigil), Refused<E>> {
         let Some(args) = &self.args else { return Err(Refused::Full) };
         let exchange = &self.caller.exchange;
         let head = self.caller.head(self.kind, self.method, self.timeout).map_err(Refused::Failed)?;
@@ -335,9 +335,9 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             exchange.try_begin(head, body)
         });
         match begun {
-            Ok(Ok(call)) => {
+            Ok(Ok(begun)) => {
                 self.args = None;
-                Ok(call)
+                Ok(begun)
             }
             Ok(Err(BeginError::Full)) => Err(Refused::Full),
             Ok(Err(BeginError::Ended)) => {
@@ -352,12 +352,15 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
 
     /// Sends the call, waiting for room.
     #[inline]
-    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<CallId, CallError<E>>> {
+    fn poll_begin(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(CallId, Vigil), CallError<E>>> {
         if let Stage::Unsent = self.stage {
             let progress = ready!(coop::poll_proceed(cx));
             progress.made_progress();
             match self.try_begin() {
-                Ok(call) => return Poll::Ready(Ok(call)),
+                Ok(begun) => return Poll::Ready(Ok(begun)),
                 Err(Refused::Failed(error)) => return Poll::Ready(Err(error)),
                 Err(Refused::Full) => self.stage = Stage::Beginning(self.begin_later()?),
             }
@@ -367,7 +370,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         };
         let begun = ready!(beginning.as_mut().poll(cx));
         let ended = |_| CallError::ended(self.caller.exchange.ended(), Outcome::NotRun);
-        Poll::Ready(begun.map_err(ended))
+        Poll::Ready(begun.map(|call| (call, Vigil::default())).map_err(ended))
     }
 
     /// A future that sends the call when there is room; its place in the queue is taken already.
@@ -399,7 +402,7 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
     /// ```
     pub fn start(mut self) -> Pending<T, E> {
         let begun = match self.try_begin() {
-            Ok(call) => Ok(Stage::Waiting(call, Vigil::default())),
+            Ok((call, vigil)) => Ok(Stage::Waiting(call, vigil)),
             Err(Refused::Failed(error)) => Err(error),
             Err(Refused::Full) => match self.begin_later() {
                 Ok(beginning) => {
@@ -427,8 +430,8 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
     /// ```
     pub fn try_start(mut self) -> Result<Pending<T, E>, TryCallError<Self, E>> {
         match self.try_begin() {
-            Ok(call) => {
-                let begun = Ok(Stage::Waiting(call, Vigil::default()));
+            Ok((call, vigil)) => {
+                let begun = Ok(Stage::Waiting(call, vigil));
                 let caller = self.caller.clone();
                 Ok(Pending::new(caller, self.method, self.failure, self.timeout, begun))
             }
@@ -442,7 +445,7 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
         if !matches!(self.stage, Stage::Waiting(..)) {
             let begun = ready!(self.poll_begin(cx));
             match begun {
-                Ok(call) => self.stage = Stage::Waiting(call, Vigil::default()),
+                Ok((call, vigil)) => self.stage = Stage::Waiting(call, vigil),
                 Err(error) => {
                     self.stage = Stage::Done;
                     return Poll::Ready(Err(error));

@@ -1,6 +1,6 @@
 //! The task that waits for a link's bell, so that no caller depends on another one being polled.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,11 +21,12 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 const STOPPED_MAX: u32 = 3;
 
 /// Serves `exchange` until its link ends. Dropped before that, it ends the link.
-pub(crate) async fn drive(exchange: Arc<Exchange>, ear: Ear) {
+pub(crate) fn drive(exchange: Arc<Exchange>, ear: Ear) -> impl Future<Output = ()> + Send {
+    // Made here and not at the first poll, which never comes where the runtime ends before.
     let driver = Driver { exchange, ear };
     let mut vigil = Vigil::default();
     let mut watch = Watch::default();
-    poll_fn(|cx| driver.poll(cx, &mut vigil, &mut watch)).await;
+    poll_fn(move |cx| driver.poll(cx, &mut vigil, &mut watch))
 }
 
 struct Driver {
@@ -50,6 +51,7 @@ impl Driver {
             }
             match self.exchange.turn(vigil) {
                 Turn::Again => {
+                    watch.poll(cx, true, &self.exchange);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use futures_util::future::{Either, select};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
@@ -26,7 +27,7 @@ use super::in_flight::{Answer, InFlight};
 use crate::ring::Glance;
 use crate::sys::doorbell::Ear;
 use crate::transport::Link;
-use crate::transport::board::{Board, Memory};
+use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::{SendError, Sender};
@@ -62,6 +63,8 @@ pub(crate) struct Exchange {
     core: Mutex<Core>,
     /// The queue's first changed, or a slot came free.
     queue_moved: Notify,
+    /// The peer does not react: who waits to send gives up.
+    given_up: Notify,
     driver: AtomicWaker,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
@@ -81,6 +84,14 @@ struct Core {
     driver_awake: bool,
     /// The driver looks once a second whether the peer is stopped.
     watched: bool,
+}
+
+impl Core {
+    /// How a call looks for its answer itself: only if it is alone. Several leave it to the driver.
+    #[inline]
+    fn plan(&self) -> Option<Plan> {
+        if self.in_flight.waiting() == 1 { self.spin.plan() } else { None }
+    }
 }
 
 impl Exchange {
@@ -103,6 +114,7 @@ impl Exchange {
             glance: link.glance,
             core: Mutex::new(core),
             queue_moved: Notify::new(),
+            given_up: Notify::new(),
             driver: AtomicWaker::new(),
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -158,9 +170,9 @@ impl Exchange {
         self.ended.get().is_some()
     }
 
-    /// Sends a call or tell now. A tell has no id.
+    /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer begins.
     #[inline]
-    pub(crate) fn try_begin(&self, head: Head, body: &[u8]) -> Result<CallId, BeginError> {
+    pub(crate) fn try_begin(&self, head: Head, body: &[u8]) -> Result<(CallId, Vigil), BeginError> {
         let mut core = self.lock();
         if self.ended().is_some() {
             return Err(BeginError::Ended);
@@ -170,7 +182,7 @@ impl Exchange {
         }
         if head.kind == Kind::Tell {
             return match self.sender.try_send(&head, body) {
-                Ok(_) => Ok(CallId::NONE),
+                Ok(_) => Ok((CallId::NONE, Vigil::default())),
                 Err(error) => Err(self.not_sent(&mut core, &error)),
             };
         }
@@ -178,7 +190,7 @@ impl Exchange {
         match self.sender.try_send(&Head { call, ..head }, body) {
             Ok(position) => {
                 core.in_flight.sent(call, position);
-                Ok(call)
+                Ok((call, Vigil::new(core.plan())))
             }
             Err(error) => {
                 core.in_flight.remove(call);
@@ -193,19 +205,36 @@ impl Exchange {
         let number = core.next_ticket;
         core.next_ticket += 1;
         core.queue.insert(number);
+        core.watched = true;
+        drop(core);
+        // Answers free slots: from now on somebody has to look for them.
+        self.driver.wake();
         Ticket { exchange: Arc::clone(self), number }
     }
 
     /// Sends a call or tell when its turn, a slot and room for it have come.
     ///
     /// # Errors
-    /// That the link has ended.
+    /// That the link has ended, or the peer does not react.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the call was not sent, or it is cancelled.
     pub(crate) async fn begin(ticket: Ticket, head: Head, body: &[u8]) -> Result<CallId, BeginError> {
+        let given_up = pin!(ticket.exchange.given_up.notified());
+        let begun = pin!(Self::begin_in_turn(&ticket, head, body));
+        match select(begun, given_up).await {
+            Either::Left((begun, _)) => begun,
+            Either::Right(_) => Err(BeginError::Ended),
+        }
+    }
+
+    async fn begin_in_turn(
+        ticket: &Ticket,
+        head: Head,
+        body: &[u8],
+    ) -> Result<CallId, BeginError> {
         let exchange = &*ticket.exchange;
-        let call = exchange.wait_for_turn(&ticket, head.kind).await?;
+        let call = exchange.wait_for_turn(ticket, head.kind).await?;
         let mut unsent = Unsent { exchange, call };
         match exchange.sender.send(&Head { call, ..head }, body).await {
             Ok(position) => {
@@ -260,18 +289,18 @@ impl Exchange {
         call: CallId,
         vigil: &mut Vigil,
     ) -> Poll<Answer> {
+        let promising = || self.glance.is_promising();
+        vigil.first_burst(promising);
         let mut core = self.lock();
         if let Some(answer) = self.look_for(&mut core, call, vigil) {
             return Poll::Ready(answer);
         }
-        let plan = if core.in_flight.waiting() == 1 { core.spin.plan() } else { None };
-        let Some(plan) = plan else {
+        let Some(plan) = core.plan() else {
             self.park(core, cx, call, vigil);
             return Poll::Pending;
         };
         drop(core);
-        let promising = || self.glance.is_promising();
-        let next = if Plan::burst(promising) { Next::Look } else { plan.look(vigil, promising) };
+        let next = plan.look(vigil, (&self.board, Side::Caller), promising);
         let mut core = self.lock();
         core.spin.learn(vigil);
         if let Some(answer) = self.look_for(&mut core, call, vigil) {
@@ -280,7 +309,12 @@ impl Exchange {
         if next == Next::Sleep {
             self.park(core, cx, call, vigil);
         } else {
+            // Who never parks still wants to know whether the peer stands still.
+            let is_watched = next == Next::Look || std::mem::replace(&mut core.watched, true);
             drop(core);
+            if !is_watched {
+                self.driver.wake();
+            }
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -289,7 +323,7 @@ impl Exchange {
     /// Ready when the answer of `call` has come, and leaves it there.
     pub(crate) fn poll_settled(&self, cx: &mut Context<'_>, call: CallId) -> Poll<()> {
         let mut core = self.lock();
-        self.drain(&mut core);
+        self.drain(&mut core, None);
         if core.in_flight.is_settled(call) {
             return Poll::Ready(());
         }
@@ -300,7 +334,7 @@ impl Exchange {
     /// Whether the answer has come; looks into the ring too.
     pub(crate) fn is_settled(&self, call: CallId) -> bool {
         let mut core = self.lock();
-        self.drain(&mut core);
+        self.drain(&mut core, None);
         core.in_flight.is_settled(call)
     }
 
@@ -315,24 +349,41 @@ impl Exchange {
 
     /// Ends the link: every waiting call ends with an error, and no new one begins. The first cause stays.
     pub(crate) fn end(&self, ended: Ended) {
+        // Before anybody is woken by it: who wakes asks why. The first cause stays.
+        let _ = self.ended.set(ended);
         self.sender.close();
         let mut core = self.lock();
         // What the peer answered before its end is an answer.
-        self.drain(&mut core);
-        self.close(&mut core, ended);
+        self.drain(&mut core, None);
+        self.close(&mut core);
     }
 
     /// Ends the calls in flight, but not the link: the peer does not react.
     pub(crate) fn give_up_waiting(&self) {
-        let wakers = self.lock().in_flight.lose_all(self.sender.released());
+        let mut core = self.lock();
+        // It may go on later: then it shall not begin what was given up, and what it has read by now
+        // says nothing.
+        core.in_flight.calls().for_each(|call| self.board.cancel(call));
+        let wakers = core.in_flight.lose_all(u64::MAX);
+        self.slot_was_freed(&core);
+        drop(core);
+        self.given_up.notify_waiters();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// One turn of the driver; see [`drive`](super::driver::drive).
     pub(crate) fn turn(&self, vigil: &mut Vigil) -> Turn {
         let mut core = self.lock();
-        self.drain(&mut core);
-        if core.in_flight.parked() == 0 {
+        self.drain(&mut core, None);
+        if core.in_flight.parked() == 0 && core.queue.is_empty() {
+            // Answers that nobody waits for any more are taken in too: the peer may wait for their room.
+            if self.glance.is_promising() {
+                core.driver_awake = true;
+                return Turn::Again;
+            }
+            if core.receiver.freed() {
+                self.sender.ring();
+            }
             core.driver_awake = false;
             return Turn::Idle { watched: core.watched };
         }
@@ -341,13 +392,13 @@ impl Exchange {
         if let Some(plan) = plan {
             core.driver_awake = true;
             drop(core);
-            let next = plan.look(vigil, || self.glance.is_promising());
+            let next = plan.look(vigil, (&self.board, Side::Caller), || self.glance.is_promising());
             core = self.lock();
             core.spin.learn(vigil);
             if next != Next::Sleep {
                 if next == Next::Look {
                     core.spin.found(vigil);
-                    self.drain(&mut core);
+                    self.drain(&mut core, None);
                 }
                 return Turn::Again;
             }
@@ -369,7 +420,7 @@ impl Exchange {
     /// Whether the driver shall go on watching for a stopped peer.
     pub(crate) fn keep_watching(&self) -> bool {
         let mut core = self.lock();
-        core.watched = core.in_flight.waiting() > 0;
+        core.watched = core.in_flight.waiting() > 0 || !core.queue.is_empty();
         core.watched
     }
 
@@ -398,10 +449,13 @@ impl Exchange {
         }
     }
 
-    /// Takes in what has come, then the answer of `call`.
+    /// The answer of `call`, taking in what has come until it is there.
+    ///
+    /// It stops at the answer: the word behind it lies in a line that the peer has just written, and the
+    /// look would cost the hot call a transfer between cores.
     #[inline]
     fn look_for(&self, core: &mut Core, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
-        self.drain(core);
+        self.drain(core, Some(call));
         let answer = core.in_flight.take(call, spare)?;
         core.spin.found(vigil);
         self.slot_was_freed(core);
@@ -415,10 +469,13 @@ impl Exchange {
         }
     }
 
-    /// Takes in the answers that have come and wakes their tasks.
+    /// Takes in the answers that have come, up to the one of `last`, and wakes their tasks.
     #[inline]
-    fn drain(&self, core: &mut Core) {
+    fn drain(&self, core: &mut Core, last: Option<CallId>) {
         for _ in 0..DRAIN_MAX {
+            if last.is_some_and(|call| core.in_flight.is_settled(call)) {
+                break;
+            }
             match core.receiver.try_recv(&mut core.body) {
                 Ok(None) => break,
                 Ok(Some(head)) => self.take_in(core, head),
@@ -440,6 +497,8 @@ impl Exchange {
                 if let Some(waker) = core.in_flight.complete(head.call, head.kind, &mut core.body) {
                     waker.wake();
                 }
+                // The answer can be set aside, so its slot is as good as free.
+                self.slot_was_freed(core);
             }
             // A server has no business to send these.
             Kind::Call | Kind::Tell | Kind::Construct | Kind::Chunk | Kind::Abort => {
@@ -453,14 +512,22 @@ impl Exchange {
         if self.ended.get().is_none() {
             tracing::error!(%error, "a peer broke the rules; its link is closed");
         }
+        let _ = self.ended.set(Ended::Corrupt(error.to_string()));
         self.sender.close();
-        self.close(core, Ended::Corrupt(error.to_string()));
+        self.close(core);
     }
 
-    fn close(&self, core: &mut Core, ended: Ended) {
-        // The first cause stays.
-        let _ = self.ended.set(ended);
-        core.in_flight.lose_all(self.sender.released()).into_iter().for_each(Waker::wake);
+    /// Ends the calls in flight, the cause having been set.
+    fn close(&self, core: &mut Core) {
+        let released = match self.ended.get() {
+            Some(Ended::Died(_) | Ended::Stopped) => self.sender.released(),
+            // The peer lives on: as in `give_up_waiting`.
+            Some(Ended::Corrupt(_) | Ended::NoRuntime) | None => {
+                core.in_flight.calls().for_each(|call| self.board.cancel(call));
+                u64::MAX
+            }
+        };
+        core.in_flight.lose_all(released).into_iter().for_each(Waker::wake);
         self.queue_moved.notify_waiters();
         self.driver.wake();
     }

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! A table of slots, as many as there may be calls in flight; it never grows beyond that. A slot's buffer
-//! circulates: an answer is swapped in, and the caller's spare buffer is swapped in for it.
+//! circulates: an answer is swapped in, and the caller's spare buffer is swapped in for it. Answers that
+//! their owners leave lying are set aside when their slots are needed.
 
+use std::collections::HashMap;
 use std::task::Waker;
 
 use crate::wire::codec::Buffer;
@@ -49,6 +51,8 @@ struct Slot {
 pub(crate) struct InFlight {
     slots: Vec<Slot>,
     free: Vec<usize>,
+    /// Answers not taken yet whose slots others have.
+    aside: HashMap<CallId, Answer>,
     limit: usize,
     sequence: u64,
     /// Slots in the state Waiting.
@@ -61,7 +65,8 @@ impl InFlight {
     /// A table for `limit` calls at once.
     pub(crate) fn new(limit: usize) -> Self {
         let free = Vec::with_capacity(limit);
-        Self { slots: Vec::new(), free, limit, sequence: 0, waiting: 0, parked: 0 }
+        let (slots, aside) = (Vec::new(), HashMap::new());
+        Self { slots, free, aside, limit, sequence: 0, waiting: 0, parked: 0 }
     }
 
     /// Takes a slot for a call that is about to be sent; none when all are taken.
@@ -74,7 +79,7 @@ impl InFlight {
                 self.slots.push(Slot { id: CallId::NONE, state: State::Free, position: None, buffer });
                 self.slots.len() - 1
             }
-            None => return None,
+            None => self.set_aside()?,
         };
         self.sequence += 1;
         let id = CallId::new(self.sequence, at);
@@ -84,6 +89,25 @@ impl InFlight {
         slot.position = None;
         self.waiting += 1;
         Some(id)
+    }
+
+    /// Sets aside every answer that was not taken, and gives one of their slots.
+    #[cold]
+    fn set_aside(&mut self) -> Option<usize> {
+        if self.waiting == self.slots.len() {
+            return None;
+        }
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            let answer = match slot.state {
+                State::Free | State::Waiting(_) => continue,
+                State::Answered(kind) => Answer::Frame(kind, std::mem::take(&mut slot.buffer)),
+                State::Lost { was_read } => Answer::Lost { was_read },
+            };
+            slot.state = State::Free;
+            self.aside.insert(slot.id, answer);
+            self.free.push(at);
+        }
+        self.free.pop()
     }
 
     /// Notes where the call ends in the ring.
@@ -112,7 +136,9 @@ impl InFlight {
     /// Takes the answer out, if it has come, leaving a spare buffer in its place.
     #[inline]
     pub(crate) fn take(&mut self, id: CallId, spare: impl FnOnce() -> Buffer) -> Option<Answer> {
-        let slot = self.find(id)?;
+        let Some(slot) = self.find(id).filter(|slot| !matches!(slot.state, State::Free)) else {
+            return if self.aside.is_empty() { None } else { self.aside.remove(&id) };
+        };
         let answer = match slot.state {
             State::Free | State::Waiting(_) => return None,
             State::Answered(kind) => {
@@ -147,11 +173,11 @@ impl InFlight {
 
     /// Forgets a call that nobody wants any more. True if it was still waiting.
     pub(crate) fn remove(&mut self, id: CallId) -> bool {
-        let Some(slot) = self.find(id) else { return false };
-        let state = std::mem::replace(&mut slot.state, State::Free);
-        if matches!(state, State::Free) {
+        let Some(slot) = self.find(id).filter(|slot| !matches!(slot.state, State::Free)) else {
+            self.aside.remove(&id);
             return false;
-        }
+        };
+        let state = std::mem::replace(&mut slot.state, State::Free);
         slot.buffer.clear();
         self.free.push(id.slot());
         let State::Waiting(waker) = state else { return false };
@@ -172,6 +198,12 @@ impl InFlight {
         self.waiting = 0;
         self.parked = 0;
         wakers
+    }
+
+    /// The calls that wait for an answer.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = CallId> {
+        let waiting = self.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(_)));
+        waiting.map(|slot| slot.id)
     }
 
     /// How many calls wait for an answer.
@@ -218,6 +250,29 @@ mod tests {
         assert!(!table.is_settled(third), "an old answer does not settle a new call");
         table.complete(CallId::new(77, 4000), Kind::Reply, &mut buffer(9));
         assert_eq!(table.waiting(), 2);
+    }
+
+    /// Answers that nobody takes hold up no further call, and are still there for who wants them.
+    #[test]
+    fn answers_are_set_aside() {
+        let mut table = InFlight::new(2);
+        let (first, second) = (table.insert().unwrap(), table.insert().unwrap());
+        table.complete(first, Kind::Reply, &mut buffer(1));
+        let third = table.insert().unwrap();
+        assert_eq!(third.slot(), first.slot(), "the slot is used again");
+        assert_eq!(table.insert(), None);
+        table.complete(second, Kind::Reply, &mut buffer(2));
+        let fourth = table.insert().unwrap();
+        assert!(table.is_settled(first) && !table.is_settled(third));
+        assert!(!table.remove(second), "it was no longer waiting");
+        assert!(table.take(second, Buffer::new).is_none());
+        assert!(matches!(
+            table.take(first, Buffer::new),
+            Some(Answer::Frame(Kind::Reply, body)) if body[..] == [1]
+        ));
+        assert!(table.take(first, Buffer::new).is_none());
+        assert_eq!(table.calls().collect::<Vec<_>>(), [third, fourth]);
+        assert!(table.aside.is_empty());
     }
 
     /// When the link is lost, what the callee had not read is known not to have run.

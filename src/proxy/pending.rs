@@ -5,11 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Caller;
 use super::call::{Beginning, DecodeFailure, Stage, Timer};
@@ -58,6 +59,8 @@ pub struct Pending<T, E = Infallible> {
     method: u16,
     failure: DecodeFailure<E>,
     timeout: Option<Duration>,
+    /// When the timeout is over; none: never.
+    deadline: Option<Instant>,
     timer: Timer,
     progress: Progress<E>,
     result: PhantomData<fn() -> T>,
@@ -65,10 +68,37 @@ pub struct Pending<T, E = Infallible> {
 
 enum Progress<E> {
     /// Waits for room in a task of its own.
-    Queued(JoinHandle<()>, Arc<OnceLock<Result<CallId, BeginError>>>),
+    Queued(JoinHandle<()>, Arc<Mutex<Queued>>),
     Waiting(CallId, Vigil),
     Failed(CallError<E>),
     Done,
+}
+
+/// A call that waits for room. Whoever has the lock moves it on: the task, or who gives it up.
+enum Queued {
+    Beginning(Beginning),
+    Begun(Result<CallId, BeginError>),
+    GivenUp,
+}
+
+impl Queued {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Beginning(beginning) = self {
+            let begun = ready!(beginning.as_mut().poll(cx));
+            *self = Self::Begun(begun);
+        }
+        Poll::Ready(())
+    }
+}
+
+fn lock(queued: &Mutex<Queued>) -> MutexGuard<'_, Queued> {
+    // A panic while a call begins leaves it not begun.
+    queued.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When a call that is made now is late.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    Instant::now().checked_add(timeout?)
 }
 
 impl<T, E> Pending<T, E> {
@@ -84,8 +114,8 @@ impl<T, E> Pending<T, E> {
             Ok(_) => Progress::Done,
             Err(error) => Progress::Failed(error),
         };
-        let (timer, result) = (Timer::default(), PhantomData);
-        Self { caller, method, failure, timeout, timer, progress, result }
+        let (deadline, timer, result) = (deadline(timeout), Timer::default(), PhantomData);
+        Self { caller, method, failure, timeout, deadline, timer, progress, result }
     }
 
     /// A call that `beginning` sends when there is room.
@@ -96,28 +126,27 @@ impl<T, E> Pending<T, E> {
         timeout: Option<Duration>,
         beginning: Beginning,
     ) -> Self {
-        let begun = Arc::new(OnceLock::new());
+        let queued = Arc::new(Mutex::new(Queued::Beginning(beginning)));
         let task = {
-            let begun = Arc::clone(&begun);
-            tokio::spawn(async move {
-                let result = beginning.await;
-                // Nobody else sets it.
-                let _ = begun.set(result);
-            })
+            let queued = Arc::clone(&queued);
+            tokio::spawn(std::future::poll_fn(move |cx| lock(&queued).poll(cx)))
         };
-        let (timer, result) = (Timer::default(), PhantomData);
-        let progress = Progress::Queued(task, begun);
-        Self { caller, method, failure, timeout, timer, progress, result }
+        let (deadline, timer, result) = (deadline(timeout), Timer::default(), PhantomData);
+        let progress = Progress::Queued(task, queued);
+        Self { caller, method, failure, timeout, deadline, timer, progress, result }
     }
 
     /// Whether awaiting would give the result, or an error, at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return true;
+        }
         match &self.progress {
-            Progress::Queued(_, begun) => match begun.get() {
-                Some(Ok(call)) => self.caller.exchange().is_settled(*call),
-                Some(Err(_)) => true,
-                None => false,
+            Progress::Queued(_, queued) => match *lock(queued) {
+                Queued::Begun(Ok(call)) => self.caller.exchange().is_settled(call),
+                Queued::Begun(Err(_)) => true,
+                Queued::Beginning(_) | Queued::GivenUp => false,
             },
             Progress::Waiting(call, _) => self.caller.exchange().is_settled(*call),
             Progress::Failed(_) | Progress::Done => true,
@@ -128,10 +157,10 @@ impl<T, E> Pending<T, E> {
     fn give_up(&mut self) -> Outcome {
         let call = match std::mem::replace(&mut self.progress, Progress::Done) {
             Progress::Waiting(call, _) => call,
-            Progress::Queued(task, begun) => {
+            Progress::Queued(task, queued) => {
                 task.abort();
-                match begun.get() {
-                    Some(Ok(call)) => *call,
+                match std::mem::replace(&mut *lock(&queued), Queued::GivenUp) {
+                    Queued::Begun(Ok(call)) => call,
                     _ => return Outcome::NotRun,
                 }
             }
@@ -143,12 +172,13 @@ impl<T, E> Pending<T, E> {
 
     /// Moves on from the queue, if the call was sent.
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Progress::Queued(task, begun) = &mut self.progress else { return Poll::Ready(()) };
-        // The task neither panics nor is aborted while we hold it; what it leaves is in `begun`.
+        let Progress::Queued(task, queued) = &mut self.progress else { return Poll::Ready(()) };
+        // Aborted only with its runtime; what it leaves is in `queued`.
         let _ = ready!(Pin::new(task).poll(cx));
-        self.progress = match begun.get() {
-            Some(Ok(call)) => Progress::Waiting(*call, Vigil::default()),
-            _ => {
+        let begun = std::mem::replace(&mut *lock(queued), Queued::GivenUp);
+        self.progress = match begun {
+            Queued::Begun(Ok(call)) => Progress::Waiting(call, Vigil::default()),
+            Queued::Begun(Err(_)) | Queued::Beginning(_) | Queued::GivenUp => {
                 let ended = self.caller.exchange().ended();
                 Progress::Failed(CallError::ended(ended, Outcome::NotRun))
             }
@@ -232,7 +262,11 @@ impl<T: Message, E> Future for Pending<T, E> {
         if let Poll::Ready(result) = pending.poll_progress(cx) {
             return Poll::Ready(result);
         }
-        let after = ready!(pending.timer.poll(cx, pending.timeout));
+        let Some((after, deadline)) = pending.timeout.zip(pending.deadline) else {
+            return Poll::Pending;
+        };
+        let rest = deadline.saturating_duration_since(Instant::now());
+        ready!(pending.timer.poll(cx, Some(rest)));
         let outcome = pending.give_up();
         Poll::Ready(Err(CallError::Timeout { after, outcome }))
     }

@@ -1,7 +1,7 @@
 //! The ring between an honest side and one that writes anything anywhere at any time.
 //!
-//! Shown here: nothing panics, a lie ends the link with `Corrupt`, a read moves on or ends, and a writer
-//! overwrites only what the reader itself said to be read.
+//! Shown here: nothing panics, a lie ends the link with `Corrupt`, a read moves on or ends, and a
+//! writer overwrites only what the reader itself said to be read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,7 +66,9 @@ impl Ring {
 
     fn data(&self) -> Vec<u64> {
         let data = &self.memory.0[self.place.word(0)..];
-        data.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+        data.iter()
+            .map(|word| word.load(Ordering::Relaxed))
+            .collect()
     }
 
     /// Lets `count` records of one grain pass.
@@ -78,9 +80,9 @@ impl Ring {
     }
 }
 
-/// Takes at most `limit` records, as a link does in one turn. A peer may refill as fast as we read, or
-/// leave a circle of records without an end, and then die: a turn and the draining of a dead peer's ring
-/// are bounded by what was read, never by the ring being empty.
+/// Takes at most `limit` records, as a link does in one turn. A peer may refill as fast as we read,
+/// or leave a circle of records without an end, and then die: a turn and the draining of a dead
+/// peer's ring are bounded by what was read, never by the ring being empty.
 fn read_turn(reader: &mut Reader, limit: usize) -> Result<usize, Corrupt> {
     for count in 0..limit {
         if read(reader)?.is_none() {
@@ -126,8 +128,8 @@ fn any_word_may_lie() {
     }
 }
 
-/// A head behind the last one, ahead of what was written, or beyond all measure is a lie; nothing is
-/// written on its word, and a later claim says so again.
+/// A head behind the last one, ahead of what was written, or beyond all measure is a lie; nothing
+/// is written on its word, and a later claim says so again.
 #[test]
 fn an_impossible_head_is_corrupt() {
     for turns in [5, 40] {
@@ -136,13 +138,28 @@ fn an_impossible_head_is_corrupt() {
         while write(&mut ring.writer, 1, WORD).is_ok() {}
         let (released, tail) = (ring.writer.released(), ring.writer.position());
         let before = ring.data();
-        for head in [0, 1, released - 1, released - 16, tail + 1, tail + 16, 1 << 63, u64::MAX] {
+        for head in [
+            0,
+            1,
+            released - 1,
+            released - 16,
+            tail + 1,
+            tail + 16,
+            1 << 63,
+            u64::MAX,
+        ] {
             ring.allege_head(head);
             for _ in 0..2 {
                 let error = write(&mut ring.writer, 2, WORD).unwrap_err();
-                assert!(matches!(error, ClaimError::Corrupt(_)), "head {head}: {error}");
+                assert!(
+                    matches!(error, ClaimError::Corrupt(_)),
+                    "head {head}: {error}"
+                );
             }
-            assert_eq!((ring.writer.position(), ring.data()), (tail, before.clone()));
+            assert_eq!(
+                (ring.writer.position(), ring.data()),
+                (tail, before.clone())
+            );
         }
         ring.allege_head(tail);
         write(&mut ring.writer, 3, WORD).unwrap();
@@ -172,7 +189,11 @@ fn an_impossible_word_is_corrupt() {
             for _ in 0..2 {
                 assert!(ring.reader.read().is_err(), "{word:x} at {offset}");
             }
-            assert_eq!(ring.writer.released(), offset as u64, "a lie releases nothing");
+            assert_eq!(
+                ring.writer.released(),
+                offset as u64,
+                "a lie releases nothing"
+            );
         }
     }
 }
@@ -182,18 +203,24 @@ fn an_impossible_word_is_corrupt() {
 fn paddings_do_not_repeat() {
     let mut ring = Ring::new(CAPACITY);
     ring.scribble(0, Word::padding());
-    assert_eq!(read(&mut ring.reader), Err(Corrupt("padding at the beginning")));
+    assert_eq!(
+        read(&mut ring.reader),
+        Err(Corrupt("padding at the beginning"))
+    );
 
     let mut ring = Ring::new(CAPACITY);
     ring.pass(1);
     ring.scribble(GRAIN, Word::padding());
     ring.scribble(0, Word::padding());
-    assert_eq!(read(&mut ring.reader), Err(Corrupt("padding behind padding")));
+    assert_eq!(
+        read(&mut ring.reader),
+        Err(Corrupt("padding behind padding"))
+    );
     assert!(read(&mut ring.reader).is_err());
 }
 
-/// A circle of records without an end keeps a reader busy for as long as its turn allows, no longer, and
-/// each read takes its bytes.
+/// A circle of records without an end keeps a reader busy for as long as its turn allows and no
+/// longer, and each read takes its bytes.
 #[test]
 fn a_circle_of_records_ends_with_the_turn() {
     let mut ring = Ring::new(CAPACITY);
@@ -228,7 +255,7 @@ proptest! {
         let _ = live_on(&mut ring);
     }
 
-    /// Noise between any two turns: each read moves on within the ring, or ends the turn, or the link.
+    /// Noise between any two turns: each read moves on within the ring, or ends the turn or link.
     #[test]
     fn noise_between_reads(noise in vec((0..WORDS, noise()), 1..200)) {
         let mut ring = Ring::new(CAPACITY);
@@ -264,7 +291,8 @@ proptest! {
         for (tag, &(head, len)) in (1..).zip(&heads) {
             let tail = ring.writer.position();
             // Half of the heads are near the truth, or no story would get far.
-            let head = if tag % 2 == 0 { said + head % (tail - said + 24) } else { head };
+            let near = said + head % (tail - said + 24);
+            let head = if tag % 2 == 0 { near } else { head };
             ring.allege_head(head);
             if (said..=tail).contains(&head) {
                 said = head;
@@ -285,8 +313,8 @@ proptest! {
     }
 }
 
-/// Another thread scribbles without pause while both ends work. Under Miri this is a data race, as it is
-/// meant to be; between processes it is only bytes that change.
+/// Another thread scribbles without pause while both ends work. Under Miri this is a data race, as
+/// it is meant to be; between processes it is only bytes that change.
 #[test]
 #[cfg_attr(miri, ignore = "a data race by intention")]
 fn noise_while_reading() {
@@ -296,7 +324,9 @@ fn noise_while_reading() {
     let scribbling = thread::spawn(move || {
         let mut state = 1_u64;
         while !until.load(Ordering::Relaxed) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let value = [0, state >> 58, Word::padding(), state][(state >> 40) as usize % 4];
             memory.0[(state >> 33) as usize % memory.0.len()].store(value, Ordering::Relaxed);
         }

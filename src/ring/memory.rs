@@ -8,6 +8,22 @@
 use super::atomic::AtomicU64;
 use super::layout::WORD;
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
+/// Asks for the cache line of word `index`, and waits for nothing.
+#[inline]
+pub(super) fn prefetch(words: &[AtomicU64], index: usize) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    if let Some(word) = words.get(index) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it reads nothing into the program and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
+    let _ = (words, index);
+}
+
 /// Copies `bytes` to byte `at` of the words.
 ///
 /// # Panics

@@ -116,7 +116,8 @@ impl<W: Words> Producer<W> {
         self.words.words()[self.place.asleep()].swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Asks the consumer to ring when it releases room. Claim once more before waiting.
+    /// Asks the consumer to ring when it releases room. Announce what was committed before, or both ends
+    /// may sleep; then claim once more before waiting.
     pub(crate) fn want_room(&self) {
         // ORDERING: pairs with the swap in `Consumer::freed`, as `announce` with `doze`.
         self.words.words()[self.place.wanting()].swap(1, Ordering::AcqRel);
@@ -203,6 +204,9 @@ impl<W: Words> Consumer<W> {
 
     /// The next record, if one is committed.
     ///
+    /// A hostile producer, even a dead one, can leave records without an end: the caller bounds how many it
+    /// takes in one turn, and takes at most the capacity from the ring of a peer that has died.
+    ///
     /// # Errors
     /// [`Corrupt`] when the record could not lie in this ring.
     pub(crate) fn read(&mut self) -> Result<Option<Record<'_, W>>, Corrupt> {
@@ -235,6 +239,8 @@ impl<W: Words> Consumer<W> {
     }
 
     /// Announces that this end is about to wait for its doorbell. False: something came in, look again.
+    /// Ask [`Self::freed`] before, or whenever [`Self::owes_room`] says so while reading, or both ends
+    /// may sleep: a full ring owes room before it is empty.
     pub(crate) fn doze(&mut self) -> bool {
         // ORDERING: a read-modify-write on both sides, see `Producer::announce`. Acquires what the
         // producer committed before its swap, so that the look below sees it.
@@ -250,8 +256,9 @@ impl<W: Words> Consumer<W> {
     /// Takes the announcement back, so that the producer need not ring for what is looked at anyway.
     pub(crate) fn wake(&mut self) {
         if std::mem::take(&mut self.dozing) {
-            // ORDERING: a read-modify-write on both sides, as in `doze`.
-            self.words.words()[self.place.asleep()].swap(0, Ordering::AcqRel);
+            // Relaxed: nothing is read on the strength of it. A swap and not a store, because a store would
+            // hide the producer's last `announce`, whose commits the next `doze` must acquire.
+            self.words.words()[self.place.asleep()].swap(0, Ordering::Relaxed);
         }
     }
 
@@ -337,6 +344,17 @@ impl<W: Words> Glance<W> {
         let words = self.words.words();
         // Our own published head: the peer could scribble on it, and then this look says nothing.
         let head = words[self.place.head()].load(Ordering::Relaxed);
-        words[self.place.word(self.place.offset(head))].load(Ordering::Relaxed) != 0
+        let index = self.place.word(self.place.offset(head));
+        match Word::parse(words[index].load(Ordering::Relaxed)) {
+            Word::Empty => false,
+            Word::Padding => true,
+            Word::Record { len, .. } => {
+                // The record's second cache line travels while the first one is looked at.
+                if record_size(len) > memory::LINE - (index * WORD) % memory::LINE {
+                    memory::prefetch(words, index + memory::LINE / WORD);
+                }
+                true
+            }
+        }
     }
 }

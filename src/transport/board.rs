@@ -1,7 +1,8 @@
 //! The part of a segment that is no ring: its stamp, the cancel table and the last words.
 //!
 //! ```text
-//! words    0..16          stamp: magic, length, ring capacity, slots
+//! words    0..8           stamp: magic, length, ring capacity, slots
+//!          8..10          on which core each side last looked: the caller, the server
 //!         16..112         control blocks of the two rings
 //!        112..112+slots   cancel table: per slot the latest call of it that nobody wants any more
 //!        then 512         last words: a length, then text
@@ -19,10 +20,20 @@ use crate::wire::id::CallId;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"callbrd1");
 const STAMP_WORDS: usize = 16;
+const CORES_AT: usize = 8;
 const CANCEL_AT: usize = STAMP_WORDS + 2 * CONTROL_WORDS;
 const LAST_WORDS: usize = 512;
 /// Words of a memory page: the rings' data begins on one.
 const PAGE_WORDS: usize = 4096 / WORD;
+
+/// Which end of a link this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Makes calls.
+    Caller,
+    /// Runs them.
+    Server,
+}
 
 /// A segment that both ends hold.
 #[derive(Clone, Debug)]
@@ -142,6 +153,21 @@ impl Board {
         ]
     }
 
+    /// Tells the peer on which core this side runs, and says whether the peer last ran on it too.
+    pub(crate) fn shares_core(&self, side: Side, core: u32) -> bool {
+        let words = self.memory.words();
+        let (ours, theirs) = match side {
+            Side::Caller => (&words[CORES_AT], &words[CORES_AT + 1]),
+            Side::Server => (&words[CORES_AT + 1], &words[CORES_AT]),
+        };
+        // Zero means that a side has not looked yet.
+        let core = u64::from(core) + 1;
+        if ours.load(Ordering::Relaxed) != core {
+            ours.store(core, Ordering::Relaxed);
+        }
+        theirs.load(Ordering::Relaxed) == core
+    }
+
     /// Says that nobody wants the answer of `call` any more.
     pub(crate) fn cancel(&self, call: CallId) {
         if let Some(entry) = self.cancel_entry(call) {
@@ -231,6 +257,16 @@ mod tests {
             board.last_words()[0].store(lie, Ordering::Relaxed);
             assert_eq!(board.read_last_words(), None);
         }
+    }
+
+    /// Two sides learn whether they run on one core, whatever the other's last word was.
+    #[test]
+    fn cores_are_compared() {
+        let board = board();
+        assert!(!board.shares_core(Side::Caller, 0), "the server has not looked yet");
+        assert!(board.shares_core(Side::Server, 0));
+        assert!(!board.shares_core(Side::Caller, 1));
+        assert!(!board.shares_core(Side::Server, 0));
     }
 
     /// A stamp is recognised, and sizes that cannot be are refused.

@@ -6,11 +6,11 @@
 //!
 //! - A look that finds something within the budget pays: the budget grows.
 //! - A budget spent for nothing does not: it is halved, down to none.
-//! - None left: every so often a sleep that turned out to be short raises it again. Each disappointment
-//!   after that doubles how often one waits for such a sign, so that a crowd of busy processes on few
-//!   cores ends up sleeping at once.
-//! - Another process ran on our core while we offered it: more are busy than there are cores. The budget
-//!   falls to nothing at once.
+//! - None left: after a few sleeps that were not long, looking is tried again. Each disappointment doubles
+//!   how many that takes, so that a crowd of busy processes on few cores ends up sleeping at once. The
+//!   length of a sleep says little by itself: where cores halt, two wake-ups take longer than the budget.
+//! - Another process ran on our core while we offered it, or the peer runs on it: nobody answers while we
+//!   look. The budget falls to nothing at once.
 
 use std::time::Duration;
 
@@ -63,6 +63,9 @@ const BUDGET_MIN: Duration = Duration::from_micros(2);
 
 /// The most short sleeps that are waited for before looking is tried again.
 const PATIENCE_MAX: u32 = 1024;
+
+/// A sleep longer than this is no sign that messages come quickly one after another.
+const SHORT: Duration = Duration::from_millis(1);
 
 /// How a wait ended, told to [`Budget::learn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +121,7 @@ impl Budget {
                 }
             }
             Wait::Crowded => self.give_up(),
-            Wait::Slept(length) if length <= BUDGET_MAX => {
+            Wait::Slept(length) if length <= SHORT => {
                 self.short_sleeps += 1;
                 if self.short_sleeps >= self.patience {
                     self.length = BUDGET_MAX;
@@ -140,8 +143,8 @@ impl Budget {
 mod tests {
     use super::*;
 
-    const SHORT: Wait = Wait::Slept(Duration::from_micros(10));
-    const LONG: Wait = Wait::Slept(Duration::from_millis(1));
+    const SHORT: Wait = Wait::Slept(Duration::from_micros(60));
+    const LONG: Wait = Wait::Slept(Duration::from_millis(2));
 
     /// Vain looks shorten the budget to nothing; short sleeps bring it back, long ones do not.
     #[test]

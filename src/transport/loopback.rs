@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::Link;
-use super::board::Geometry;
-use super::shm::{Bells, Side, connect};
+use super::board::{Geometry, Side};
+use super::shm::{Bells, connect};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
 

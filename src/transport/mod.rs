@@ -16,6 +16,8 @@ pub(crate) mod spin;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 pub(crate) mod loopback;
 
 use crate::ring::Glance;

@@ -1,7 +1,7 @@
 //! The receiving half of a link: frames come in whole and in order, copied into private memory.
 //!
-//! It holds no lock and waits for nothing: whoever owns it polls it. A peer that breaks the rules makes
-//! every later look an error.
+//! It holds no lock and waits for nothing: whoever owns it polls it, until there is an error: then the
+//! peer has broken the rules, and what comes later means nothing.
 
 use super::board::Memory;
 use crate::ring::{Consumer, Corrupt};

@@ -167,7 +167,11 @@ impl Sender {
                 }
             };
             match written {
-                Err(SendError::Full) => notified.await,
+                Err(SendError::Full) => {
+                    // The peer may have nobody who looks: all its calls were dropped.
+                    self.ring();
+                    notified.await;
+                }
                 settled => return settled,
             }
         }

@@ -12,21 +12,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::Link;
-use super::board::{Board, Geometry, Memory};
+use super::board::{Board, Geometry, Memory, Side};
 use super::receiver::Receiver;
 use super::sender::Sender;
 use crate::ring::{Consumer, Glance, Producer};
 use crate::sys::doorbell::{Doorbell, Ear};
 use crate::sys::memory::Segment;
-
-/// Which end of a link this process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Makes calls.
-    Caller,
-    /// Runs them.
-    Server,
-}
 
 /// The two bells of a link, as this process holds them.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::board::{Board, Side};
 use super::idle::{Budget, Idle, Wait};
 use crate::sys::cpu;
 
 /// Looks between two glances at the clock: a microsecond or two, depending on the processor's pause.
-const BURST: u32 = 32;
+const BURST: u32 = 128;
 
 /// How long one poll looks before the runtime's other tasks get a turn.
 const TURN: Duration = Duration::from_micros(5);
@@ -28,12 +29,24 @@ pub(crate) enum Next {
 /// One wait: from the first look in vain to the message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Vigil {
+    first: Option<Plan>,
     began: Option<Instant>,
     slept: bool,
     lesson: Option<Wait>,
 }
 
 impl Vigil {
+    /// A wait that may begin with a burst of looks, before anything is locked.
+    pub(crate) fn new(first: Option<Plan>) -> Self {
+        Self { first, ..Self::default() }
+    }
+
+    /// The first burst of looks, once, if the wait may begin with one. True: something seems to be there.
+    #[inline]
+    pub(crate) fn first_burst(&mut self, found: impl FnMut() -> bool) -> bool {
+        self.first.take().is_some() && Plan::burst(found)
+    }
+
     /// Notes that the one who waits goes to sleep.
     pub(crate) fn sleep(&mut self) {
         self.began.get_or_insert_with(Instant::now);
@@ -46,8 +59,6 @@ impl Vigil {
 pub(crate) struct Spin {
     idle: Idle,
     budget: Budget,
-    /// On one core nobody answers while we look.
-    single_core: bool,
 }
 
 /// How to look, for one turn: a copy, so that nothing is locked meanwhile.
@@ -59,7 +70,7 @@ pub(crate) struct Plan {
 
 impl Spin {
     pub(crate) fn new(idle: Idle) -> Self {
-        Self { idle, budget: Budget::default(), single_core: cpu::allowed() < 2 }
+        Self { idle, budget: Budget::default() }
     }
 
     /// How to look in this turn; none: sleep at once.
@@ -69,7 +80,7 @@ impl Spin {
         let looks = match self.idle {
             Idle::Park => false,
             Idle::Busy => true,
-            Idle::Adaptive => !self.single_core && !length.is_zero(),
+            Idle::Adaptive => !length.is_zero(),
         };
         looks.then_some(Plan { idle: self.idle, length })
     }
@@ -106,14 +117,23 @@ impl Plan {
         false
     }
 
-    /// Looks for one turn of the wait `vigil`.
-    pub(crate) fn look(self, vigil: &mut Vigil, mut found: impl FnMut() -> bool) -> Next {
+    /// Looks for one turn of the wait `vigil`, on the `side` of the link that `board` belongs to.
+    pub(crate) fn look(
+        self,
+        vigil: &mut Vigil,
+        (board, side): (&Board, Side),
+        mut found: impl FnMut() -> bool,
+    ) -> Next {
         let turn_began = Instant::now();
         let began = *vigil.began.get_or_insert(turn_began);
         let mut now = turn_began;
         loop {
             if Self::burst(&mut found) {
                 return Next::Look;
+            }
+            // On one core nobody answers while we look.
+            if self.idle == Idle::Adaptive && board.shares_core(side, cpu::current()) {
+                return sleep(vigil, Wait::Crowded);
             }
             let before = now;
             now = Instant::now();

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rkyv::api::{access_with_context, deserialize_using, serialize_using};
 use rkyv::bytecheck::CheckBytes;
@@ -28,12 +29,15 @@ pub(crate) const ALIGNMENT: usize = 16;
 /// Memory for one archive.
 pub(crate) type Buffer = AlignedVec<ALIGNMENT>;
 
+/// The least that a thread's memory for encoding grows to.
+const GROWTH_LEN_MIN: usize = 1024;
+
 /// A thread's memory for encoding shrinks back to this after something larger.
 const SCRATCH_LEN_MAX: usize = 64 * 1024;
 
 /// What encodes a [`Message`]: bounded, unshared (`Rc` and `Arc` are no messages), reusing its memory.
 #[doc(hidden)]
-pub type Encoder<'a> = Strategy<Serializer<Sink, ArenaHandle<'a>, ()>, Cause>;
+pub type Encoder<'a> = Strategy<Serializer<Sink<'a>, ArenaHandle<'a>, ()>, Cause>;
 
 /// What decodes a [`Message`].
 #[doc(hidden)]
@@ -85,25 +89,39 @@ impl<T> Message for T where
 /// Collects an archive up to a limit, and counts what is beyond it.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Sink {
-    bytes: Buffer,
+pub struct Sink<'a> {
+    /// Memory of this thread, all of it initialised; it grows with the archive.
+    bytes: &'a mut Buffer,
     limit: usize,
     /// The archive's length so far, also beyond the limit.
     len: usize,
 }
 
-impl Positional for Sink {
+impl Sink<'_> {
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        let doubled = self.bytes.len().saturating_mul(2);
+        self.bytes.resize(len.max(doubled).max(GROWTH_LEN_MIN), 0);
+    }
+}
+
+impl Positional for Sink<'_> {
+    #[inline]
     fn pos(&self) -> usize {
         self.len
     }
 }
 
-impl<E> Writer<E> for Sink {
+impl<E> Writer<E> for Sink<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), E> {
+        let begin = self.len;
         self.len += bytes.len();
         if self.len <= self.limit {
-            self.bytes.extend_from_slice(bytes);
+            if self.len > self.bytes.len() {
+                self.grow(self.len);
+            }
+            self.bytes[begin..self.len].copy_from_slice(bytes);
         }
         Ok(())
     }
@@ -158,25 +176,22 @@ impl Scratch {
 
     fn encode<M: Message>(&mut self, message: &M, limit: usize) -> Result<&[u8], EncodeError> {
         const { assert!(align_of::<M::Archived>() <= ALIGNMENT, "archives are aligned to at most 16") };
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        let sink = Sink { bytes, limit, len: 0 };
+        let sink = Sink { bytes: &mut self.bytes, limit, len: 0 };
         let mut encoder = Serializer::new(sink, self.arena.acquire(), ());
         let written = serialize_using::<_, Cause>(message, &mut encoder);
-        let sink = encoder.into_writer();
-        self.bytes = sink.bytes;
+        let len = encoder.into_writer().len;
         written.map_err(|source| EncodeError::Refused {
             type_name: std::any::type_name::<M>(),
             source,
         })?;
-        if sink.len > limit {
-            return Err(EncodeError::TooLarge { len: sink.len, limit });
+        if len > limit {
+            return Err(EncodeError::TooLarge { len, limit });
         }
-        Ok(&self.bytes)
+        Ok(&self.bytes[..len])
     }
 
     fn trim(&mut self) {
-        if self.bytes.capacity() > SCRATCH_LEN_MAX {
+        if self.bytes.len() > SCRATCH_LEN_MAX {
             self.bytes = Buffer::new();
         }
     }
@@ -217,11 +232,22 @@ pub(crate) fn copy(bytes: &[u8]) -> Buffer {
 
 /// The error for bytes where none were to come: a method without errors of its own reported one.
 pub(crate) fn unexpected<T>(bytes: &[u8]) -> Result<T, DecodeError> {
-    #[derive(Debug, thiserror::Error)]
-    #[error("the method has no errors of its own")]
-    struct NoSuchError;
-    let source = <Cause as rkyv::rancor::Source>::new(NoSuchError);
+    let source = cause(NoSuchError);
     Err(DecodeError { type_name: std::any::type_name::<T>(), len: bytes.len(), source })
+}
+
+/// A failure came from a method that has none.
+#[derive(Debug, thiserror::Error)]
+#[error("the method has no errors of its own")]
+struct NoSuchError;
+
+/// The check of an archive gave up in the middle.
+#[derive(Debug, thiserror::Error)]
+#[error("the check panicked")]
+struct CheckPanicked;
+
+fn cause(error: impl std::error::Error + Send + Sync + 'static) -> Cause {
+    <Cause as rkyv::rancor::Source>::new(error)
 }
 
 /// How many spare buffers a thread keeps.
@@ -266,12 +292,22 @@ pub(crate) fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
         len: bytes.len(),
         source,
     };
-    let archived = view::<M>(bytes).map_err(failed)?;
+    // Where overflow is checked, rkyv panics at some made-up archives of hash maps. What is foreign must
+    // not end a task: it becomes an error. What needs no drop has no map in it, and no price to pay.
+    let checked = if const { std::mem::needs_drop::<M>() } {
+        let caught = catch_unwind(AssertUnwindSafe(|| view::<M>(bytes)));
+        caught.unwrap_or_else(|_| Err(cause(CheckPanicked)))
+    } else {
+        view::<M>(bytes)
+    };
+    let archived = checked.map_err(failed)?;
     deserialize_using::<M, _, Cause>(archived, &mut ()).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn archive<M: Message>(message: &M) -> Buffer {
@@ -311,8 +347,20 @@ mod tests {
         }
     }
 
+    /// An archive at which rkyv's check panics, where overflow is checked, is an error as others are.
+    #[test]
+    fn panics_of_the_check_are_errors() {
+        let mut map = [0xFF; 32];
+        map[..4].copy_from_slice(&[0x7E, 0x28, 0x7E, 0x36]);
+        map[17] = 0xFE;
+        assert!(decode::<HashMap<String, Vec<u32>>>(&copy(&map)).is_err());
+    }
+
     #[derive(Archive, Serialize, Deserialize)]
-    #[rkyv(serialize_bounds(__S: rkyv::ser::Writer + rkyv::ser::Allocator, __S::Error: rkyv::rancor::Source))]
+    #[rkyv(serialize_bounds(
+        __S: Writer + rkyv::ser::Allocator,
+        __S::Error: rkyv::rancor::Source
+    ))]
     #[rkyv(deserialize_bounds(__D::Error: rkyv::rancor::Source))]
     #[rkyv(bytecheck(bounds(
         __C: rkyv::validation::ArchiveContext,

@@ -255,10 +255,10 @@ mod tests {
     /// Equal builds need no map; a method that moved is found, one that changed is missing.
     #[test]
     fn methods_are_matched_by_name_and_signature() {
+        const CHANGED: Method = Method::new("add", 9, true);
+        const NEW: Method = Method::new("new", 5, false);
         assert_eq!(Tables::of(&NOW).methods(&NOW), Numbers::Same);
-        let changed = Method::new("add", 9, true);
-        let new = Method::new("new", 5, false);
-        let other = Interface { name: "x", constructors: &[], methods: &[new, GET, changed] };
+        let other = Interface { name: "x", constructors: &[], methods: &[NEW, GET, CHANGED] };
         let numbers = Tables::of(&other).methods(&NOW);
         assert_eq!(numbers.theirs(0), Err(Mismatch::Changed), "add changed");
         assert_eq!(numbers.theirs(1), Ok(1), "get is second there too");

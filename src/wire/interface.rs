@@ -115,11 +115,11 @@ mod tests {
     /// The interface's number changes with the order of its methods.
     #[test]
     fn order_counts() {
-        let a = Method::new("a", 1, false);
-        let b = Method::new("b", 1, false);
-        let one = Interface { name: "x", constructors: &[], methods: &[a, b] };
-        let two = Interface { name: "x", constructors: &[], methods: &[b, a] };
-        let three = Interface { name: "x", constructors: &[a], methods: &[b] };
+        const A: Method = Method::new("a", 1, false);
+        const B: Method = Method::new("b", 1, false);
+        let one = Interface { name: "x", constructors: &[], methods: &[A, B] };
+        let two = Interface { name: "x", constructors: &[], methods: &[B, A] };
+        let three = Interface { name: "x", constructors: &[A], methods: &[B] };
         assert_ne!(one.hash(), two.hash());
         assert_ne!(one.hash(), three.hash());
     }

@@ -40,6 +40,8 @@ const ATTEMPTS: u32 = 3;
 const DISTURBANCE_MAX: f64 = 0.05;
 
 fn main() -> Outcome {
+    // In the process of an actor this does not return.
+    callboard::init();
     let subjects = subject::all();
     let arguments: Vec<String> = env::args().skip(1).collect();
     if let Some((stage::SERVE, rest)) = arguments
@@ -53,6 +55,9 @@ fn main() -> Outcome {
     };
     let stage = Stage::new(options.cores)?;
     let records = run(&options, &subjects, &stage)?;
+    if records.is_empty() {
+        return Err("no subject fits what --only names".into());
+    }
     let report = Report::new(&options, &subjects, records);
     let markdown = report.markdown();
     println!("{markdown}");

@@ -7,9 +7,12 @@
 use std::error::Error;
 use std::time::Duration;
 
+use callboard::Idle;
+
 use crate::meter::Meter;
 use crate::stage::Stage;
 use crate::subjects;
+use crate::subjects::callboard::Callboard;
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -148,6 +151,9 @@ pub enum Standing {
 /// All subjects, in the order in which each round takes them.
 pub fn all() -> Vec<Box<dyn Subject>> {
     vec![
+        Box::new(Callboard(Idle::Adaptive)),
+        Box::new(Callboard(Idle::Busy)),
+        Box::new(Callboard(Idle::Park)),
         Box::new(subjects::spin::Spin),
         Box::new(subjects::eventfd::Eventfd),
         Box::new(subjects::iceoryx2::Iceoryx2),

@@ -1,7 +1,7 @@
 //! callboard: an actor in its own process, once for each way of waiting.
 
-use callboard::Idle;
-use callboard::prelude::*;
+use ::callboard::Idle;
+use ::callboard::prelude::*;
 
 use super::current_thread;
 use crate::meter::{Flow, Meter};
@@ -70,7 +70,7 @@ impl Subject for Callboard {
             let actor = Echo::spawn(core).idle(self.0).await?;
             meter.watch(nix::unistd::Pid::from_raw(actor.pid().await?));
             let outcome = measure(case, &actor, meter).await;
-            actor.shutdown().await?;
+            actor.shutdown().await.map_err(|error| error.to_string())?;
             outcome
         })
     }
@@ -89,7 +89,11 @@ async fn measure(case: Case, actor: &EchoProxy, meter: &mut Meter) -> Outcome {
             };
             meter.round_trips(call).await
         }
-        Case::Pipelined => meter.pipelined(async || Ok(actor.echo([7; SMALL]).start())).await,
+        Case::Pipelined => {
+            meter
+                .pipelined(async || Ok(actor.echo([7; SMALL]).start()))
+                .await
+        }
         Case::Tell => {
             let tell = async || -> Outcome { Ok(actor.take([7; SMALL]).tell().await?) };
             meter.tells(Flow::Stream, tell, call).await

@@ -65,11 +65,14 @@ fn measure<const N: usize>(
     let second = stage.second_unready(subject, case, &[name])?;
     meter.watch(second.pid());
     let (_, (requests, replies)) = server.accept()?;
-    blocking(meter.round_trips(async || {
+    let outcome = blocking(meter.round_trips(async || {
         requests.send(ByteArray::new([7; N]))?;
         receive(case, &replies)?;
         Ok(())
-    }))
+    }));
+    // Before our ends, or it would complain that they are gone.
+    drop(second);
+    outcome
 }
 
 fn echo<const N: usize>(case: Case, name: &str) -> Outcome {

@@ -1,5 +1,7 @@
 //! One file per subject.
 
+pub mod callboard;
+
 pub mod actix;
 pub mod eventfd;
 pub mod iceoryx2;

@@ -1,0 +1,225 @@
+//! For tests: a caller and a server of one process, joined by a loopback link, and an actor to call.
+//!
+//! All of it runs on one thread, so a test decides what happens before what. The actor is written by hand
+//! as `#[actor]` would write it. What its methods do is told to the thread, where tests look for it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
+
+use super::Actor;
+use super::incoming::{Incoming, Rejected, decode_args};
+use super::port::{Port, Stop};
+use super::server::{End, serve};
+use crate::proxy::Caller;
+use crate::proxy::call::Call;
+use crate::proxy::driver::drive;
+use crate::proxy::exchange::Exchange;
+use crate::transport::Link;
+use crate::transport::board::Geometry;
+use crate::transport::idle::Idle;
+use crate::transport::loopback;
+use crate::wire::codec;
+use crate::wire::frame::Kind;
+use crate::wire::interface::{Interface, Method};
+
+/// The longest message of these links.
+pub(super) const MESSAGE_LEN_MAX: usize = 2 << 20;
+
+pub(super) const ADD: u16 = 0;
+pub(super) const GET: u16 = 1;
+pub(super) const WAIT: u16 = 2;
+pub(super) const HOLD: u16 = 3;
+pub(super) const PANIC: u16 = 4;
+pub(super) const PANIC_SHARED: u16 = 5;
+pub(super) const FILL: u16 = 6;
+pub(super) const FAIL: u16 = 7;
+
+/// A number, which methods change, read, or take as the name of their call.
+pub(super) struct Tester {
+    number: u64,
+}
+
+const INTERFACE: Interface = Interface {
+    name: "Tester",
+    constructors: &[
+        Method::new("new", 0, false),
+        Method::new("failing", 0, false),
+        Method::new("panicking", 0, false),
+    ],
+    methods: &[
+        Method::new("add", 0, true),
+        Method::new("get", 0, false),
+        Method::new("wait", 0, false),
+        Method::new("hold", 0, true),
+        Method::new("panic", 0, true),
+        Method::new("panic_shared", 0, false),
+        Method::new("fill", 0, false),
+        Method::new("fail", 0, false),
+    ],
+};
+
+impl Actor for Tester {
+    type Proxy = ();
+
+    const INTERFACE: Interface = INTERFACE;
+
+    async fn construct(index: u16, body: &[u8]) -> Result<Self, Rejected> {
+        match index {
+            0 => decode_args::<(u64,)>(body).map(|(number,)| Self { number }),
+            1 => Err(Rejected::error(&String::from("not today"))),
+            2 => panic!("no actor"),
+            _ => Err(Rejected::unknown(index)),
+        }
+    }
+
+    async fn run_shared(&self, call: Incoming<'_>) {
+        match call.method() {
+            GET => call.reply(&self.number).await,
+            WAIT => {
+                let Some((name,)) = call.open::<(u64,)>().await else { return };
+                note(name);
+                pass_gate().await;
+                call.reply(&name).await;
+            }
+            PANIC_SHARED => panic!("shared"),
+            FILL => {
+                let Some((len,)) = call.open::<(u64,)>().await else { return };
+                call.reply(&vec![7_u8; len as usize]).await;
+            }
+            FAIL => {
+                let Some((number,)) = call.open::<(u64,)>().await else { return };
+                let result = if number > 9 { Err(format!("{number}")) } else { Ok(number) };
+                call.reply_result(&result).await;
+            }
+            _ => call.unknown().await,
+        }
+    }
+
+    async fn run_exclusive(&mut self, call: Incoming<'_>) {
+        match call.method() {
+            ADD => {
+                let Some((by,)) = call.open::<(u64,)>().await else { return };
+                note(by);
+                self.number += by;
+                call.reply(&self.number).await;
+            }
+            HOLD => {
+                let Some((name,)) = call.open::<(u64,)>().await else { return };
+                note(name);
+                pass_gate().await;
+                call.reply(&name).await;
+            }
+            _ => panic!("exclusive"),
+        }
+    }
+}
+
+thread_local! {
+    static NOTES: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    static GATE: RefCell<Rc<Semaphore>> = RefCell::new(Rc::new(Semaphore::new(0)));
+}
+
+fn note(name: u64) {
+    NOTES.with_borrow_mut(|notes| notes.push(name));
+}
+
+/// The calls that ran since the last look, by what they were given.
+pub(super) fn ran() -> Vec<u64> {
+    NOTES.take()
+}
+
+async fn pass_gate() {
+    let gate = GATE.with_borrow(Rc::clone);
+    gate.acquire().await.expect("the gate is never closed").forget();
+}
+
+/// Lets so many of the calls end that wait at the gate, in their order.
+pub(super) fn open_gate(count: usize) {
+    GATE.with_borrow(|gate| gate.add_permits(count));
+}
+
+/// Runs a test on this thread, for at most so long that nobody waits for it in vain.
+pub(super) fn run(test: impl Future<Output = ()>) {
+    NOTES.take();
+    GATE.set(Rc::new(Semaphore::new(0)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bounded = async { tokio::time::timeout(Duration::from_secs(20), test).await };
+    runtime.block_on(LocalSet::new().run_until(bounded)).expect("the test ends in time");
+}
+
+/// Lets everybody run until nothing moves.
+pub(super) async fn settle() {
+    for _ in 0..30 {
+        yield_now().await;
+    }
+}
+
+/// Callers and a server, or somebody else in the server's place.
+pub(super) struct Pair {
+    pub(super) caller: Caller,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) driver: JoinHandle<()>,
+    pub(super) stop: Stop,
+}
+
+/// The sizes of small links with so many slots.
+pub(super) fn small(slots: u64) -> Geometry {
+    Geometry::new(4096, slots).unwrap()
+}
+
+impl Pair {
+    /// Callers whose server's end is given back.
+    pub(super) fn alone(geometry: Geometry, idle: Idle) -> (Self, Link) {
+        let (near, far) = loopback::pair(geometry, MESSAGE_LEN_MAX as u64).unwrap();
+        let (exchange, ear) = Exchange::new(near, geometry.slots(), idle);
+        let driver = tokio::spawn(drive(Arc::clone(&exchange), ear));
+        let caller =
+            Caller::new(Arc::clone(&exchange), &INTERFACE, MESSAGE_LEN_MAX, Arc::new(()));
+        (Self { caller, exchange, driver, stop: Stop::default() }, far)
+    }
+
+    /// Callers and the server of a [`Tester`] that is not constructed yet.
+    pub(super) fn unmade(geometry: Geometry, idle: Idle) -> (Self, JoinHandle<End>) {
+        let (pair, link) = Self::alone(geometry, idle);
+        let stop = pair.stop.clone();
+        let server = spawn_local(server(link, idle, stop));
+        (pair, server)
+    }
+
+    /// Callers of a [`Tester`] whose number is 10.
+    pub(super) async fn new(geometry: Geometry, idle: Idle) -> (Self, JoinHandle<End>) {
+        let (pair, server) = Self::unmade(geometry, idle);
+        pair.construct(0).await.unwrap();
+        (pair, server)
+    }
+
+    /// A call of the constructor with this number.
+    pub(super) fn construct(&self, constructor: u16) -> Call<'_, (u64,), (), String> {
+        self.caller.call_as(Kind::Construct, constructor, (10,), codec::decode)
+    }
+
+    /// A call of a method that takes and gives a number.
+    pub(super) fn call(&self, method: u16, number: u64) -> Call<'_, (u64,), u64> {
+        self.caller.call(method, (number,))
+    }
+
+    pub(super) fn get(&self) -> Call<'_, (), u64> {
+        self.caller.call(GET, ())
+    }
+
+    pub(super) fn fill(&self, len: u64) -> Call<'_, (u64,), Vec<u8>> {
+        self.caller.call(FILL, (len,))
+    }
+}
+
+/// Serves a [`Tester`] over `link`.
+pub(super) async fn server(link: Link, idle: Idle, stop: Stop) -> End {
+    let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle, stop);
+    serve::<Tester>(port, &link.sender, MESSAGE_LEN_MAX).await
+}

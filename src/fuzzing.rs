@@ -1,0 +1,173 @@
+//! Where the fuzzer comes in: each function takes a peer's bytes and must return.
+//!
+//! It exists only in the fuzzer's builds, and does nothing but bring the input to where a peer's bytes
+//! arrive. What is expected of any input: no panic, no endless loop, no access outside the memory.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::ring::{AtomicU64, CONTROL_WORDS, Consumer, Glance, Ordering, Place, Producer, Words};
+use crate::sys::memory::Segment;
+use crate::transport::board::{Geometry, Memory};
+use crate::transport::receiver::Receiver;
+use crate::wire::codec::{self, Buffer, Message};
+use crate::wire::frame::Head;
+use crate::wire::hello::{self, Greeting, Hello};
+use crate::wire::report::{PanicReport, Refusal};
+
+/// Memory that its peer changes between any two looks, as the input says.
+struct Restless<'a> {
+    words: Box<[AtomicU64]>,
+    input: Cell<&'a [u8]>,
+}
+
+impl<'a> Restless<'a> {
+    fn take<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let (taken, rest) = self.input.get().split_at(N.min(self.input.get().len()));
+        bytes[..taken.len()].copy_from_slice(taken);
+        self.input.set(rest);
+        bytes
+    }
+}
+
+impl Words for &Restless<'_> {
+    fn words(&self) -> &[AtomicU64] {
+        let [change, low, high] = self.take();
+        let index = usize::from(u16::from_le_bytes([low, high])) % self.words.len();
+        let value = match change {
+            0..=2 => u64::from_le_bytes(self.take()),
+            3..=5 => u64::from(change - 3).wrapping_sub(1),
+            // A record that may be there: a length and a tag.
+            6..=9 => u64::from(self.take::<1>()[0]) + (u64::from(change) << 32),
+            _ => return &self.words,
+        };
+        self.words[index].store(value, Ordering::Relaxed);
+        &self.words
+    }
+}
+
+/// Both ends of a ring whose memory is in a peer's hands, used as the input says.
+pub fn ring(input: &[u8]) {
+    let Some((&size, input)) = input.split_first() else { return };
+    let place = Place::new(0, CONTROL_WORDS, 64 << (size % 7));
+    let words = (0..place.end()).map(|_| AtomicU64::new(0)).collect();
+    let memory = Restless { words, input: Cell::new(input) };
+    let mut writer = Producer::new(&memory, place);
+    let mut reader = Consumer::new(&memory, place);
+    let glance = Glance::new(&memory, place);
+    while !memory.input.get().is_empty() {
+        let [step, len] = memory.take();
+        match step % 8 {
+            0 | 1 => {
+                if let Ok(mut claim) = writer.claim(usize::from(len)) {
+                    claim.write(&[step; 256][..usize::from(len) / 2]);
+                    if step < 240 {
+                        claim.commit(u32::from(step));
+                    }
+                }
+            }
+            2..=4 => {
+                if let Ok(Some(record)) = reader.read() {
+                    let mut copy = vec![0; record.len()];
+                    record.copy_to(0, &mut copy);
+                    record.release();
+                }
+            }
+            5 => drop((reader.doze(), reader.wake())),
+            6 => drop((reader.freed(), reader.owes_room(), reader.is_empty(), glance.is_promising())),
+            _ => drop((writer.announce(), writer.want_room(), writer.released())),
+        }
+    }
+}
+
+/// A peer's records: each begins with a byte of its length and the four of its tag.
+pub fn frame(input: &[u8]) {
+    const MESSAGE_LEN_MAX: u64 = 4096;
+    let geometry = Geometry::new(4096, 8).expect("these sizes are possible");
+    let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
+    let mut peer = Producer::new(memory.clone(), geometry.requests());
+    let mut receiver = Receiver::new(Consumer::new(memory, geometry.requests()), MESSAGE_LEN_MAX);
+    let (mut rest, mut body) = (input, Buffer::new());
+    while let [len, a, b, c, d, after @ ..] = rest {
+        let (bytes, after) = after.split_at(after.len().min(usize::from(*len) * 2));
+        rest = after;
+        let tag = u32::from_le_bytes([*a, *b, *c, *d]);
+        if let Ok(head) = Head::decode(tag, bytes) {
+            let (again, encoded) = head.encode();
+            assert_eq!(Head::decode(again, encoded.as_slice()), Ok(head));
+        }
+        let Ok(mut claim) = peer.claim(bytes.len()) else { return };
+        claim.write(bytes);
+        claim.commit(tag);
+        let received = receiver.try_recv(&mut body);
+        assert!(body.len() as u64 <= MESSAGE_LEN_MAX);
+        if received.is_err() {
+            return;
+        }
+    }
+}
+
+/// A first packet of either side, with any preamble or with the right one.
+pub fn hello(input: &[u8]) {
+    let preamble_len = hello::encode(&()).expect("nothing always fits").len();
+    let Some((&any, input)) = input.split_first() else { return };
+    let mut packet = hello::encode(&()).expect("nothing always fits");
+    if any == 0 {
+        packet.clear();
+    }
+    packet.extend_from_slice(input);
+    if let Ok(greeted) = hello::decode::<Hello>(&packet) {
+        let again = hello::encode(&greeted).expect("what came fits again");
+        assert_eq!(hello::decode::<Hello>(&again).ok(), Some(greeted));
+        assert!(again.len() > preamble_len);
+    }
+    drop(hello::decode::<Greeting>(&packet));
+}
+
+/// A message with one of everything that users send.
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+enum Any {
+    Nothing,
+    Number(i64, u8),
+    Text { text: String, more: Option<Box<str>> },
+    Lists(Vec<Vec<u16>>),
+    Inner(Result<Inner, String>),
+    Sorted(BTreeMap<String, u32>),
+}
+
+#[derive(Archive, Serialize, Deserialize, Debug, PartialEq)]
+enum Inner {
+    Char(char),
+    Bool([bool; 3]),
+    Pairs(Vec<(String, Option<u128>)>),
+}
+
+/// An archive of one of several types, chosen by the first byte.
+pub fn archive(input: &[u8]) {
+    let Some((&kind, input)) = input.split_first() else { return };
+    // With overflow checks rkyv panics at some archives of hash maps. The library catches that; the
+    // fuzzer stops before it could. `cargo fuzz run -O archive` runs them without these checks.
+    let kinds = if cfg!(debug_assertions) { 6 } else { 8 };
+    match kind % kinds {
+        0 => decode::<(u64, String, Vec<u8>)>(input),
+        1 => decode::<Any>(input),
+        2 => decode::<Vec<Any>>(input),
+        3 => decode::<Vec<Vec<String>>>(input),
+        4 => decode::<BTreeMap<u32, Vec<String>>>(input),
+        5 => decode::<Result<PanicReport, Refusal>>(input),
+        6 => decode::<HashMap<String, Vec<u32>>>(input),
+        _ => decode::<(HashMap<u8, HashMap<u16, bool>>, Option<Any>)>(input),
+    }
+}
+
+/// What could be read can be written and read again, and is the same then.
+fn decode<M: Message + PartialEq>(bytes: &[u8]) {
+    let Ok(value) = codec::decode::<M>(&codec::copy(bytes)) else { return };
+    let again = codec::encode(&value, usize::MAX, codec::copy).expect("what came can go");
+    let read = codec::decode::<M>(&again).expect("what was written can be read");
+    assert!(read == value);
+}

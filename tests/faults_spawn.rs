@@ -1,0 +1,281 @@
+//! U01, UB7, K01: starts that fail: no program, a silent one, no room, given up half-way.
+
+mod common;
+
+use std::fs;
+use std::future::IntoFuture as _;
+use std::process::Command;
+use std::time::Duration;
+
+use callboard::prelude::*;
+use callboard::{Exit, SpawnError};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::time::{sleep, timeout};
+
+use common::{
+    Holdings, LONG, SOON, Scratch, again, again_args, alone, children_of, gone, is_role, must_pass,
+    skipped, within,
+};
+
+/// Nothing special.
+pub struct Plain;
+
+#[actor]
+impl Plain {
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// A constructor that takes its time.
+    pub async fn slow(ms: u64) -> Self {
+        sleep(Duration::from_millis(ms)).await;
+        Self
+    }
+
+    pub fn echo(&self, value: u64) -> u64 {
+        value
+    }
+
+    pub fn exe(&self) -> String {
+        fs::read_link("/proc/self/exe").expect("there is one").display().to_string()
+    }
+}
+
+impl Scratch {
+    /// A script; written by another process, so that none of ours has it open while one is started.
+    fn script(&self, name: &str, lines: &str) -> String {
+        let path = self.path(name);
+        let write = format!("printf '#!/bin/sh\\n{lines}\\n' > {path} && chmod +x {path}");
+        assert!(Command::new("sh").args(["-c", &write]).status().unwrap().success());
+        path
+    }
+}
+
+/// A program that is not there, is none, or may not be run.
+#[callboard::test]
+async fn programs_that_cannot_be_started() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("text"), "not a program").unwrap();
+    for exe in ["/nonexistent", &scratch.path("text"), "/tmp", "/proc/self/exe/no"] {
+        match within(SOON, Plain::spawn().exe(exe).into_future()).await {
+            Err(SpawnError::Exec(error)) => assert!(error.raw_os_error().is_some(), "{exe}: {error}"),
+            other => panic!("{exe}: {other:?}"),
+        }
+    }
+    let nowhere = Plain::spawn().current_dir(scratch.path("nowhere"));
+    assert!(matches!(within(SOON, nowhere.into_future()).await, Err(SpawnError::Exec(_))));
+    // A name that no argument of a program can be.
+    assert!(within(SOON, Plain::spawn().name("a\0b").into_future()).await.is_err());
+}
+
+/// A program that is no actor's: it ends, or says nothing in time and is killed.
+#[callboard::test]
+async fn programs_that_do_not_greet() {
+    let scratch = Scratch::new();
+    let ends = [("/bin/true", 0), ("/bin/false", 1), (&scratch.script("seven", "exit 7"), 7)];
+    for (exe, code) in ends {
+        match within(SOON, Plain::spawn().exe(exe).into_future()).await {
+            Err(SpawnError::Died(death)) => assert_eq!(death.exit(), Exit::Code(code)),
+            other => panic!("{exe}: {other:?}"),
+        }
+    }
+    let bound = Duration::from_millis(100);
+    let note = scratch.path("pid");
+    for lines in ["", "exec 0<&-", "trap \"\" TERM HUP INT"] {
+        let silent = scratch.script("silent", &format!("{lines}\\necho $$ > {note}\\nsleep 1000"));
+        let spawn = Plain::spawn().exe(silent).greet_within(bound);
+        match within(SOON, spawn.into_future()).await {
+            Err(SpawnError::Silent { within }) => assert_eq!(within, bound),
+            other => panic!("{other:?}"),
+        }
+        gone(scratch.read("pid").trim().parse().unwrap()).await;
+    }
+    // A program that says something else on the lifeline.
+    let babbling = scratch.script("babbling", "echo hello >&0\\nsleep 1000");
+    match within(SOON, Plain::spawn().exe(babbling).into_future()).await {
+        Err(SpawnError::Hello(_) | SpawnError::Died(_)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A constructor may take longer than the greeting.
+#[callboard::test]
+async fn constructors_may_take_their_time() -> callboard::Result<()> {
+    let plain = Plain::spawn_slow(600).greet_within(Duration::from_millis(500)).await?;
+    assert_eq!(plain.echo(1).await?, 1);
+    plain.shutdown().await
+}
+
+/// A start that nobody wants any more leaves nothing, whenever it is given up.
+#[callboard::test]
+async fn starts_may_be_given_up() -> callboard::Result<()> {
+    if !alone("starts_may_be_given_up") {
+        return Ok(());
+    }
+    Plain::spawn().await?.shutdown().await?;
+    let before = Holdings::now();
+    drop(Plain::spawn());
+    let mut finished = 0;
+    for round in 0..60_u64 {
+        let patience = Duration::from_micros(round * round * 4);
+        finished += u32::from(timeout(patience, Plain::spawn().into_future()).await.is_ok());
+        let endless = Plain::spawn_slow(100_000).into_future();
+        assert!(timeout(patience, endless).await.is_err());
+    }
+    assert!(finished < 60, "some were given up");
+    before.back().await;
+    let plain = Plain::spawn().await?;
+    assert_eq!(plain.echo(1).await?, 1);
+    plain.shutdown().await
+}
+
+/// Without a free descriptor a start is an error that says so, at whichever step it runs out.
+#[callboard::test]
+async fn descriptors_run_out() -> callboard::Result<()> {
+    if !alone("descriptors_run_out") {
+        return Ok(());
+    }
+    let survivor = Plain::spawn().await?;
+    let before = Holdings::now();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let mut refused = 0;
+    for free in 0..64 {
+        // The lowest number that is free is the first that the limit forbids, plus what may be used.
+        let lowest = fs::File::open("/dev/null")?;
+        let first = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&lowest))?;
+        drop(lowest);
+        setrlimit(Resource::RLIMIT_NOFILE, first + free, hard)?;
+        let result = within(LONG, Plain::spawn().into_future()).await;
+        let still = survivor.echo(free).await;
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+        assert_eq!(still?, free, "other actors are not touched");
+        match result {
+            Ok(plain) => {
+                plain.shutdown().await?;
+                before.back().await;
+                break;
+            }
+            Err(SpawnError::Resources { source, what }) => {
+                assert_eq!(source.raw_os_error(), Some(libc::EMFILE), "{what}: {source}");
+                refused += 1;
+                eprintln!("{free}: {what} {source}"); for e in fs::read_dir("/proc/self/fd")? { let e = e?; eprintln!("   {:?} {:?}", e.file_name(), fs::read_link(e.path())); }
+            }
+            Err(other) => panic!("{free} free: {other:?}"),
+        }
+        before.back().await;
+    }
+    assert!(refused > 4, "{refused}");
+    survivor.shutdown().await
+}
+
+/// Without room in shared memory a start is an error that says so, and room is used again.
+#[callboard::test]
+async fn shared_memory_runs_out() -> callboard::Result<()> {
+    const TEST: &str = "shared_memory_runs_out";
+    if is_role("cramped") {
+        return in_cramped_memory().await;
+    }
+    let exe = std::env::current_exe()?;
+    let script = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$0\" \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "sh", "-c", script]).arg(exe).args(again_args(TEST));
+    let may = Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"]).output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        skipped("a small /dev/shm needs the right to mount");
+        return Ok(());
+    }
+    unshare.env("CALLBOARD_TEST_ROLE", "cramped");
+    must_pass(&mut unshare);
+    Ok(())
+}
+
+/// Where `/dev/shm` has room for three links.
+async fn in_cramped_memory() -> callboard::Result<()> {
+    Plain::spawn().await?.shutdown().await?;
+    let before = Holdings::now();
+    for _ in 0..3 {
+        let mut actors = Vec::new();
+        let error = loop {
+            match within(LONG, Plain::spawn().into_future()).await {
+                Ok(plain) => actors.push(plain),
+                Err(error) => break error,
+            }
+            assert!(actors.len() < 10, "there is an end to it");
+        };
+        match error {
+            SpawnError::Resources { what, source } => {
+                assert_eq!((what, source.raw_os_error()), ("shared memory", Some(libc::ENOSPC)));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!actors.is_empty());
+        // Everything that was promised is there: no write into a link meets a missing page.
+        for plain in &actors {
+            let pending: Vec<_> = (0..5000).map(|value| plain.echo(value).start()).collect();
+            for (value, pending) in pending.into_iter().enumerate() {
+                assert_eq!(within(LONG, pending).await?, value as u64);
+            }
+        }
+        for plain in actors {
+            plain.shutdown().await?;
+        }
+        before.back().await;
+    }
+    Ok(())
+}
+
+/// The program's file may be removed or replaced while it runs: actors are still of the same build.
+#[callboard::test]
+async fn the_program_may_be_replaced() -> callboard::Result<()> {
+    const TEST: &str = "the_program_may_be_replaced";
+    if is_role("replaced") {
+        let own = std::env::current_exe()?;
+        fs::remove_file(&own)?;
+        let plain = Plain::spawn().await?;
+        assert_eq!(plain.echo(1).await?, 1);
+        assert!(plain.exe().await?.ends_with("(deleted)"));
+        plain.shutdown().await?;
+        fs::copy("/bin/false", &own)?;
+        let plain = Plain::spawn().await?;
+        assert_eq!(plain.echo(2).await?, 2);
+        return plain.shutdown().await;
+    }
+    let scratch = Scratch::new();
+    let copy = scratch.path("program");
+    // Copied by another process, so that none of ours has it open for writing.
+    let copied = Command::new("cp").arg(std::env::current_exe()?).arg(&copy).status()?;
+    assert!(copied.success());
+    must_pass(Command::new(&copy).args(again_args(TEST)).env("CALLBOARD_TEST_ROLE", "replaced"));
+
+    // A copy is as good as the program itself.
+    assert!(Command::new("cp").arg(std::env::current_exe()?).arg(&copy).status()?.success());
+    let plain = Plain::spawn().exe(&copy).await?;
+    assert_eq!(plain.exe().await?, fs::canonicalize(&copy)?.display().to_string());
+    plain.shutdown().await
+}
+
+/// A start whose parent is killed in the middle leaves nothing either.
+#[callboard::test]
+async fn the_parent_may_die_while_it_starts() -> callboard::Result<()> {
+    const TEST: &str = "the_parent_may_die_while_it_starts";
+    if is_role("starting") {
+        let starts = (0..50).map(|_| tokio::spawn(Plain::spawn_slow(1).into_future()));
+        let starts: Vec<_> = starts.collect();
+        for start in starts {
+            std::mem::forget(start.await?);
+        }
+        sleep(LONG).await;
+        return Ok(());
+    }
+    for round in 0..6 {
+        let mut parent = again(TEST, "starting").stdout(std::process::Stdio::null()).spawn()?;
+        sleep(Duration::from_millis(15 * round)).await;
+        let children = children_of(parent.id());
+        parent.kill()?;
+        parent.wait()?;
+        for child in children {
+            gone(child).await;
+        }
+    }
+    Ok(())
+}
