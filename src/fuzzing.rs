@@ -1,7 +1,8 @@
 //! Where the fuzzer comes in: each function takes a peer's bytes and must return.
 //!
-//! It exists only in the fuzzer's builds, and does nothing but bring the input to where a peer's bytes
-//! arrive. What is expected of any input: no panic, no endless loop, no access outside the memory.
+//! It exists only in the fuzzer's builds, and does nothing but bring the input to where a peer's
+//! bytes arrive. What is expected of any input: no panic, no endless loop, no access outside the
+//! memory.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -52,10 +53,15 @@ impl Words for &Restless<'_> {
 
 /// Both ends of a ring whose memory is in a peer's hands, used as the input says.
 pub fn ring(input: &[u8]) {
-    let Some((&size, input)) = input.split_first() else { return };
+    let Some((&size, input)) = input.split_first() else {
+        return;
+    };
     let place = Place::new(0, CONTROL_WORDS, 64 << (size % 7));
     let words = (0..place.end()).map(|_| AtomicU64::new(0)).collect();
-    let memory = Restless { words, input: Cell::new(input) };
+    let memory = Restless {
+        words,
+        input: Cell::new(input),
+    };
     let mut writer = Producer::new(&memory, place);
     let mut reader = Consumer::new(&memory, place);
     let glance = Glance::new(&memory, place);
@@ -78,7 +84,12 @@ pub fn ring(input: &[u8]) {
                 }
             }
             5 => drop((reader.doze(), reader.wake())),
-            6 => drop((reader.freed(), reader.owes_room(), reader.is_empty(), glance.is_promising())),
+            6 => drop((
+                reader.freed(),
+                reader.owes_room(),
+                reader.is_empty(),
+                glance.is_promising(),
+            )),
             _ => drop((writer.announce(), writer.want_room(), writer.released())),
         }
     }
@@ -100,7 +111,9 @@ pub fn frame(input: &[u8]) {
             let (again, encoded) = head.encode();
             assert_eq!(Head::decode(again, encoded.as_slice()), Ok(head));
         }
-        let Ok(mut claim) = peer.claim(bytes.len()) else { return };
+        let Ok(mut claim) = peer.claim(bytes.len()) else {
+            return;
+        };
         claim.write(bytes);
         claim.commit(tag);
         let received = receiver.try_recv(&mut body);
@@ -114,7 +127,9 @@ pub fn frame(input: &[u8]) {
 /// A first packet of either side, with any preamble or with the right one.
 pub fn hello(input: &[u8]) {
     let preamble_len = hello::encode(&()).expect("nothing always fits").len();
-    let Some((&any, input)) = input.split_first() else { return };
+    let Some((&any, input)) = input.split_first() else {
+        return;
+    };
     let mut packet = hello::encode(&()).expect("nothing always fits");
     if any == 0 {
         packet.clear();
@@ -133,7 +148,10 @@ pub fn hello(input: &[u8]) {
 enum Any {
     Nothing,
     Number(i64, u8),
-    Text { text: String, more: Option<Box<str>> },
+    Text {
+        text: String,
+        more: Option<Box<str>>,
+    },
     Lists(Vec<Vec<u16>>),
     Inner(Result<Inner, String>),
     Sorted(BTreeMap<String, u32>),
@@ -148,7 +166,9 @@ enum Inner {
 
 /// An archive of one of several types, chosen by the first byte.
 pub fn archive(input: &[u8]) {
-    let Some((&kind, input)) = input.split_first() else { return };
+    let Some((&kind, input)) = input.split_first() else {
+        return;
+    };
     // With overflow checks rkyv panics at some archives of hash maps. The library catches that; the
     // fuzzer stops before it could. `cargo fuzz run -O archive` runs them without these checks.
     let kinds = if cfg!(debug_assertions) { 6 } else { 8 };
@@ -166,7 +186,9 @@ pub fn archive(input: &[u8]) {
 
 /// What could be read can be written and read again, and is the same then.
 fn decode<M: Message + PartialEq>(bytes: &[u8]) {
-    let Ok(value) = codec::decode::<M>(&codec::copy(bytes)) else { return };
+    let Ok(value) = codec::decode::<M>(&codec::copy(bytes)) else {
+        return;
+    };
     let again = codec::encode(&value, usize::MAX, codec::copy).expect("what came can go");
     let read = codec::decode::<M>(&again).expect("what was written can be read");
     assert!(read == value);

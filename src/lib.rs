@@ -58,6 +58,9 @@ pub(crate) mod node;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub mod internals;
+#[cfg(not(loom))]
 mod names;
 #[cfg(not(loom))]
 pub use names::*;

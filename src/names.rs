@@ -35,6 +35,7 @@ pub mod __private {
     pub use crate::node::handle::Handle;
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
+    pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink};
     pub use crate::wire::interface::{Interface, Method, signature};
 
     /// Names the parts of a result type, also behind an alias such as `io::Result<T>`.

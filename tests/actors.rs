@@ -1,10 +1,9 @@
-//! U01, U02, U03, U09, U17, U18, K01, K03: what an actor is: constructors, methods, values, places.
+//! U01, U02, U03, U09, U17, U18, K01: what an actor is: constructors, methods, errors, actors of its own.
 
 mod common;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::collections::HashSet;
 use std::num::ParseIntError;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use callboard::prelude::*;
 use callboard::{CallError, Exit, SpawnError};
 
-use common::{LONG, Scratch, gone, is_gone, within};
+use common::{LONG, gone, is_gone, within};
 
 /// An actor with several constructors; its state never leaves its process, so it may be an `Rc`.
 pub struct Counter {
@@ -46,7 +45,10 @@ impl Counter {
 
     /// A plain constructor.
     pub fn new(start: u64) -> Self {
-        Self { n: Rc::new(RefCell::new(start)), history: vec![start] }
+        Self {
+            n: Rc::new(RefCell::new(start)),
+            history: vec![start],
+        }
     }
 
     /// Another one, async and without arguments.
@@ -57,7 +59,9 @@ impl Counter {
 
     /// One that may fail, with an error of its own.
     pub fn open(text: String) -> Result<Self, OpenError> {
-        let start = text.parse().map_err(|_: ParseIntError| OpenError::NoNumber { text })?;
+        let start = text
+            .parse()
+            .map_err(|_: ParseIntError| OpenError::NoNumber { text })?;
         Ok(Self::new(start))
     }
 
@@ -74,7 +78,10 @@ impl Counter {
 
     /// One that ends the process.
     pub fn leaving(code: i32) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "an actor that does what it should not")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an actor that does what it should not"
+        )]
         std::process::exit(code)
     }
 
@@ -122,7 +129,11 @@ impl Counter {
 
     /// An alias of `Result` that is called so is one.
     pub fn check(&self, is_good: bool) -> aliased::Result<()> {
-        if is_good { Ok(()) } else { Err(OpenError::NoNumber { text: "bad".into() }) }
+        if is_good {
+            Ok(())
+        } else {
+            Err(OpenError::NoNumber { text: "bad".into() })
+        }
     }
 
     /// An alias that is called otherwise is a value like others.
@@ -179,8 +190,17 @@ async fn constructor_errors_are_typed() {
         other => panic!("{other:?}"),
     }
     let error = Counter::spawn_closed().await.unwrap_err();
-    assert!(matches!(error, SpawnError::Constructor(OpenError::Closed)), "{error:?}");
-    assert_eq!(callboard::Error::from(error).to_string().matches("it is closed").count(), 1);
+    assert!(
+        matches!(error, SpawnError::Constructor(OpenError::Closed)),
+        "{error:?}"
+    );
+    assert_eq!(
+        callboard::Error::from(error)
+            .to_string()
+            .matches("it is closed")
+            .count(),
+        1
+    );
 }
 
 /// A constructor's panic comes back with its text and its place.
@@ -189,7 +209,10 @@ async fn constructor_panics_are_reported() {
     match Counter::spawn_panicking("no luck".into()).await {
         Err(SpawnError::Panicked(report)) => {
             assert_eq!(report.message(), "cannot begin: no luck");
-            assert!(report.location().unwrap().contains("tests/actors.rs:"), "{report}");
+            assert!(
+                report.location().unwrap().contains("tests/actors.rs:"),
+                "{report}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -216,7 +239,10 @@ async fn method_errors_are_typed() -> callboard::Result<()> {
     let counter = Counter::spawn(5).await?;
     assert_eq!(counter.take(2).await?, 3);
     let error = counter.take(9).await.unwrap_err();
-    assert!(matches!(error, CallError::Actor(OpenError::Closed)), "{error:?}");
+    assert!(
+        matches!(error, CallError::Actor(OpenError::Closed)),
+        "{error:?}"
+    );
     assert_eq!(error.outcome(), Outcome::Ran);
     counter.check(true).await?;
     match counter.check(false).await {
@@ -228,119 +254,6 @@ async fn method_errors_are_typed() -> callboard::Result<()> {
     counter.shutdown().await
 }
 
-/// A message with everything in it.
-#[message]
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parcel {
-    label: String,
-    shape: Shape,
-    inner: Vec<Vec<Option<String>>>,
-    index: BTreeMap<String, (u8, i128)>,
-    odd: [f32; 3],
-    boxed: Box<u16>,
-    outcome: Result<(), String>,
-}
-
-/// An enum with each kind of variant.
-#[message]
-#[derive(Clone, Debug, PartialEq)]
-pub enum Shape {
-    Point,
-    Circle(f64),
-    Rectangle { width: u32, height: u32 },
-}
-
-/// Gives back what it is given.
-pub struct Mirror;
-
-#[actor(name = "a stable name for a mirror")]
-impl Mirror {
-    pub fn new() -> Self {
-        Self
-    }
-
-    pub fn nothing(&self) {}
-
-    pub fn unit(&self, unit: ()) -> () {
-        unit
-    }
-
-    pub fn text(&self, text: String) -> String {
-        text
-    }
-
-    pub fn parcel(&self, parcel: Parcel) -> Parcel {
-        parcel
-    }
-
-    pub fn tuple(&self, tuple: (u8, char, Option<bool>)) -> (Option<bool>, char, u8) {
-        let (number, letter, truth) = tuple;
-        (truth, letter, number)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the most that there may be")]
-    pub async fn twelve(
-        &self,
-        a: u8,
-        b: u16,
-        c: u32,
-        d: u64,
-        e: u128,
-        f: i8,
-        g: i16,
-        h: i32,
-        i: i64,
-        j: String,
-        k: bool,
-        l: f64,
-    ) -> (u8, u16, u32, u64, u128, i8, i16, i32, i64, String, bool, f64) {
-        (a, b, c, d, e, f, g, h, i, j, k, l)
-    }
-
-    pub fn env(&self, key: String) -> Option<String> {
-        std::env::var(key).ok()
-    }
-
-    pub fn current_dir(&self) -> String {
-        std::env::current_dir().expect("there is one").display().to_string()
-    }
-
-    pub fn stdin_len(&self) -> usize {
-        std::io::read_to_string(std::io::stdin()).expect("it can be read").len()
-    }
-}
-
-/// Strings, nested collections, enums, tuples, nothing, and up to twelve arguments travel unchanged.
-#[callboard::test]
-async fn values_travel() -> callboard::Result<()> {
-    let mirror = Mirror::spawn().await?;
-    mirror.nothing().await?;
-    mirror.unit(()).await?;
-    for text in ["", "a", "eight by", "ümläut \u{1f3ad}", &"long ".repeat(10_000)] {
-        assert_eq!(mirror.text(text.into()).await?, text);
-    }
-    assert_eq!(mirror.tuple((7, 'ß', Some(true))).await?, (Some(true), 'ß', 7));
-    let shapes = [Shape::Point, Shape::Circle(0.5), Shape::Rectangle { width: 1, height: u32::MAX }];
-    for shape in shapes {
-        let parcel = Parcel {
-            label: "fragile".into(),
-            shape,
-            inner: vec![vec![], vec![None, Some(String::new()), Some("deep".into())]],
-            index: (0..50).map(|n| (format!("key {n}"), (n, i128::from(n) - 25))).collect(),
-            odd: [0.0, -1.5, f32::INFINITY],
-            boxed: Box::new(99),
-            outcome: Err("as said".into()),
-        };
-        assert_eq!(mirror.parcel(parcel.clone()).await?, parcel);
-    }
-    let twelve =
-        mirror.twelve(1, 2, 3, u64::MAX, u128::MAX, -1, -2, -3, i64::MIN, "j".into(), true, 0.1);
-    let expected =
-        (1, 2, 3, u64::MAX, u128::MAX, -1, -2, -3, i64::MIN, "j".to_owned(), true, 0.1);
-    assert_eq!(twelve.await?, expected);
-    mirror.shutdown().await
-}
-
 /// Several actors of one type have each their state and their process.
 #[callboard::test]
 async fn actors_share_nothing() -> callboard::Result<()> {
@@ -348,11 +261,17 @@ async fn actors_share_nothing() -> callboard::Result<()> {
     for start in 0..8 {
         counters.push(Counter::spawn(start * 100).await?);
     }
-    let pending: Vec<_> = counters.iter().map(|counter| counter.add(1).start()).collect();
+    let pending: Vec<_> = counters
+        .iter()
+        .map(|counter| counter.add(1).start())
+        .collect();
     let mut pids = HashSet::from([std::process::id()]);
     for (start, pending) in pending.into_iter().enumerate() {
         assert_eq!(pending.await?, start as u64 * 100 + 1);
-        assert!(pids.insert(counters[start].pid().await?), "each has its own process");
+        assert!(
+            pids.insert(counters[start].pid().await?),
+            "each has its own process"
+        );
     }
     for counter in counters {
         counter.shutdown().await?;
@@ -386,10 +305,16 @@ pub struct Chief {
 #[actor]
 impl Chief {
     pub async fn new(depth: u32) -> Self {
-        let helper = Counter::spawn(u64::from(depth)).await.expect("a helper starts");
+        let helper = Counter::spawn(u64::from(depth))
+            .await
+            .expect("a helper starts");
         let deputy = match depth {
             0 => None,
-            _ => Some(Box::new(Box::pin(async { Self::spawn(depth - 1).await }).await.expect("it starts"))),
+            _ => Some(Box::new(
+                Box::pin(async { Self::spawn(depth - 1).await })
+                    .await
+                    .expect("it starts"),
+            )),
         };
         Self { helper, deputy }
     }
@@ -429,38 +354,6 @@ async fn actors_have_actors() -> callboard::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The process is called as it was named; without a name, as the actor's type.
-#[callboard::test]
-async fn processes_have_names() -> callboard::Result<()> {
-    let named = Mirror::spawn().name("box office 7").await?;
-    let plain = Counter::spawn(1).await?;
-    for (pid, name, title) in [
-        (named.process_id(), "actor:box office 7", "box office 7"),
-        (plain.process_id(), "actor:Counter", "Counter"),
-    ] {
-        let line = fs::read(format!("/proc/{pid}/cmdline"))?;
-        assert_eq!(line.split(|byte| *byte == 0).next().unwrap(), name.as_bytes());
-        assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end(), title);
-    }
-    named.shutdown().await?;
-    plain.shutdown().await
-}
-
-/// Environment and working folder are as told, the rest is inherited; nothing of ours stays in it.
-#[callboard::test]
-async fn processes_have_surroundings() -> callboard::Result<()> {
-    let scratch = Scratch::new();
-    let here = fs::canonicalize(&scratch.0)?;
-    let mirror = Mirror::spawn().env("PLACE", "far away").env("ODD", "").current_dir(&here).await?;
-    assert_eq!(mirror.env("PLACE".into()).await?.as_deref(), Some("far away"));
-    assert_eq!(mirror.env("ODD".into()).await?.as_deref(), Some(""));
-    assert_eq!(mirror.env("PATH".into()).await?, std::env::var("PATH").ok());
-    assert_eq!(mirror.env("CALLBOARD_ACTOR".into()).await?, None);
-    assert_eq!(mirror.current_dir().await?, here.display().to_string());
-    assert_eq!(mirror.stdin_len().await?, 0, "its standard input is empty");
-    mirror.shutdown().await
 }
 
 /// All ways of waiting for messages give the same answers.

@@ -119,7 +119,11 @@ impl Desk {
 
     /// Fails, or not.
     pub fn odd(&self, value: u64) -> Result<u64, Even> {
-        if value % 2 == 1 { Ok(value) } else { Err(Even(value)) }
+        if value % 2 == 1 {
+            Ok(value)
+        } else {
+            Err(Even(value))
+        }
     }
 }
 
@@ -178,7 +182,7 @@ async fn exclusive_calls_are_alone() -> callboard::Result<()> {
 /// Async `&self` calls run at the same time; sync ones come in between.
 #[callboard::test]
 async fn shared_calls_run_together() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+    let desk = Desk::spawn().grace(Duration::ZERO).await?;
     for _ in 0..50 {
         let (one, other) = (desk.meet().start(), desk.meet().start());
         within(LONG, one).await?;
@@ -220,7 +224,7 @@ async fn actors_run_together() -> callboard::Result<()> {
 /// A tell is done when it is on its way, and runs; an error of its method is nobody's.
 #[callboard::test]
 async fn tells_run_and_are_not_waited_for() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+    let desk = Desk::spawn().grace(Duration::ZERO).await?;
     within(LONG, desk.nap(100_000).tell()).await?;
     for value in 0..10 {
         desk.note_slowly(value).tell().await?;
@@ -310,7 +314,11 @@ async fn pending_results_are_values() -> callboard::Result<()> {
     let mut pending = desk.wait_for(scratch.path("go")).start();
     assert!(!pending.is_ready());
     assert!(!pending.wait(Duration::from_millis(5)).await);
-    assert!(timeout(Duration::from_millis(5), &mut pending).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(5), &mut pending)
+            .await
+            .is_err()
+    );
     assert!(!pending.wait(Duration::ZERO).await);
     desk.make(scratch.path("go")).await?;
     assert!(pending.wait(LONG).await);
@@ -318,9 +326,17 @@ async fn pending_results_are_values() -> callboard::Result<()> {
     pending.await?;
 
     let pending = desk.echo(20).start();
-    eventually(LONG, "the answer is there without being awaited", || pending.is_ready()).await;
+    eventually(LONG, "the answer is there without being awaited", || {
+        pending.is_ready()
+    })
+    .await;
     assert_eq!(pending.map(|value| value + 1).await?, 21);
-    let error = desk.odd(4).start().map(|value| value + 1).await.unwrap_err();
+    let error = desk
+        .odd(4)
+        .start()
+        .map(|value| value + 1)
+        .await
+        .unwrap_err();
     assert!(matches!(error, CallError::Actor(Even(4))));
 
     let sent = desk.echo(9).start();
@@ -334,8 +350,9 @@ async fn pending_results_are_values() -> callboard::Result<()> {
 async fn queued_pending_results_are_values() -> callboard::Result<()> {
     let desk = Desk::spawn().await?;
     let blocked = desk.block(150).start();
-    let mut pending: Vec<_> =
-        (0..400).map(|value| desk.note_heavy(value, vec![7; 1000]).start()).collect();
+    let mut pending: Vec<_> = (0..400)
+        .map(|value| desk.note_heavy(value, vec![7; 1000]).start())
+        .collect();
     let mut last = pending.pop().unwrap();
     assert!(!last.is_ready() && !last.wait(Duration::ZERO).await);
     assert!(timeout(Duration::from_millis(5), &mut last).await.is_err());
@@ -363,11 +380,15 @@ async fn many_callers_at_once() -> callboard::Result<()> {
             }
         }
     };
-    let tasks: Vec<_> = (0..16).map(|caller| tokio::spawn(work(caller, 2_500))).collect();
+    let tasks: Vec<_> = (0..16)
+        .map(|caller| tokio::spawn(work(caller, 2_500)))
+        .collect();
     let runtimes = (16..18).map(|caller| {
         let work = work(caller, 5_000);
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build();
             runtime.unwrap().block_on(within(LONG, work));
         })
     });

@@ -23,7 +23,9 @@ pub struct Witness {
 #[actor]
 impl Witness {
     pub fn new() -> Self {
-        Self { seen: RefCell::new(Vec::new()) }
+        Self {
+            seen: RefCell::new(Vec::new()),
+        }
     }
 
     pub fn echo(&self, value: u64) -> u64 {
@@ -70,7 +72,9 @@ impl Dice {
 
 /// Polls a future once.
 fn poll_once<F: Future>(future: F) -> bool {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    pin!(future)
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
 }
 
 /// A call that was dropped before the actor came to it never runs, whatever it was called by.
@@ -83,7 +87,11 @@ async fn dropped_calls_do_not_begin() -> callboard::Result<()> {
     assert!(!poll_once(witness.see(3)));
     let mut kept = witness.see(4).start();
     assert!(timeout(Duration::from_millis(1), &mut kept).await.is_err());
-    assert!(timeout(Duration::from_millis(1), witness.see(5)).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(1), witness.see(5))
+            .await
+            .is_err()
+    );
     blocked.await?;
     assert_eq!(kept.await?, 4);
     assert_eq!(witness.seen().await?, [4]);
@@ -120,7 +128,10 @@ async fn late_calls_do_not_begin() -> callboard::Result<()> {
         other => panic!("{other:?}"),
     }
     let pending = witness.see(2).timeout(bound).start();
-    assert!(matches!(within(LONG, pending).await, Err(CallError::Timeout { .. })));
+    assert!(matches!(
+        within(LONG, pending).await,
+        Err(CallError::Timeout { .. })
+    ));
     // A tell has left in time and is late at the actor.
     witness.see(3).timeout(bound).tell().await?;
     blocked.await?;
@@ -133,13 +144,20 @@ async fn late_calls_do_not_begin() -> callboard::Result<()> {
 /// The bound of a started call runs from its start, also while nobody awaits it.
 #[callboard::test]
 async fn the_bound_of_a_started_call_runs_at_once() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+    let witness = Witness::spawn().grace(Duration::ZERO).await?;
     let bound = Duration::from_millis(1500);
     let pending = witness.see_slowly(1, 100_000).timeout(bound).start();
     sleep(bound).await;
     let awaited = Instant::now();
-    assert!(matches!(within(LONG, pending).await, Err(CallError::Timeout { .. })));
-    assert!(awaited.elapsed() < bound / 2, "{:?} more", awaited.elapsed());
+    assert!(matches!(
+        within(LONG, pending).await,
+        Err(CallError::Timeout { .. })
+    ));
+    assert!(
+        awaited.elapsed() < bound / 2,
+        "{:?} more",
+        awaited.elapsed()
+    );
     Ok(())
 }
 
@@ -151,9 +169,15 @@ async fn late_calls_in_the_queue_did_not_run() -> callboard::Result<()> {
     let naps: Vec<_> = (0..1200).map(|value| witness.see(value).start()).collect();
     let bound = Duration::from_millis(20);
     for error in [
-        within(LONG, witness.see(9000).timeout(bound)).await.unwrap_err(),
-        within(LONG, witness.see(9001).timeout(bound).start()).await.unwrap_err(),
-        within(LONG, witness.see(9002).timeout(bound).tell()).await.unwrap_err(),
+        within(LONG, witness.see(9000).timeout(bound))
+            .await
+            .unwrap_err(),
+        within(LONG, witness.see(9001).timeout(bound).start())
+            .await
+            .unwrap_err(),
+        within(LONG, witness.see(9002).timeout(bound).tell())
+            .await
+            .unwrap_err(),
     ] {
         assert!(matches!(error, CallError::Timeout { .. }), "{error:?}");
         assert_eq!(error.outcome(), Outcome::NotRun);
@@ -172,7 +196,11 @@ async fn bounds_may_race_with_answers() -> callboard::Result<()> {
     let witness = Witness::spawn().await?;
     let (mut values, mut timeouts) = (0, 0);
     for round in 0..400 {
-        match witness.see_slowly(0, 2).timeout(Duration::from_micros(1000 + round * 6)).await {
+        match witness
+            .see_slowly(0, 2)
+            .timeout(Duration::from_micros(1000 + round * 6))
+            .await
+        {
             Ok(()) => values += 1,
             Err(CallError::Timeout { .. }) => timeouts += 1,
             Err(other) => panic!("{other:?}"),
@@ -211,7 +239,10 @@ async fn calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
             assert_eq!(within(LONG, witness.echo(round + 1)).await?, round + 1);
         }
     }
-    assert!(answered > 100 && dropped > 100, "{answered} answered, {dropped} dropped");
+    assert!(
+        answered > 100 && dropped > 100,
+        "{answered} answered, {dropped} dropped"
+    );
     within(LONG, witness.shutdown()).await?;
     Ok(())
 }
@@ -272,7 +303,10 @@ async fn large_calls_may_be_dropped_half_way() -> callboard::Result<()> {
             let pending = witness.weigh(vec![1; len]).start();
             drop(timeout(patience, pending).await);
         }
-        assert_eq!(within(LONG, witness.weigh(vec![2; 50_000])).await?, (50_000, 100_000));
+        assert_eq!(
+            within(LONG, witness.weigh(vec![2; 50_000])).await?,
+            (50_000, 100_000)
+        );
         assert_eq!(within(LONG, witness.echo(round)).await?, round);
         blocked.await?;
     }
@@ -284,8 +318,9 @@ async fn large_calls_may_be_dropped_half_way() -> callboard::Result<()> {
 async fn unwanted_answers_stop_nobody() -> callboard::Result<()> {
     let witness = Witness::spawn().await?;
     for round in 0..100 {
-        let unwanted: Vec<_> =
-            (0..1024).map_while(|value| witness.echo(value).try_start().ok()).collect();
+        let unwanted: Vec<_> = (0..1024)
+            .map_while(|value| witness.echo(value).try_start().ok())
+            .collect();
         assert!(!unwanted.is_empty(), "in round {round}");
         let end = Instant::now() + SOON;
         while !unwanted.iter().all(callboard::Pending::is_ready) {
@@ -294,7 +329,9 @@ async fn unwanted_answers_stop_nobody() -> callboard::Result<()> {
         }
         drop(unwanted);
         // These are dropped at once: the actor has begun some, and not others.
-        (0..1024).map_while(|value| witness.echo(value).try_start().ok()).for_each(drop);
+        (0..1024)
+            .map_while(|value| witness.echo(value).try_start().ok())
+            .for_each(drop);
         sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(within(SOON, witness.echo(1)).await?, 1);

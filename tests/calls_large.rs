@@ -13,6 +13,9 @@ use common::{LONG, within};
 /// The longest message that may travel.
 const MESSAGE_LEN_MAX: usize = 256 * 1024 * 1024;
 
+/// The largest message that is sent here, in MiB. Each byte costs a debug build its while.
+const LARGEST: usize = if cfg!(debug_assertions) { 17 } else { 64 };
+
 /// Stores and sends bytes.
 pub struct Depot {
     sums: Vec<u64>,
@@ -26,7 +29,9 @@ impl Depot {
 
     /// One that takes a large argument.
     pub fn with(load: Vec<u8>) -> Self {
-        Self { sums: vec![sum(&load)] }
+        Self {
+            sums: vec![sum(&load)],
+        }
     }
 
     pub fn echo(&self, load: Vec<u8>) -> Vec<u8> {
@@ -66,7 +71,9 @@ pub struct Burst(Vec<u8>);
 
 /// Bytes without a period that a ring or a chunk could have.
 fn load(len: usize) -> Vec<u8> {
-    let mut load: Vec<u8> = (0..len.min(65_521)).map(|at| (at * 31 + at / 251) as u8).collect();
+    let mut load: Vec<u8> = (0..len.min(65_521))
+        .map(|at| (at * 31 + at / 251) as u8)
+        .collect();
     while load.len() < len {
         let more = (len - load.len()).min(load.len());
         load.extend_from_within(..more);
@@ -77,7 +84,9 @@ fn load(len: usize) -> Vec<u8> {
 /// A sum in which places count.
 fn sum(load: &[u8]) -> u64 {
     load.chunks(4096).fold(load.len() as u64, |sum, chunk| {
-        let part = chunk.iter().fold(0_u64, |part, byte| part * 131 % 1_000_003 + u64::from(*byte));
+        let part = chunk.iter().fold(0_u64, |part, byte| {
+            part * 131 % 1_000_003 + u64::from(*byte)
+        });
         sum.rotate_left(5) ^ part
     })
 }
@@ -87,8 +96,17 @@ fn sum(load: &[u8]) -> u64 {
 async fn lengths_around_every_border() -> callboard::Result<()> {
     let depot = Depot::spawn().await?;
     let frame = 128 * 1024 / 8;
-    let borders = [2 * frame, 3 * frame, 65_536, 7 * frame, 128 * 1024, 256 * 1024];
-    let around = borders.into_iter().flat_map(|border| [border - 40, border - 8, border, border + 8]);
+    let borders = [
+        2 * frame,
+        3 * frame,
+        65_536,
+        7 * frame,
+        128 * 1024,
+        256 * 1024,
+    ];
+    let around = borders
+        .into_iter()
+        .flat_map(|border| [border - 40, border - 8, border, border + 8]);
     for len in (0..70).chain(frame - 100..=frame + 34).chain(around) {
         let load = load(len);
         assert_eq!(within(LONG, depot.len(load.clone())).await?, len);
@@ -102,7 +120,7 @@ async fn lengths_around_every_border() -> callboard::Result<()> {
 #[callboard::test]
 async fn large_messages_travel() -> callboard::Result<()> {
     let depot = Depot::spawn_with(load(3_000_000)).await?;
-    for mebibytes in [1, 5, 16, 64] {
+    for mebibytes in [1, 5, LARGEST] {
         let load = load(mebibytes << 20);
         let back = within(LONG, depot.echo(load.clone())).await?;
         assert!(back == load, "{mebibytes} MiB");
@@ -110,7 +128,10 @@ async fn large_messages_travel() -> callboard::Result<()> {
         assert_eq!(within(LONG, depot.echo(vec![1, 2, 3])).await?, [1, 2, 3]);
     }
     let first = sum(&load(1 << 20));
-    assert_eq!(depot.sums().await?, [sum(&load(3_000_000)), first, first, first, first]);
+    assert_eq!(
+        depot.sums().await?,
+        [sum(&load(3_000_000)), first, first, first]
+    );
     match within(LONG, depot.fail(load(500_000))).await {
         Err(CallError::Actor(Burst(back))) => assert!(back == load(500_000)),
         other => panic!("{other:?}"),
@@ -125,7 +146,10 @@ async fn messages_have_a_limit() -> callboard::Result<()> {
     let load = vec![5; MESSAGE_LEN_MAX + 1];
     let error = within(LONG, depot.len(load)).await.unwrap_err();
     match &error {
-        CallError::Encode { method, source: EncodeError::TooLarge { len, limit } } => {
+        CallError::Encode {
+            method,
+            source: EncodeError::TooLarge { len, limit },
+        } => {
             assert_eq!((*method, *limit), ("len", MESSAGE_LEN_MAX));
             assert!(*len > MESSAGE_LEN_MAX);
         }
@@ -152,7 +176,10 @@ async fn messages_have_a_limit() -> callboard::Result<()> {
 async fn full_in_both_directions() -> callboard::Result<()> {
     let depot = Depot::spawn().await?;
     let sent: Vec<_> = (0..200).map(|n| load(60_000 + n)).collect();
-    let pending: Vec<_> = sent.iter().map(|load| depot.echo(load.clone()).start()).collect();
+    let pending: Vec<_> = sent
+        .iter()
+        .map(|load| depot.echo(load.clone()).start())
+        .collect();
     for (load, pending) in sent.iter().zip(pending) {
         assert!(within(LONG, pending).await? == *load);
     }

@@ -26,7 +26,10 @@ pub struct Victim {
 #[actor]
 impl Victim {
     pub fn new() -> Self {
-        Self { naps: Cell::new(0), seen: Vec::new() }
+        Self {
+            naps: Cell::new(0),
+            seen: Vec::new(),
+        }
     }
 
     pub fn echo(&self, value: u64) -> u64 {
@@ -61,7 +64,10 @@ impl Victim {
     }
 
     pub fn exit(&mut self, code: i32) {
-        #[expect(clippy::disallowed_methods, reason = "an actor that does what it should not")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an actor that does what it should not"
+        )]
         std::process::exit(code)
     }
 
@@ -121,12 +127,18 @@ async fn killed_while_idle() -> callboard::Result<()> {
     let victim = Victim::spawn().await?;
     victim.echo(1).await?;
     signal(victim.process_id(), Signal::SIGKILL);
-    assert!(is_signal(within(SOON, victim.exited()).await, Signal::SIGKILL));
+    assert!(is_signal(
+        within(SOON, victim.exited()).await,
+        Signal::SIGKILL
+    ));
     assert!(!victim.is_alive());
     for result in [victim.echo(1).await, victim.echo(2).start().await] {
         let (death, outcome) = died(result);
         assert!(is_signal(death.exit(), Signal::SIGKILL), "{death}");
-        assert_eq!((death.pid(), outcome), (victim.process_id(), Outcome::NotRun));
+        assert_eq!(
+            (death.pid(), outcome),
+            (victim.process_id(), Outcome::NotRun)
+        );
         assert!(death.to_string().contains("SIGKILL"), "{death}");
         assert!(death.report().is_none());
     }
@@ -157,7 +169,9 @@ async fn killed_during_a_call() -> callboard::Result<()> {
 #[callboard::test]
 async fn a_death_reaches_everyone() -> callboard::Result<()> {
     let victim = Victim::spawn().await?;
-    let naps: Vec<_> = (0..1000).map(|_| tokio::spawn(victim.nap().start())).collect();
+    let naps: Vec<_> = (0..1000)
+        .map(|_| tokio::spawn(victim.nap().start()))
+        .collect();
     within(LONG, async {
         while victim.naps().await.unwrap() < 1000 {
             sleep(Duration::from_millis(1)).await;
@@ -181,7 +195,9 @@ async fn a_death_reaches_those_who_wait_for_room() -> callboard::Result<()> {
     let victim = Victim::spawn().await?;
     let running = victim.block(scratch.path("begun"), 60_000).start();
     eventually(LONG, "it runs", || scratch.0.join("begun").exists()).await;
-    let full: Vec<_> = (0..200).map(|n| victim.see_heavy(n, vec![0; 2000]).start()).collect();
+    let full: Vec<_> = (0..200)
+        .map(|n| victim.see_heavy(n, vec![0; 2000]).start())
+        .collect();
     let tell = victim.see_heavy(1000, vec![0; 200_000]).tell();
     let call = victim.see_heavy(1001, vec![0; 200_000]);
     let killing = async {
@@ -205,11 +221,22 @@ async fn ends_of_their_own_are_deaths() -> callboard::Result<()> {
     for code in [0, 3, 101, 255] {
         let victim = Victim::spawn().await?;
         let (death, outcome) = died(within(SOON, victim.exit(code)).await);
-        assert_eq!((death.exit(), outcome), (Exit::Code(code), Outcome::MayHaveRun));
+        assert_eq!(
+            (death.exit(), outcome),
+            (Exit::Code(code), Outcome::MayHaveRun)
+        );
         assert!(death.report().is_none(), "{death}");
-        assert!(death.to_string().contains(&format!("exit code {code}")), "{death}");
+        assert!(
+            death.to_string().contains(&format!("exit code {code}")),
+            "{death}"
+        );
     }
-    for wanted in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGTERM] {
+    for wanted in [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGILL,
+        Signal::SIGTERM,
+    ] {
         let victim = Victim::spawn().await?;
         let (death, outcome) = died(within(SOON, victim.raise(wanted as i32)).await);
         assert!(is_signal(death.exit(), wanted), "{death}");
@@ -228,17 +255,25 @@ async fn ends_of_their_own_are_deaths() -> callboard::Result<()> {
 async fn panics_are_errors_of_their_calls() -> callboard::Result<()> {
     let victim = Victim::spawn().await?;
     let nap = victim.nap().start();
-    let error = within(SOON, victim.panic_later("a {} thing".into())).await.unwrap_err();
+    let error = within(SOON, victim.panic_later("a {} thing".into()))
+        .await
+        .unwrap_err();
     assert_eq!(error.outcome(), Outcome::Ran);
     match error {
         CallError::Panicked(report) => {
             assert_eq!(report.message(), "a {} thing");
-            assert!(report.location().unwrap().contains("tests/faults.rs:"), "{report}");
+            assert!(
+                report.location().unwrap().contains("tests/faults.rs:"),
+                "{report}"
+            );
         }
         other => panic!("{other:?}"),
     }
     let (death, outcome) = died(within(SOON, nap).await);
-    assert_eq!((death.exit(), outcome), (Exit::Code(101), Outcome::MayHaveRun));
+    assert_eq!(
+        (death.exit(), outcome),
+        (Exit::Code(101), Outcome::MayHaveRun)
+    );
     assert_eq!(death.report().unwrap().message(), "a {} thing");
     assert!(death.to_string().contains("tests/faults.rs:"), "{death}");
     gone(victim.process_id()).await;
@@ -274,7 +309,9 @@ async fn panics_end_what_comes_behind() -> callboard::Result<()> {
 async fn one_of_many_panics() -> callboard::Result<()> {
     let victim = Victim::spawn().await?;
     let naps: Vec<_> = (0..30).map(|_| victim.nap().start()).collect();
-    let error = within(SOON, victim.panic_later("one".into())).await.unwrap_err();
+    let error = within(SOON, victim.panic_later("one".into()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, CallError::Panicked(_)), "{error:?}");
     for nap in naps {
         let (death, outcome) = died(within(SOON, nap).await);
@@ -304,7 +341,10 @@ async fn odd_panics() -> callboard::Result<()> {
     match within(SOON, victim.panic_oddly()).await {
         Err(CallError::Panicked(report)) => {
             assert!(!report.message().is_empty());
-            assert!(report.location().unwrap().contains("tests/faults.rs:"), "{report}");
+            assert!(
+                report.location().unwrap().contains("tests/faults.rs:"),
+                "{report}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -338,7 +378,9 @@ async fn stopped_actors_are_unreachable() -> callboard::Result<()> {
     running.await?;
     signal(pid, Signal::SIGSTOP);
     eventually(SOON, "it stands still", || is_stopped(pid)).await;
-    let calls: Vec<_> = (0..2000).map(|n| victim.see_heavy(n, vec![0; n as usize]).start()).collect();
+    let calls: Vec<_> = (0..2000)
+        .map(|n| victim.see_heavy(n, vec![0; n as usize]).start())
+        .collect();
     let tell = tokio::spawn({
         let victim = victim.clone();
         async move { victim.see_heavy(9000, vec![0; 500_000]).tell().await }

@@ -35,7 +35,11 @@ impl Elder {
     pub async fn pids(&self) -> Vec<u32> {
         let mut pids = vec![std::process::id()];
         for proxy in &self.beneath {
-            pids.extend(Box::pin(proxy.pids().into_future()).await.expect("it lives"));
+            pids.extend(
+                Box::pin(proxy.pids().into_future())
+                    .await
+                    .expect("it lives"),
+            );
         }
         pids
     }
@@ -45,9 +49,7 @@ impl Elder {
         for proxy in &self.beneath {
             Box::pin(proxy.block().tell()).await.expect("it lives");
         }
-        loop {
-            std::thread::sleep(Duration::from_secs(1));
-        }
+        std::thread::sleep(LONG * 60);
     }
 
     /// Calls from below without end.
@@ -83,7 +85,10 @@ async fn nobody_outlives_the_parent() -> callboard::Result<()> {
         families.push((parent, Vec::new()));
     }
     for ((_, pids), state) in families.iter_mut().zip(STATES) {
-        eventually(LONG, "the family is there", || scratch.read(state).ends_with("all\n")).await;
+        eventually(LONG, "the family is there", || {
+            scratch.read(state).ends_with("all\n")
+        })
+        .await;
         let read = scratch.read(state);
         *pids = read.lines().filter_map(|line| line.parse().ok()).collect();
         assert_eq!(pids.len(), 14, "two, each with two, each with two");
@@ -91,7 +96,10 @@ async fn nobody_outlives_the_parent() -> callboard::Result<()> {
             for pid in pids.iter() {
                 signal(*pid, Signal::SIGSTOP);
             }
-            eventually(LONG, "all stand still", || pids.iter().all(|pid| is_stopped(*pid))).await;
+            eventually(LONG, "all stand still", || {
+                pids.iter().all(|pid| is_stopped(*pid))
+            })
+            .await;
         }
     }
     for (parent, pids) in &mut families {

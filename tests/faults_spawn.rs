@@ -37,7 +37,10 @@ impl Plain {
     }
 
     pub fn exe(&self) -> String {
-        fs::read_link("/proc/self/exe").expect("there is one").display().to_string()
+        fs::read_link("/proc/self/exe")
+            .expect("there is one")
+            .display()
+            .to_string()
     }
 }
 
@@ -46,7 +49,13 @@ impl Scratch {
     fn script(&self, name: &str, lines: &str) -> String {
         let path = self.path(name);
         let write = format!("printf '#!/bin/sh\\n{lines}\\n' > {path} && chmod +x {path}");
-        assert!(Command::new("sh").args(["-c", &write]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &write])
+                .status()
+                .unwrap()
+                .success()
+        );
         path
     }
 }
@@ -56,23 +65,41 @@ impl Scratch {
 async fn programs_that_cannot_be_started() {
     let scratch = Scratch::new();
     fs::write(scratch.path("text"), "not a program").unwrap();
-    for exe in ["/nonexistent", &scratch.path("text"), "/tmp", "/proc/self/exe/no"] {
+    for exe in [
+        "/nonexistent",
+        &scratch.path("text"),
+        "/tmp",
+        "/proc/self/exe/no",
+    ] {
         match within(SOON, Plain::spawn().exe(exe).into_future()).await {
-            Err(SpawnError::Exec(error)) => assert!(error.raw_os_error().is_some(), "{exe}: {error}"),
+            Err(SpawnError::Exec(error)) => {
+                assert!(error.raw_os_error().is_some(), "{exe}: {error}")
+            }
             other => panic!("{exe}: {other:?}"),
         }
     }
     let nowhere = Plain::spawn().current_dir(scratch.path("nowhere"));
-    assert!(matches!(within(SOON, nowhere.into_future()).await, Err(SpawnError::Exec(_))));
+    assert!(matches!(
+        within(SOON, nowhere.into_future()).await,
+        Err(SpawnError::Exec(_))
+    ));
     // A name that no argument of a program can be.
-    assert!(within(SOON, Plain::spawn().name("a\0b").into_future()).await.is_err());
+    assert!(
+        within(SOON, Plain::spawn().name("a\0b").into_future())
+            .await
+            .is_err()
+    );
 }
 
 /// A program that is no actor's: it ends, or says nothing in time and is killed.
 #[callboard::test]
 async fn programs_that_do_not_greet() {
     let scratch = Scratch::new();
-    let ends = [("/bin/true", 0), ("/bin/false", 1), (&scratch.script("seven", "exit 7"), 7)];
+    let ends = [
+        ("/bin/true", 0),
+        ("/bin/false", 1),
+        (&scratch.script("seven", "exit 7"), 7),
+    ];
     for (exe, code) in ends {
         match within(SOON, Plain::spawn().exe(exe).into_future()).await {
             Err(SpawnError::Died(death)) => assert_eq!(death.exit(), Exit::Code(code)),
@@ -82,7 +109,10 @@ async fn programs_that_do_not_greet() {
     let bound = Duration::from_millis(100);
     let note = scratch.path("pid");
     for lines in ["", "exec 0<&-", "trap \"\" TERM HUP INT"] {
-        let silent = scratch.script("silent", &format!("{lines}\\necho $$ > {note}\\nsleep 1000"));
+        let silent = scratch.script(
+            "silent",
+            &format!("{lines}\\necho $$ > {note}\\nsleep 1000"),
+        );
         let spawn = Plain::spawn().exe(silent).greet_within(bound);
         match within(SOON, spawn.into_future()).await {
             Err(SpawnError::Silent { within }) => assert_eq!(within, bound),
@@ -101,7 +131,9 @@ async fn programs_that_do_not_greet() {
 /// A constructor may take longer than the greeting.
 #[callboard::test]
 async fn constructors_may_take_their_time() -> callboard::Result<()> {
-    let plain = Plain::spawn_slow(600).greet_within(Duration::from_millis(500)).await?;
+    let plain = Plain::spawn_slow(600)
+        .greet_within(Duration::from_millis(500))
+        .await?;
     assert_eq!(plain.echo(1).await?, 1);
     plain.shutdown().await
 }
@@ -113,12 +145,16 @@ async fn starts_may_be_given_up() -> callboard::Result<()> {
         return Ok(());
     }
     Plain::spawn().await?.shutdown().await?;
-    let before = Holdings::now();
+    let before = Holdings::settled().await;
     drop(Plain::spawn());
     let mut finished = 0;
     for round in 0..60_u64 {
         let patience = Duration::from_micros(round * round * 4);
-        finished += u32::from(timeout(patience, Plain::spawn().into_future()).await.is_ok());
+        finished += u32::from(
+            timeout(patience, Plain::spawn().into_future())
+                .await
+                .is_ok(),
+        );
         let endless = Plain::spawn_slow(100_000).into_future();
         assert!(timeout(patience, endless).await.is_err());
     }
@@ -136,7 +172,7 @@ async fn descriptors_run_out() -> callboard::Result<()> {
         return Ok(());
     }
     let survivor = Plain::spawn().await?;
-    let before = Holdings::now();
+    let before = Holdings::settled().await;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let mut refused = 0;
     for free in 0..64 {
@@ -152,18 +188,21 @@ async fn descriptors_run_out() -> callboard::Result<()> {
         match result {
             Ok(plain) => {
                 plain.shutdown().await?;
-                before.back().await;
                 break;
             }
             Err(SpawnError::Resources { source, what }) => {
-                assert_eq!(source.raw_os_error(), Some(libc::EMFILE), "{what}: {source}");
+                assert_eq!(
+                    source.raw_os_error(),
+                    Some(libc::EMFILE),
+                    "{what}: {source}"
+                );
                 refused += 1;
-                eprintln!("{free}: {what} {source}"); for e in fs::read_dir("/proc/self/fd")? { let e = e?; eprintln!("   {:?} {:?}", e.file_name(), fs::read_link(e.path())); }
             }
             Err(other) => panic!("{free} free: {other:?}"),
         }
         before.back().await;
     }
+    before.back().await;
     assert!(refused > 4, "{refused}");
     survivor.shutdown().await
 }
@@ -178,8 +217,13 @@ async fn shared_memory_runs_out() -> callboard::Result<()> {
     let exe = std::env::current_exe()?;
     let script = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$0\" \"$@\"";
     let mut unshare = Command::new("unshare");
-    unshare.args(["-m", "sh", "-c", script]).arg(exe).args(again_args(TEST));
-    let may = Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"]).output();
+    unshare
+        .args(["-m", "sh", "-c", script])
+        .arg(exe)
+        .args(again_args(TEST));
+    let may = Command::new("unshare")
+        .args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"])
+        .output();
     if !may.is_ok_and(|output| output.status.success()) {
         skipped("a small /dev/shm needs the right to mount");
         return Ok(());
@@ -192,7 +236,7 @@ async fn shared_memory_runs_out() -> callboard::Result<()> {
 /// Where `/dev/shm` has room for three links.
 async fn in_cramped_memory() -> callboard::Result<()> {
     Plain::spawn().await?.shutdown().await?;
-    let before = Holdings::now();
+    let before = Holdings::settled().await;
     for _ in 0..3 {
         let mut actors = Vec::new();
         let error = loop {
@@ -204,7 +248,10 @@ async fn in_cramped_memory() -> callboard::Result<()> {
         };
         match error {
             SpawnError::Resources { what, source } => {
-                assert_eq!((what, source.raw_os_error()), ("shared memory", Some(libc::ENOSPC)));
+                assert_eq!(
+                    (what, source.raw_os_error()),
+                    ("shared memory", Some(libc::ENOSPC))
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -243,14 +290,30 @@ async fn the_program_may_be_replaced() -> callboard::Result<()> {
     let scratch = Scratch::new();
     let copy = scratch.path("program");
     // Copied by another process, so that none of ours has it open for writing.
-    let copied = Command::new("cp").arg(std::env::current_exe()?).arg(&copy).status()?;
+    let copied = Command::new("cp")
+        .arg(std::env::current_exe()?)
+        .arg(&copy)
+        .status()?;
     assert!(copied.success());
-    must_pass(Command::new(&copy).args(again_args(TEST)).env("CALLBOARD_TEST_ROLE", "replaced"));
+    must_pass(
+        Command::new(&copy)
+            .args(again_args(TEST))
+            .env("CALLBOARD_TEST_ROLE", "replaced"),
+    );
 
     // A copy is as good as the program itself.
-    assert!(Command::new("cp").arg(std::env::current_exe()?).arg(&copy).status()?.success());
+    assert!(
+        Command::new("cp")
+            .arg(std::env::current_exe()?)
+            .arg(&copy)
+            .status()?
+            .success()
+    );
     let plain = Plain::spawn().exe(&copy).await?;
-    assert_eq!(plain.exe().await?, fs::canonicalize(&copy)?.display().to_string());
+    assert_eq!(
+        plain.exe().await?,
+        fs::canonicalize(&copy)?.display().to_string()
+    );
     plain.shutdown().await
 }
 
@@ -268,7 +331,9 @@ async fn the_parent_may_die_while_it_starts() -> callboard::Result<()> {
         return Ok(());
     }
     for round in 0..6 {
-        let mut parent = again(TEST, "starting").stdout(std::process::Stdio::null()).spawn()?;
+        let mut parent = again(TEST, "starting")
+            .stdout(std::process::Stdio::null())
+            .spawn()?;
         sleep(Duration::from_millis(15 * round)).await;
         let children = children_of(parent.id());
         parent.kill()?;

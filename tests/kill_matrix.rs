@@ -1,9 +1,9 @@
 //! Processes that are killed or stopped at every step of their lives.
 //!
-//! A cell is a point (`role.step`, a named line of the library), a passage and a signal. Shown for each:
-//! every start, call and shutdown ends within its bound, by a right result or a typed error; no call has
-//! run twice, and none that is said not to have run has run; nothing is left of any process. The points
-//! of a parent are passed by an actor that starts actors itself.
+//! A cell is a point (`role.step`, a named line of the library), a passage and a signal. Shown for
+//! each: every start, call and shutdown ends within its bound, by a right result or a typed error;
+//! no call has run twice, and none that is said not to have run has run; nothing is left of any
+//! process. The points of a parent are passed by an actor that starts actors itself.
 #![cfg(feature = "failpoints")]
 
 mod common;
@@ -11,6 +11,7 @@ mod common;
 use std::fs;
 use std::future::Future;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use callboard::prelude::*;
@@ -43,7 +44,10 @@ pub struct Victim {
 impl Victim {
     pub fn new(log: String) -> Self {
         let log = fs::File::options().create(true).append(true).open(log);
-        Self { log: log.expect("the folder is there"), count: 0 }
+        Self {
+            log: log.expect("the folder is there"),
+            count: 0,
+        }
     }
 
     pub async fn bump(&mut self) -> u64 {
@@ -54,19 +58,23 @@ impl Victim {
 }
 
 /// An actor that is a parent.
-pub struct Chief;
+pub struct Chief {
+    rounds: u32,
+}
 
 #[actor]
 impl Chief {
-    pub fn new() -> Self {
-        Self
+    pub fn new(rounds: u32) -> Self {
+        Self { rounds }
     }
 
-    /// Starts an actor, uses it and ends it, twice.
+    /// Starts an actor, uses it and ends it, in each round.
     pub async fn command(&self, log: String) -> Result<u64, String> {
         let mut sum = 0;
-        for _ in 0..2 {
-            let victim = Victim::spawn(log.clone()).await.map_err(|error| error.to_string())?;
+        for _ in 0..self.rounds {
+            let victim = Victim::spawn(log.clone())
+                .await
+                .map_err(|error| error.to_string())?;
             for _ in 0..3 {
                 sum += victim.bump().await.map_err(|error| error.to_string())?;
             }
@@ -153,7 +161,13 @@ const CHILD_POINTS: [(&str, u32, Stage); 18] = [
 
 impl Cell {
     async fn run(self, log: String) {
-        let Self { point, passage, struck, idle, .. } = self;
+        let Self {
+            point,
+            passage,
+            struck,
+            idle,
+            ..
+        } = self;
         let spawn = Victim::spawn(log.clone())
             .env(FAILPOINT, format!("{point}={}@{passage}", struck.name()))
             .greet_within(GREET_WITHIN)
@@ -163,7 +177,10 @@ impl Cell {
             Ok(victim) => victim,
             Err(error) => return self.check_start(&error, &log),
         };
-        assert!(!matches!(self.stage, Stage::Greeting | Stage::Construction), "{self:?}");
+        assert!(
+            !matches!(self.stage, Stage::Greeting | Stage::Construction),
+            "{self:?}"
+        );
         let effects = || fs::read(&log).map_or(0, |bytes| bytes.len() as u64);
         let mut done = 0;
         let failed = loop {
@@ -192,15 +209,22 @@ impl Cell {
         }
         if failed.is_some() {
             let before = effects();
-            let next = self.bounded(victim.bump().into_future()).await.unwrap_err();
+            let next = self.bounded(victim.bump().into_future()).await;
+            let next = next.expect_err("its actor was struck");
             self.check_call(&next, effects() - before);
         }
         let pid = victim.process_id();
-        let error = self.bounded(victim.shutdown()).await.unwrap_err();
+        let error = self
+            .bounded(victim.shutdown())
+            .await
+            .expect_err("it was struck");
         match error.as_error().downcast_ref() {
             Some(ShutdownError::Killed { grace: GRACE }) => assert_eq!(struck, Struck::Stop),
             Some(ShutdownError::Died(death)) => {
-                assert!(struck != Struck::Stop && struck.ends_as(death.exit()), "{self:?}: {death}");
+                assert!(
+                    struck != Struck::Stop && struck.ends_as(death.exit()),
+                    "{self:?}: {death}"
+                );
             }
             _ => panic!("{self:?}: {error:?}"),
         }
@@ -213,9 +237,14 @@ impl Cell {
     }
 
     fn check_start(&self, error: &SpawnError, log: &str) {
-        assert!(!fs::exists(log).unwrap() || self.stage == Stage::Construction, "{self:?}");
+        assert!(
+            !Path::new(log).exists() || self.stage == Stage::Construction,
+            "{self:?}"
+        );
         let right = match (self.stage, self.struck, error) {
-            (Stage::Greeting, Struck::Stop, SpawnError::Silent { within }) => *within == GREET_WITHIN,
+            (Stage::Greeting, Struck::Stop, SpawnError::Silent { within }) => {
+                *within == GREET_WITHIN
+            }
             (Stage::Construction, Struck::Stop, SpawnError::Call(error)) => {
                 matches!(**error, CallError::Unreachable { .. })
             }
@@ -236,7 +265,10 @@ impl Cell {
         };
         assert!(right, "{self:?}: {error:?}");
         assert!(effects <= 1, "{self:?}: {effects} effects");
-        assert!(effects == 0 || error.outcome() != Outcome::NotRun, "{self:?}: {error:?}");
+        assert!(
+            effects == 0 || error.outcome() != Outcome::NotRun,
+            "{self:?}: {error:?}"
+        );
     }
 }
 
@@ -259,14 +291,27 @@ async fn children_may_be_struck_anywhere() -> callboard::Result<()> {
     for (point, passage, stage) in CHILD_POINTS {
         for struck in Struck::ALL {
             let idle = [Idle::Adaptive, Idle::Park][cells.len() / 4 % 2];
-            cells.push(Cell { point, passage, stage, struck, idle });
+            cells.push(Cell {
+                point,
+                passage,
+                stage,
+                struck,
+                idle,
+            });
         }
     }
     let (point, stage, struck) = ("callee.recv.after", Stage::Call(9), Struck::Stop);
-    cells.push(Cell { point, passage: 10, stage, struck, idle: Idle::Busy });
+    cells.push(Cell {
+        point,
+        passage: 10,
+        stage,
+        struck,
+        idle: Idle::Busy,
+    });
     // Those that are stopped only take time.
-    let (stopped, killed): (Vec<_>, _) =
-        cells.into_iter().partition(|cell| cell.struck == Struck::Stop);
+    let (stopped, killed): (Vec<_>, _) = cells
+        .into_iter()
+        .partition(|cell| cell.struck == Struck::Stop);
     for (round, cells) in killed.chunks(8).chain([&stopped[..]]).enumerate() {
         let mut running = JoinSet::new();
         for (number, cell) in cells.iter().enumerate() {
@@ -297,8 +342,13 @@ const PARENT_POINTS: [&str; 8] = [
 async fn strike_parent(point: &'static str, passage: u32, struck: Struck, log: String) {
     let cell = format!("{point}={}@{passage}", struck.name());
     let mark = format!("{}-{cell}", std::process::id());
-    let spawn = Chief::spawn().env(FAILPOINT, &cell).env(CELL, &mark).grace(GRACE);
-    let chief = within(SILENT, spawn.into_future()).await.expect("its own start is not struck");
+    let spawn = Chief::spawn(2)
+        .env(FAILPOINT, &cell)
+        .env(CELL, &mark)
+        .grace(GRACE);
+    let chief = within(SILENT, spawn.into_future())
+        .await
+        .expect("its own start is not struck");
     let commanded = within(SILENT, chief.command(log.clone()).into_future()).await;
     let error = commanded.expect_err(&cell);
     let right = match &error {
@@ -325,9 +375,13 @@ fn processes_of(mark: &str) -> usize {
 
 /// The segments whose names lie in `/dev/shm`.
 fn segment_names() -> Vec<String> {
-    let names = fs::read_dir("/dev/shm").expect("there is shared memory").flatten();
+    let names = fs::read_dir("/dev/shm")
+        .expect("there is shared memory")
+        .flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> = names.filter(|name| name.starts_with("callboard-")).collect();
+    let mut names: Vec<_> = names
+        .filter(|name| name.starts_with("callboard-"))
+        .collect();
     names.sort();
     names
 }
@@ -340,7 +394,7 @@ async fn parents_may_be_struck_anywhere() -> callboard::Result<()> {
     }
     without_cores();
     let scratch = Scratch::new();
-    let peaceful = Chief::spawn().await?;
+    let peaceful = Chief::spawn(2).await?;
     assert_eq!(peaceful.command(scratch.path("peace")).await.unwrap(), 12);
     let before = Holdings::now();
     let mut cells = Vec::new();
@@ -349,8 +403,9 @@ async fn parents_may_be_struck_anywhere() -> callboard::Result<()> {
             cells.extend([1, 2].map(|passage| (point, passage, struck)));
         }
     }
-    let (stopped, killed): (Vec<_>, Vec<_>) =
-        cells.into_iter().partition(|(.., struck)| *struck == Struck::Stop);
+    let (stopped, killed): (Vec<_>, Vec<_>) = cells
+        .into_iter()
+        .partition(|(.., struck)| *struck == Struck::Stop);
     for (round, cells) in killed.chunks(8).chain([&stopped[..]]).enumerate() {
         let mut running = JoinSet::new();
         for (number, (point, passage, struck)) in cells.iter().copied().enumerate() {
@@ -365,11 +420,14 @@ async fn parents_may_be_struck_anywhere() -> callboard::Result<()> {
     peaceful.shutdown().await?;
     // Of one that was killed between making a name and removing it the name is left, until the next
     // process that starts actors sweeps it away.
-    let sweeper = Chief::spawn().await?;
+    let sweeper = Chief::spawn(2).await?;
     assert_eq!(sweeper.command(scratch.path("sweep")).await.unwrap(), 12);
     sweeper.shutdown().await?;
     let own = format!("callboard-{}-", std::process::id());
-    let left: Vec<_> = segment_names().into_iter().filter(|name| !is_of_a_living(name)).collect();
+    let left: Vec<_> = segment_names()
+        .into_iter()
+        .filter(|name| !is_of_a_living(name))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(!segment_names().iter().any(|name| name.starts_with(&own)));
     Ok(())

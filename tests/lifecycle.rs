@@ -4,7 +4,7 @@ mod common;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::mem;
+use std::mem::ManuallyDrop;
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,10 @@ use callboard::{Exit, ShutdownError, TryCallError};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
-use common::{LONG, SOON, Scratch, again, alone, children_of, gone, is_gone, is_role, must_pass, signal, within};
+use common::{
+    LONG, SOON, Scratch, again, alone, children_of, gone, is_gone, is_role, must_pass, signal,
+    within,
+};
 
 /// Writes down what happens to it.
 pub struct Diary {
@@ -24,7 +27,10 @@ pub struct Diary {
 #[actor]
 impl Diary {
     pub fn new(path: String) -> Self {
-        let diary = Self { path, last_words: "dropped".into() };
+        let diary = Self {
+            path,
+            last_words: "dropped".into(),
+        };
         diary.append("new");
         diary
     }
@@ -55,9 +61,7 @@ impl Diary {
 
     /// Never ends, and lets nobody run.
     pub fn block(&mut self) {
-        loop {
-            thread::sleep(Duration::from_secs(1));
-        }
+        thread::sleep(LONG * 60);
     }
 
     /// The actor's drop will panic with this.
@@ -73,7 +77,11 @@ impl Diary {
     }
 
     fn append(&self, line: &str) {
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).expect("a file");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)
+            .expect("a file");
         writeln!(file, "{line}").expect("it can be written");
     }
 }
@@ -125,7 +133,11 @@ async fn a_pending_call_keeps_the_actor() -> callboard::Result<()> {
         gone(pid).await;
     }
     let diary = "new\nwoke\ndropped\n";
-    assert_eq!(scratch.read("diary"), diary.repeat(2), "a running call finishes");
+    assert_eq!(
+        scratch.read("diary"),
+        diary.repeat(2),
+        "a running call finishes"
+    );
     Ok(())
 }
 
@@ -172,7 +184,10 @@ async fn shutdown_after_a_death_tells() -> callboard::Result<()> {
     let diary = Diary::spawn(scratch.path("diary")).await?;
     signal(diary.process_id(), Signal::SIGKILL);
     for _ in 0..2 {
-        let error = within(SOON, diary.shutdown()).await.map_err(text).unwrap_err();
+        let error = within(SOON, diary.shutdown())
+            .await
+            .map_err(text)
+            .unwrap_err();
         assert!(error.contains("SIGKILL"), "{error}");
     }
     assert!(!diary.is_alive());
@@ -222,7 +237,9 @@ async fn calls_in_flight_are_answered() -> callboard::Result<()> {
     let scratch = Scratch::new();
     let diary = Diary::spawn(scratch.path("diary")).await?;
     let naps: Vec<_> = (0..20).map(|ms| diary.nap(ms).start()).collect();
-    let writes: Vec<_> = (0..10).map(|n| diary.write_slowly(n.to_string()).start()).collect();
+    let writes: Vec<_> = (0..10)
+        .map(|n| diary.write_slowly(n.to_string()).start())
+        .collect();
     let echoes: Vec<_> = (0..900).map(|value| diary.echo(value).start()).collect();
     within(LONG, diary.shutdown()).await?;
     for (value, echo) in echoes.into_iter().enumerate() {
@@ -242,7 +259,9 @@ async fn calls_in_flight_are_answered() -> callboard::Result<()> {
 async fn every_call_at_a_shutdown_ends() -> callboard::Result<()> {
     let scratch = Scratch::new();
     let diary = Diary::spawn(scratch.path("diary")).await?;
-    let calls: Vec<_> = (0..10_000).map(|n| diary.write(n.to_string()).start()).collect();
+    let calls: Vec<_> = (0..10_000)
+        .map(|n| diary.write(n.to_string()).start())
+        .collect();
     within(LONG, diary.shutdown()).await?;
     let (mut ran, mut not_run) = (0, 0);
     for call in calls {
@@ -288,7 +307,11 @@ async fn graces_end() -> callboard::Result<()> {
     let grace = Duration::from_millis(150);
     for blocks in [false, true] {
         let diary = Diary::spawn(scratch.path("diary")).grace(grace).await?;
-        let endless = if blocks { diary.block().start() } else { diary.hang().start() };
+        let endless = if blocks {
+            diary.block().start()
+        } else {
+            diary.hang().start()
+        };
         let asked = Instant::now();
         let error = within(SOON, diary.shutdown()).await.unwrap_err();
         match error.as_error().downcast_ref() {
@@ -298,7 +321,16 @@ async fn graces_end() -> callboard::Result<()> {
         assert!(asked.elapsed() >= grace);
         match endless.await {
             Err(CallError::Died { death, outcome }) => {
-                assert!(matches!(death.exit(), Exit::Signal { number: libc::SIGKILL, .. }), "{death}");
+                assert!(
+                    matches!(
+                        death.exit(),
+                        Exit::Signal {
+                            number: libc::SIGKILL,
+                            ..
+                        }
+                    ),
+                    "{death}"
+                );
                 assert_eq!(outcome, Outcome::MayHaveRun);
             }
             other => panic!("{other:?}"),
@@ -311,7 +343,9 @@ async fn graces_end() -> callboard::Result<()> {
 #[callboard::test]
 async fn graces_end_without_proxies() -> callboard::Result<()> {
     let scratch = Scratch::new();
-    let diary = Diary::spawn(scratch.path("diary")).grace(Duration::from_millis(50)).await?;
+    let diary = Diary::spawn(scratch.path("diary"))
+        .grace(Duration::from_millis(50))
+        .await?;
     let pid = diary.process_id();
     diary.block().tell().await?;
     drop(diary);
@@ -342,7 +376,10 @@ async fn drops_may_panic() -> callboard::Result<()> {
             assert_eq!(death.exit(), Exit::Code(101));
             let report = death.report().expect("it has panicked");
             assert!(report.message().contains("something else"), "{report}");
-            assert!(report.location().unwrap().contains("tests/lifecycle.rs"), "{report}");
+            assert!(
+                report.location().unwrap().contains("tests/lifecycle.rs"),
+                "{report}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -374,7 +411,7 @@ async fn the_end_of_main_is_an_end_in_order() -> callboard::Result<()> {
 async fn leave_actors_behind(dir: &str) -> callboard::Result<()> {
     let told = Diary::spawn(format!("{dir}/told")).await?;
     told.write("yes".into()).tell().await?;
-    mem::forget(Diary::spawn(format!("{dir}/forgotten")).await?);
+    let _forgotten = ManuallyDrop::new(Diary::spawn(format!("{dir}/forgotten")).await?);
     let elsewhere = Diary::spawn(format!("{dir}/spawned")).await?;
     tokio::spawn(async move {
         while elsewhere.echo(1).await.is_ok() && told.is_alive() {
@@ -384,13 +421,15 @@ async fn leave_actors_behind(dir: &str) -> callboard::Result<()> {
     });
     let mut hanging = Vec::new();
     for _ in 0..3 {
-        let diary = Diary::spawn("/dev/null".into()).grace(Duration::from_millis(700)).await?;
+        let diary = Diary::spawn("/dev/null".into())
+            .grace(Duration::from_millis(700))
+            .await?;
         hanging.push(diary.hang().start());
     }
     let pids = children_of(std::process::id());
     let lines: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
     std::fs::write(format!("{dir}/pids"), lines)?;
-    mem::forget(hanging);
+    let _hanging = ManuallyDrop::new(hanging);
     Ok(())
 }
 
@@ -414,7 +453,10 @@ async fn actors_end_with_their_program() -> callboard::Result<()> {
         let output = again("actors_end_with_their_program", way).output()?;
         assert!(!output.status.success());
         let text = String::from_utf8_lossy(&output.stdout);
-        let pid = text.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let pid = text
+            .split("pid=")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next());
         gone(pid.unwrap_or_else(|| panic!("{text}")).parse()?).await;
     }
     Ok(())
@@ -427,14 +469,20 @@ fn runtimes_may_follow_each_other() {
         return;
     }
     for round in 0..3 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let left = runtime.block_on(async {
             let diary = Diary::spawn("/dev/null".into()).await.unwrap();
             assert_eq!(diary.echo(round).await.unwrap(), round);
             diary
         });
         drop(runtime);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             // Whoever served the link is gone, and the actor is there still.
             let error = within(SOON, left.echo(1)).await.unwrap_err();

@@ -135,15 +135,30 @@ fn expand_actor(
     options: proc_macro2::TokenStream,
     item: &proc_macro2::TokenStream,
 ) -> proc_macro2::TokenStream {
-    let generated = match interface::Interface::read(options, item.clone()) {
+    match interface::Interface::read(options, item.clone()) {
         Ok(interface) => {
             let proxy = expand_proxy::expand(&interface);
             let server = expand_server::expand(&interface);
-            quote::quote! { #proxy #server }
+            // What travels is owned, what is called goes by its signature, and an actor is made by a
+            // process: lints that ask for another shape would ask in vain.
+            quote::quote! {
+                #[allow(
+                    clippy::needless_pass_by_value,
+                    clippy::new_without_default,
+                    clippy::unused_async,
+                    clippy::unused_self,
+                    reason = "the shape of an actor's methods is its interface"
+                )]
+                #item
+                #proxy
+                #server
+            }
         }
-        Err(refused) => refused.to_compile_error(),
-    };
-    quote::quote! { #item #generated }
+        Err(refused) => {
+            let refused = refused.to_compile_error();
+            quote::quote! { #item #refused }
+        }
+    }
 }
 
 #[cfg(test)]

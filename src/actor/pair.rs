@@ -1,7 +1,9 @@
-//! For tests: a caller and a server of one process, joined by a loopback link, and an actor to call.
+//! For tests: a caller and a server of one process, joined by a loopback link, and an actor to
+//! call.
 //!
-//! All of it runs on one thread, so a test decides what happens before what. The actor is written by hand
-//! as `#[actor]` would write it. What its methods do is told to the thread, where tests look for it.
+//! All of it runs on one thread, so a test decides what happens before what. The actor is written
+//! by hand as `#[actor]` would write it. What its methods do is told to the thread, where tests
+//! look for it.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -82,19 +84,29 @@ impl Actor for Tester {
         match call.method() {
             GET => call.reply(&self.number).await,
             WAIT => {
-                let Some((name,)) = call.open::<(u64,)>().await else { return };
+                let Some((name,)) = call.open::<(u64,)>().await else {
+                    return;
+                };
                 note(name);
                 pass_gate().await;
                 call.reply(&name).await;
             }
             PANIC_SHARED => panic!("shared"),
             FILL => {
-                let Some((len,)) = call.open::<(u64,)>().await else { return };
-                call.reply(&vec![7_u8; len as usize]).await;
+                let Some((len,)) = call.open::<(u64,)>().await else {
+                    return;
+                };
+                call.reply(&vec![7_u8; usize::try_from(len).unwrap()]).await;
             }
             FAIL => {
-                let Some((number,)) = call.open::<(u64,)>().await else { return };
-                let result = if number > 9 { Err(format!("{number}")) } else { Ok(number) };
+                let Some((number,)) = call.open::<(u64,)>().await else {
+                    return;
+                };
+                let result = if number > 9 {
+                    Err(format!("{number}"))
+                } else {
+                    Ok(number)
+                };
                 call.reply_result(&result).await;
             }
             _ => call.unknown().await,
@@ -104,13 +116,17 @@ impl Actor for Tester {
     async fn run_exclusive(&mut self, call: Incoming<'_>) {
         match call.method() {
             ADD => {
-                let Some((by,)) = call.open::<(u64,)>().await else { return };
+                let Some((by,)) = call.open::<(u64,)>().await else {
+                    return;
+                };
                 note(by);
                 self.number += by;
                 call.reply(&self.number).await;
             }
             HOLD => {
-                let Some((name,)) = call.open::<(u64,)>().await else { return };
+                let Some((name,)) = call.open::<(u64,)>().await else {
+                    return;
+                };
                 note(name);
                 pass_gate().await;
                 call.reply(&name).await;
@@ -136,7 +152,10 @@ pub(super) fn ran() -> Vec<u64> {
 
 async fn pass_gate() {
     let gate = GATE.with_borrow(Rc::clone);
-    gate.acquire().await.expect("the gate is never closed").forget();
+    gate.acquire()
+        .await
+        .expect("the gate is never closed")
+        .forget();
 }
 
 /// Lets so many of the calls end that wait at the gate, in their order.
@@ -148,9 +167,14 @@ pub(super) fn open_gate(count: usize) {
 pub(super) fn run(test: impl Future<Output = ()>) {
     NOTES.take();
     GATE.set(Rc::new(Semaphore::new(0)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bounded = async { tokio::time::timeout(Duration::from_secs(20), test).await };
-    runtime.block_on(LocalSet::new().run_until(bounded)).expect("the test ends in time");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let bounded = async { tokio::time::timeout(Duration::from_secs(60), test).await };
+    runtime
+        .block_on(LocalSet::new().run_until(bounded))
+        .expect("the test ends in time");
 }
 
 /// Lets everybody run until nothing moves.
@@ -179,9 +203,21 @@ impl Pair {
         let (near, far) = loopback::pair(geometry, MESSAGE_LEN_MAX as u64).unwrap();
         let (exchange, ear) = Exchange::new(near, geometry.slots(), idle);
         let driver = tokio::spawn(drive(Arc::clone(&exchange), ear));
-        let caller =
-            Caller::new(Arc::clone(&exchange), &INTERFACE, MESSAGE_LEN_MAX, Arc::new(()));
-        (Self { caller, exchange, driver, stop: Stop::default() }, far)
+        let caller = Caller::new(
+            Arc::clone(&exchange),
+            &INTERFACE,
+            MESSAGE_LEN_MAX,
+            Arc::new(()),
+        );
+        (
+            Self {
+                caller,
+                exchange,
+                driver,
+                stop: Stop::default(),
+            },
+            far,
+        )
     }
 
     /// Callers and the server of a [`Tester`] that is not constructed yet.
@@ -201,7 +237,8 @@ impl Pair {
 
     /// A call of the constructor with this number.
     pub(super) fn construct(&self, constructor: u16) -> Call<'_, (u64,), (), String> {
-        self.caller.call_as(Kind::Construct, constructor, (10,), codec::decode)
+        self.caller
+            .call_as(Kind::Construct, constructor, (10,), codec::decode)
     }
 
     /// A call of a method that takes and gives a number.
@@ -220,6 +257,12 @@ impl Pair {
 
 /// Serves a [`Tester`] over `link`.
 pub(super) async fn server(link: Link, idle: Idle, stop: Stop) -> End {
-    let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle, stop);
+    let port = Port::new(
+        (link.receiver, link.glance),
+        link.board,
+        link.ear,
+        idle,
+        stop,
+    );
     serve::<Tester>(port, &link.sender, MESSAGE_LEN_MAX).await
 }

@@ -16,6 +16,7 @@ use crate::proxy::failure::{CallError, Death, Ended, Outcome};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
 use crate::sys::process::Exit;
+use crate::transport::board::Side;
 use crate::transport::idle::Idle;
 use crate::transport::shm::{Bells, connect};
 use crate::wire::codec;
@@ -23,7 +24,14 @@ use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
 fn killed() -> Ended {
-    Ended::Died(Death::new(1, Exit::Signal { number: 9, core_dumped: false }, None))
+    Ended::Died(Death::new(
+        1,
+        Exit::Signal {
+            number: 9,
+            core_dumped: false,
+        },
+        None,
+    ))
 }
 
 /// Frames that no server sends end the link at once, with the reason, and every call on it.
@@ -33,11 +41,25 @@ fn a_server_that_breaks_the_rules_is_cut_off() {
         run(async {
             let (pair, peer) = Pair::alone(small(4), Idle::Park);
             let waiting = pair.call(ADD, 1).start();
-            peer.sender.try_send(&Head::new(kind, 0, CallId::NONE), b"x").unwrap();
+            peer.sender
+                .try_send(&Head::new(kind, 0, CallId::NONE), b"x")
+                .unwrap();
             let error = waiting.await.unwrap_err();
-            assert!(matches!(error, CallError::Corrupt { outcome: Outcome::MayHaveRun, .. }));
+            assert!(matches!(
+                error,
+                CallError::Corrupt {
+                    outcome: Outcome::MayHaveRun,
+                    ..
+                }
+            ));
             let next = pair.call(ADD, 1).await.unwrap_err();
-            assert!(matches!(next, CallError::Corrupt { outcome: Outcome::NotRun, .. }));
+            assert!(matches!(
+                next,
+                CallError::Corrupt {
+                    outcome: Outcome::NotRun,
+                    ..
+                }
+            ));
             pair.driver.await.unwrap();
         });
     }
@@ -47,17 +69,33 @@ fn a_server_that_breaks_the_rules_is_cut_off() {
 #[test]
 fn a_caller_that_breaks_the_rules_ends_the_actor() {
     run(async {
-        for kind in [Kind::Call, Kind::Tell, Kind::Reply, Kind::Refused, Kind::Chunk] {
+        for kind in [
+            Kind::Call,
+            Kind::Tell,
+            Kind::Reply,
+            Kind::Refused,
+            Kind::Chunk,
+        ] {
             let (pair, server) = Pair::unmade(small(4), Idle::Park);
-            let sent = pair.caller.call_as::<_, (), ()>(kind, 0, (10_u64,), codec::decode);
+            let sent = pair
+                .caller
+                .call_as::<_, (), ()>(kind, 0, (10_u64,), codec::decode);
             let _no_answer = sent.start();
-            assert!(matches!(server.await.unwrap(), End::Corrupt(_)), "{kind:?} first");
+            assert!(
+                matches!(server.await.unwrap(), End::Corrupt(_)),
+                "{kind:?} first"
+            );
         }
         for kind in [Kind::Construct, Kind::Reply, Kind::Panicked, Kind::Chunk] {
             let (pair, server) = Pair::new(small(4), Idle::Park).await;
-            let sent = pair.caller.call_as::<_, (), ()>(kind, 0, (10_u64,), codec::decode);
+            let sent = pair
+                .caller
+                .call_as::<_, (), ()>(kind, 0, (10_u64,), codec::decode);
             let _no_answer = sent.start();
-            assert!(matches!(server.await.unwrap(), End::Corrupt(_)), "{kind:?} later");
+            assert!(
+                matches!(server.await.unwrap(), End::Corrupt(_)),
+                "{kind:?} later"
+            );
         }
     });
 }
@@ -77,10 +115,15 @@ fn invented_answers_meet_no_call() {
         assert_eq!(old.slot(), call.slot());
         let answer = |call: CallId, number: u64| {
             let head = Head::new(Kind::Reply, 0, call);
-            codec::encode(&number, 64, |body| peer.sender.try_send(&head, body)).unwrap().unwrap();
+            codec::encode(&number, 64, |body| peer.sender.try_send(&head, body))
+                .unwrap()
+                .unwrap();
         };
         let invented = [CallId::NONE, CallId::new(900, 0), CallId::new(1, 4000)];
-        for call in invented.into_iter().chain([old, CallId::from_bits(u64::MAX)]) {
+        for call in invented
+            .into_iter()
+            .chain([old, CallId::from_bits(u64::MAX)])
+        {
             answer(call, 13);
         }
         settle().await;
@@ -98,11 +141,23 @@ fn unreadable_answers_are_errors_of_their_calls() {
         run(async {
             let (pair, mut peer) = Pair::alone(small(2), Idle::Park);
             for bytes in [&[][..], &[0xFF; 7], &[0x80; 64]] {
-                let waiting = pair.caller.call_fallible::<_, String, String>(ADD, (1_u64,)).start();
-                let head = peer.receiver.try_recv(&mut codec::Buffer::new()).unwrap().unwrap();
-                peer.sender.try_send(&Head::new(kind, 0, head.call), bytes).unwrap();
+                let waiting = pair
+                    .caller
+                    .call_fallible::<_, String, String>(ADD, (1_u64,))
+                    .start();
+                let head = peer
+                    .receiver
+                    .try_recv(&mut codec::Buffer::new())
+                    .unwrap()
+                    .unwrap();
+                peer.sender
+                    .try_send(&Head::new(kind, 0, head.call), bytes)
+                    .unwrap();
                 let error = waiting.await.unwrap_err();
-                assert!(matches!(error, CallError::Decode { .. }), "{kind:?}: {error:?}");
+                assert!(
+                    matches!(error, CallError::Decode { .. }),
+                    "{kind:?}: {error:?}"
+                );
             }
         });
     }
@@ -126,29 +181,36 @@ fn a_forgotten_call_holds_up_nobody() {
                 forgotten.push(call);
                 let bound = Duration::from_secs(2);
                 let got = tokio::time::timeout(bound, pair.get()).await;
-                got.unwrap_or_else(|_| panic!("{idle:?}: held up by {number}")).unwrap();
+                got.unwrap_or_else(|_| panic!("{idle:?}: held up by {number}"))
+                    .unwrap();
             }
             // More than the ring of answers holds, and nobody looks for them.
             let unread: Vec<_> = (0..8).map(|_| pair.fill(900).start()).collect();
             for number in 0..100 {
                 let tell = pair.call(ADD, number).tell();
                 let told = tokio::time::timeout(Duration::from_secs(2), tell).await;
-                told.unwrap_or_else(|_| panic!("{idle:?}: tell {number} is held up")).unwrap();
+                told.unwrap_or_else(|_| panic!("{idle:?}: tell {number} is held up"))
+                    .unwrap();
             }
             drop(unread);
         });
     }
 }
 
-/// Whoever waits, for an answer, a slot or room, learns of the end; what the actor cannot have read has
-/// not run, and what it answered before is an answer.
+/// Whoever waits, for an answer, a slot or room, learns of the end; what the actor cannot have read
+/// has not run, and what it answered before is an answer.
 #[test]
 fn an_end_reaches_everyone() {
     run(async {
         let (pair, _peer) = Pair::alone(small(4), Idle::Park);
         let waiting = pair.call(ADD, 1).start();
-        let large = pair.caller.call::<_, u64>(ADD, (vec![0_u8; 20_000],)).start();
-        let slots: Vec<_> = (0..4).map(|number| pair.call(ADD, number).start()).collect();
+        let large = pair
+            .caller
+            .call::<_, u64>(ADD, (vec![0_u8; 20_000],))
+            .start();
+        let slots: Vec<_> = (0..4)
+            .map(|number| pair.call(ADD, number).start())
+            .collect();
         settle().await;
         let told = pair.call(ADD, 9).tell();
         let ended = async {
@@ -217,14 +279,14 @@ fn what_was_given_up_is_not_run_later() {
 struct Standing(AtomicBool);
 
 impl Peer for Standing {
-    fn is_stopped(&self) -> bool {
+    fn stands_still(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Peer for Arc<Standing> {
-    fn is_stopped(&self) -> bool {
-        self.as_ref().is_stopped()
+    fn stands_still(&self) -> bool {
+        self.as_ref().stands_still()
     }
 }
 
@@ -233,7 +295,8 @@ impl Peer for Arc<Standing> {
 fn calls_on_a_stopped_peer_end() {
     async fn calls_end(idle: Idle, count: u64) {
         let (pair, _peer) = Pair::alone(small(4), idle);
-        pair.exchange.set_peer(Box::new(Standing(AtomicBool::new(true))));
+        pair.exchange
+            .set_peer(Box::new(Standing(AtomicBool::new(true))));
         let began = Instant::now();
         for call in Vec::from_iter((0..count).map(|number| pair.call(ADD, number).start())) {
             let ended = tokio::time::timeout(Duration::from_secs(6), call).await;
@@ -277,7 +340,12 @@ fn a_short_stop_ends_no_call() {
 /// When the runtime of the driver goes, calls of others end, and none begins.
 #[test]
 fn the_end_of_the_runtime_ends_calls() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     let (first, second) = (runtime(), runtime());
     let (pair, _peer) = first.block_on(async { Pair::alone(small(4), Idle::Park) });
     let waiting = pair.call(ADD, 1).start();
@@ -286,21 +354,31 @@ fn the_end_of_the_runtime_ends_calls() {
         let task = tokio::spawn(async move { caller.call::<_, u64>(ADD, (2_u64,)).await });
         settle().await;
         first.shutdown_background();
-        let ended = tokio::time::timeout(Duration::from_secs(2), task).await.unwrap().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(2), task)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(matches!(ended, Err(CallError::Unreachable { .. })));
         assert!(matches!(waiting.await, Err(CallError::Unreachable { .. })));
-        assert!(matches!(pair.get().await, Err(CallError::Unreachable { .. })));
+        assert!(matches!(
+            pair.get().await,
+            Err(CallError::Unreachable { .. })
+        ));
     });
 }
 
-/// A caller that lies about how far the server has read keeps the server's other tasks from nothing.
+/// A caller that lies about how far the server has read keeps the server's other tasks from
+/// nothing.
 #[test]
 fn a_lie_about_the_head_does_not_spin_for_ever() {
     for idle in [Idle::Adaptive, Idle::Busy] {
         run(async {
             let geometry = small(4);
             let segment = Arc::new(Segment::private(geometry.segment_len()));
-            let bells = Bells { own: Doorbell::new().unwrap(), peer: Doorbell::new().unwrap() };
+            let bells = Bells {
+                own: Doorbell::new().unwrap(),
+                peer: Doorbell::new().unwrap(),
+            };
             let (memory, max) = (Arc::clone(&segment), MESSAGE_LEN_MAX as u64);
             let link = connect(memory, geometry, Side::Server, bells, max).unwrap();
             // The server glances where the shared head says, and finds something there every time.

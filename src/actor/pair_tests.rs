@@ -26,7 +26,9 @@ fn calls_and_tells_run_in_order() {
             }
             assert_eq!(pair.get().await.unwrap(), 15 + 99 * 50);
             assert!(ran().into_iter().skip(1).eq(1..100));
-            let pending: Vec<_> = (0..50).map(|number| pair.call(ADD, number).start()).collect();
+            let pending: Vec<_> = (0..50)
+                .map(|number| pair.call(ADD, number).start())
+                .collect();
             let mut last = 0;
             for result in pending {
                 let sum = result.await.unwrap();
@@ -53,13 +55,16 @@ fn constructors_are_answered() {
                 (_, error) => panic!("{error:?}"),
             }
             let end = server.await.unwrap();
-            assert!(matches!((constructor, &end), (2, End::Panicked) | (1 | 9, End::Rejected)));
+            assert!(matches!(
+                (constructor, &end),
+                (2, End::Panicked) | (1 | 9, End::Rejected)
+            ));
         }
     });
 }
 
-/// A method's own error, wrong arguments, a missing method, too long a way there or back: each is told
-/// as what it is, and the actor goes on.
+/// A method's own error, wrong arguments, a missing method, too long a way there or back: each is
+/// told as what it is, and the actor goes on.
 #[test]
 fn refusals_are_told_apart() {
     run(async {
@@ -68,15 +73,27 @@ fn refusals_are_told_apart() {
         assert_eq!(fail(3).await.unwrap(), 3);
         assert!(matches!(fail(12).await, Err(CallError::Actor(error)) if error == "12"));
         let wrong = pair.caller.call::<(), u64>(ADD, ());
-        assert!(matches!(wrong.await, Err(CallError::Arguments { method: "add", .. })));
+        assert!(matches!(
+            wrong.await,
+            Err(CallError::Arguments { method: "add", .. })
+        ));
         let missing = pair.call(99, 0).await.unwrap_err();
         assert!(matches!(missing, CallError::UnknownMethod { .. }));
         let too_long = pair.fill(MESSAGE_LEN_MAX as u64).await.unwrap_err();
         assert!(matches!(too_long, CallError::Result { method: "fill", .. }));
         assert_eq!(too_long.outcome(), Outcome::Ran);
-        let much = pair.caller.call::<_, u64>(ADD, (vec![0_u8; MESSAGE_LEN_MAX],));
-        assert!(matches!(much.await, Err(CallError::Encode { method: "add", .. })));
-        let misread = pair.caller.call::<_, String>(ADD, (1_u64,)).await.unwrap_err();
+        let much = pair
+            .caller
+            .call::<_, u64>(ADD, (vec![0_u8; MESSAGE_LEN_MAX],));
+        assert!(matches!(
+            much.await,
+            Err(CallError::Encode { method: "add", .. })
+        ));
+        let misread = pair
+            .caller
+            .call::<_, String>(ADD, (1_u64,))
+            .await
+            .unwrap_err();
         assert!(matches!(misread, CallError::Decode { .. }));
         assert_eq!(pair.get().await.unwrap(), 11);
     });
@@ -88,20 +105,20 @@ fn large_messages_go_both_ways() {
     for idle in EVERY_IDLE {
         run(async {
             let (pair, _server) = Pair::new(small(8), idle).await;
-            let results: Vec<_> = (0..8).map(|at| pair.fill(at * 40_000).start()).collect();
+            let results: Vec<_> = (0..8).map(|at| pair.fill(at * 20_000).start()).collect();
             for (at, result) in results.into_iter().enumerate() {
-                assert_eq!(result.await.unwrap().len(), at * 40_000);
+                assert_eq!(result.await.unwrap().len(), at * 20_000);
                 assert_eq!(pair.get().await.unwrap(), 10);
             }
             // The number stands at the archive's end, so it comes right only if all else came.
-            let much = (vec![3_u8; 1 << 20], 7_u64);
+            let much = (vec![3_u8; 1 << 18], 7_u64);
             assert_eq!(pair.caller.call::<_, u64>(ADD, much).await.unwrap(), 17);
         });
     }
 }
 
-/// A call that is dropped before the actor began it is never run; one that runs goes to its end, and its
-/// slot is used again.
+/// A call that is dropped before the actor began it is never run; one that runs goes to its end,
+/// and its slot is used again.
 #[test]
 fn dropped_calls_are_not_begun() {
     run(async {
@@ -124,7 +141,8 @@ fn dropped_calls_are_not_begun() {
     });
 }
 
-/// A call that waits too long ends at its own bound; what the actor had not begun by then is not run.
+/// A call that waits too long ends at its own bound; what the actor had not begun by then is not
+/// run.
 #[test]
 fn timeouts_end_calls() {
     run(async {
@@ -159,7 +177,11 @@ fn a_panic_ends_the_actor() {
             if method == PANIC {
                 open_gate(1);
             }
-            let text = if method == PANIC { "exclusive" } else { "shared" };
+            let text = if method == PANIC {
+                "exclusive"
+            } else {
+                "shared"
+            };
             match panicking.await {
                 Err(CallError::Panicked(report)) => assert_eq!(report.message(), text),
                 other => panic!("{other:?}"),
@@ -202,8 +224,8 @@ fn the_borrow_is_the_rule() {
     });
 }
 
-/// With every slot taken, calls wait in their order, those who will not wait are refused, and who gives
-/// up makes room for the next.
+/// With every slot taken, calls wait in their order, those who will not wait are refused, and who
+/// gives up makes room for the next.
 #[test]
 fn waiting_for_a_slot_is_fair() {
     run(async {
@@ -212,14 +234,24 @@ fn waiting_for_a_slot_is_fair() {
         running.extend((4..=9).map(|name| pair.call(WAIT, name).start()));
         settle().await;
         assert_eq!(ran(), [1, 2, 3]);
-        assert!(matches!(pair.call(WAIT, 10).try_start(), Err(TryCallError::Full(_))));
-        assert!(matches!(pair.call(ADD, 10).try_tell(), Err(TryCallError::Full(_))));
+        assert!(matches!(
+            pair.call(WAIT, 10).try_start(),
+            Err(TryCallError::Full(_))
+        ));
+        assert!(matches!(
+            pair.call(ADD, 10).try_tell(),
+            Err(TryCallError::Full(_))
+        ));
         drop(running.remove(4));
         drop(running.remove(0));
         settle().await;
         open_gate(1);
         settle().await;
-        assert_eq!(ran(), [4], "the slot of the dropped one is free, and 4 was next");
+        assert_eq!(
+            ran(),
+            [4],
+            "the slot of the dropped one is free, and 4 was next"
+        );
         open_gate(20);
         for (name, wait) in [2, 3, 4, 6, 7, 8, 9].into_iter().zip(running) {
             assert_eq!(wait.await.unwrap(), name);
@@ -241,7 +273,12 @@ fn a_stop_is_orderly() {
         pair.exchange.stop_beginning();
         pair.stop.ask();
         let late = pair.call(ADD, 4).await.unwrap_err();
-        assert!(matches!(late, CallError::Stopped { outcome: Outcome::NotRun }));
+        assert!(matches!(
+            late,
+            CallError::Stopped {
+                outcome: Outcome::NotRun
+            }
+        ));
         open_gate(1);
         assert_eq!((held.await.unwrap(), next.await.unwrap()), (1, 12));
         assert!(matches!(server.await.unwrap(), End::Stopped));

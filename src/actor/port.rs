@@ -111,7 +111,7 @@ impl Port {
     }
 
     /// Hears the bell while a handler runs: it brings room for answers that wait.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, sender: &Sender) {
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, sender: &Sender) {
         while let Poll::Ready(Ok(())) = self.ear.poll_rung(cx) {
             sender.room_freed();
         }

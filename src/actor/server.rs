@@ -151,7 +151,7 @@ async fn run<A: Actor>(
 async fn run_alone<A: Actor>(
     actor: &mut A,
     work: Work,
-    port: &mut Port,
+    port: &Port,
     (sender, message_len_max): (&Sender, usize),
 ) -> Result<(), Failed> {
     let call = Incoming::new(work.head, work.body, Replies::new(sender, message_len_max));

@@ -51,10 +51,8 @@ pub(crate) fn was_missed() -> bool {
 ///
 /// # Examples
 /// ```standalone_crate
-/// fn main() {
-///     callboard::init();
-///     println!("this is no actor's process");
-/// }
+/// callboard::init();
+/// println!("this is no actor's process");
 /// ```
 pub fn init() {
     if process::take_mark(MARK).is_none() {
@@ -89,8 +87,7 @@ fn leave(code: i32) -> ! {
 }
 
 /// What a child needs to serve.
-#[doc(hidden)]
-pub struct Seat {
+pub(crate) struct Seat {
     segment: Arc<Segment>,
     geometry: Geometry,
     bells: Bells,
@@ -100,8 +97,7 @@ pub struct Seat {
 }
 
 /// How serving ended, as an exit code.
-#[doc(hidden)]
-pub struct Served(i32);
+pub(crate) struct Served(i32);
 
 /// Greets and serves; gives the exit code.
 fn become_actor(lifeline: Lifeline) -> i32 {
@@ -149,7 +145,8 @@ fn greet(lifeline: &Lifeline) -> Result<(&'static ActorType, Seat), Unfit> {
         tracing::error!(%error, "cannot become an actor");
         Unfit::Told(GreetRefusal::System(error.to_string()))
     })?;
-    if !process::die_with_parent(hello.parent).map_err(silent)? {
+    let is_parent = lifeline.peer_pid().map_err(silent)? == hello.parent;
+    if !is_parent || !process::die_with_parent(hello.parent).map_err(silent)? {
         return Err(Unfit::Silent);
     }
     process::set_title(&hello.title);

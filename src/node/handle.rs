@@ -31,8 +31,8 @@ impl Drop for Owner {
 }
 
 impl Peer for Ward {
-    fn is_stopped(&self) -> bool {
-        Self::is_stopped(self)
+    fn stands_still(&self) -> bool {
+        self.is_stopped()
     }
 }
 

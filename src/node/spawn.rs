@@ -203,7 +203,7 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             on_exit: on_exit(id, &exchange, &pid_told),
         };
         // Until the handle is complete, a future that is dropped ends what it has begun.
-        let driver = Abort(tokio::spawn(drive(Arc::clone(&exchange), ear)));
+        let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
         let started = warden::start(order).await;
         let Started { ward, greeting } = match started {
             Ok(started) => started.map_err(SpawnError::start)?,
@@ -250,7 +250,7 @@ struct Parts {
 }
 
 fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts, SpawnError<E>> {
-    let geometry = Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible");
+    let geometry = geometry();
     let segment = Arc::new(Segment::create(geometry.segment_len()).map_err(SpawnError::segment)?);
     let named = Named(Arc::clone(&segment));
     Board::new(Memory(Arc::clone(&segment)), geometry).stamp();
@@ -276,6 +276,10 @@ fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts,
     let (exchange, ear) = Exchange::new(link, geometry.slots(), options.idle);
     let lifelines = Lifeline::pair().map_err(descriptors)?;
     Ok(Parts { named, exchange, ear, lifelines, hello, fds })
+}
+
+fn geometry() -> Geometry {
+    Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible")
 }
 
 fn launch(interface: &Interface, options: &Options, lifeline: Lifeline) -> Launch {
@@ -364,17 +368,19 @@ impl Drop for Starting {
 }
 
 /// Ends a task unless it is to go on.
-struct Abort(tokio::task::JoinHandle<()>);
+struct Abort(Option<tokio::task::JoinHandle<()>>);
 
 impl Abort {
-    fn done(self) {
-        std::mem::forget(self);
+    fn done(mut self) {
+        self.0 = None;
     }
 }
 
 impl Drop for Abort {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl Caller {
     #[inline]
     pub(crate) fn poll_result<T: Message, E>(
         &self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         method: u16,
         failure: DecodeFailure<E>,
         (call, vigil): (CallId, &mut Vigil),

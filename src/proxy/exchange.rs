@@ -52,7 +52,7 @@ pub(crate) enum BeginError {
 /// What is known about the process at the other end without asking it.
 pub(crate) trait Peer: Send + Sync {
     /// Whether it is stopped, as by SIGSTOP.
-    fn is_stopped(&self) -> bool;
+    fn stands_still(&self) -> bool;
 }
 
 /// One link and the calls on it.
@@ -143,7 +143,7 @@ impl Exchange {
     }
 
     pub(crate) fn is_peer_stopped(&self) -> bool {
-        self.peer.get().is_some_and(|peer| peer.is_stopped())
+        self.peer.get().is_some_and(|peer| peer.stands_still())
     }
 
     /// Why the link has ended or makes no new calls, if so.
@@ -285,7 +285,7 @@ impl Exchange {
     #[inline]
     pub(crate) fn poll_answer(
         &self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         call: CallId,
         vigil: &mut Vigil,
     ) -> Poll<Answer> {
@@ -296,7 +296,7 @@ impl Exchange {
             return Poll::Ready(answer);
         }
         let Some(plan) = core.plan() else {
-            self.park(core, cx, call, vigil);
+            self.park(core, cx.waker(), call, vigil);
             return Poll::Pending;
         };
         drop(core);
@@ -307,7 +307,7 @@ impl Exchange {
             return Poll::Ready(answer);
         }
         if next == Next::Sleep {
-            self.park(core, cx, call, vigil);
+            self.park(core, cx.waker(), call, vigil);
         } else {
             // Who never parks still wants to know whether the peer stands still.
             let is_watched = next == Next::Look || std::mem::replace(&mut core.watched, true);
@@ -321,13 +321,13 @@ impl Exchange {
     }
 
     /// Ready when the answer of `call` has come, and leaves it there.
-    pub(crate) fn poll_settled(&self, cx: &mut Context<'_>, call: CallId) -> Poll<()> {
+    pub(crate) fn poll_settled(&self, cx: &Context<'_>, call: CallId) -> Poll<()> {
         let mut core = self.lock();
         self.drain(&mut core, None);
         if core.in_flight.is_settled(call) {
             return Poll::Ready(());
         }
-        self.park(core, cx, call, &mut Vigil::default());
+        self.park(core, cx.waker(), call, &mut Vigil::default());
         Poll::Pending
     }
 
@@ -428,12 +428,12 @@ impl Exchange {
     fn park(
         &self,
         mut core: MutexGuard<'_, Core>,
-        cx: &mut Context<'_>,
+        waker: &Waker,
         call: CallId,
         vigil: &mut Vigil,
     ) {
         vigil.sleep();
-        core.in_flight.park(call, cx.waker());
+        core.in_flight.park(call, waker);
         let mut wake_driver = !std::mem::replace(&mut core.watched, true);
         if !core.driver_awake {
             // Several calls: the driver looks for all of them. One: the bell will do.

@@ -22,12 +22,12 @@ use crate::wire::interface::Interface;
 
 /// The untyped half of a proxy: makes calls on one actor. A clone calls the same actor.
 #[derive(Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     exchange: Arc<Exchange>,
     interface: &'static Interface,
     message_len_max: usize,
     /// Lives as long as anybody can still call.
-    owner: Arc<dyn Any + Send + Sync>,
+    _owner: Arc<dyn Any + Send + Sync>,
 }
 
 impl Caller {
@@ -38,16 +38,11 @@ impl Caller {
         message_len_max: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { exchange, interface, message_len_max, owner }
+        Self { exchange, interface, message_len_max, _owner: owner }
     }
 
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
-    }
-
-    /// What keeps the actor alive.
-    pub(crate) fn owner(&self) -> &Arc<dyn Any + Send + Sync> {
-        &self.owner
     }
 
     pub(crate) fn interface(&self) -> &'static Interface {

@@ -221,6 +221,12 @@ impl<T: Message, E> Pending<T, E> {
 
     /// A future of the result as `change` makes it.
     ///
+    /// # Errors
+    /// The call's own.
+    ///
+    /// # Cancel safety
+    /// Dropped, the call is cancelled.
+    ///
     /// # Examples
     /// ```
     /// # use callboard::{CallError, Pending};

@@ -74,8 +74,8 @@ impl Ring {
     /// Lets `count` records of one grain pass.
     fn pass(&mut self, count: u32) {
         for tag in 0..count {
-            write(&mut self.writer, tag, WORD).unwrap();
-            read(&mut self.reader).unwrap().unwrap();
+            write(&mut self.writer, tag, WORD).expect("the ring is empty");
+            read(&mut self.reader).expect("no lies yet").expect("one was written");
         }
     }
 }

@@ -144,7 +144,6 @@ impl Word {
 fn halves(word: u64) -> [u32; 2] {
     #[expect(clippy::cast_possible_truncation, reason = "a half is what is wanted")]
     let low = word as u32;
-    #[expect(clippy::cast_possible_truncation, reason = "shifted to 32 bits")]
     let high = (word >> 32) as u32;
     [low, high]
 }

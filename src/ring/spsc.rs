@@ -99,6 +99,7 @@ impl<W: Words> Producer<W> {
     }
 
     /// The position behind the last committed record, in bytes since the ring's beginning.
+    #[cfg(test)]
     pub(crate) fn position(&self) -> u64 {
         self.tail
     }

@@ -276,6 +276,7 @@ pub(crate) fn take_mark(name: &str) -> Option<OsString> {
 /// # Errors
 ///
 /// `InvalidInput` if there is no such signal; the system's.
+#[cfg(any(test, feature = "failpoints"))]
 pub(crate) fn raise(signal: i32) -> io::Result<()> {
     let signal = Signal::try_from(signal)?;
     if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {

@@ -23,13 +23,13 @@ use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
 /// The largest message of these links.
-const MESSAGE_LEN_MAX: u64 = 8 << 20;
+const MESSAGE_LEN_MAX: u32 = 8 << 20;
 
 /// Makes both ends of a link, the caller's first.
 type Make = fn(Geometry) -> (Link, Link);
 
 fn loopback(geometry: Geometry) -> (Link, Link) {
-    super::loopback::pair(geometry, MESSAGE_LEN_MAX).unwrap()
+    super::loopback::pair(geometry, MESSAGE_LEN_MAX.into()).unwrap()
 }
 
 fn shm(geometry: Geometry) -> (Link, Link) {
@@ -42,9 +42,19 @@ fn shm(geometry: Geometry) -> (Link, Link) {
     let opened = Segment::open(created.name().unwrap(), geometry.segment_len()).unwrap();
     created.unlink();
     let link = |segment, side, bells| {
-        connect(Arc::new(segment), geometry, side, bells, MESSAGE_LEN_MAX).unwrap()
+        connect(
+            Arc::new(segment),
+            geometry,
+            side,
+            bells,
+            MESSAGE_LEN_MAX.into(),
+        )
+        .unwrap()
     };
-    (link(created, Side::Caller, bells_of(0)), link(opened, Side::Server, bells_of(1)))
+    (
+        link(created, Side::Caller, bells_of(0)),
+        link(opened, Side::Server, bells_of(1)),
+    )
 }
 
 /// The smallest rings there are.
@@ -67,7 +77,9 @@ impl Dice {
 /// The payload of frame `number`: every byte tells the frame and its place in it.
 fn body(number: u64, len: usize) -> Vec<u8> {
     let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..len as u64).map(|at| (seed.wrapping_mul(at + 1) >> 56) as u8).collect()
+    (0..len as u64)
+        .map(|at| (seed.wrapping_mul(at + 1) >> 56) as u8)
+        .collect()
 }
 
 fn head(number: u64) -> Head {
@@ -85,10 +97,18 @@ fn any_frame(dice: &mut Dice, number: u64, len_max: usize) -> (Head, Vec<u8>) {
         Kind::Panicked,
         Kind::Refused,
     ];
-    let method = dice.below(1 << 16) as u16;
-    let mut head = Head::new(KINDS[dice.below(7)], method, CallId::new(number, dice.below(8)));
+    let method = u16::try_from(dice.below(1 << 16)).unwrap();
+    let mut head = Head::new(
+        KINDS[dice.below(7)],
+        method,
+        CallId::new(number, dice.below(8)),
+    );
     head.deadline = (dice.below(2) == 0).then(|| dice.below(1 << 30) as u64);
-    let len = if dice.below(4) == 0 { dice.below(len_max) } else { dice.below(200) };
+    let len = if dice.below(4) == 0 {
+        dice.below(len_max)
+    } else {
+        dice.below(200)
+    };
     (head, body(number, len))
 }
 
@@ -102,7 +122,11 @@ struct Reader {
 impl Reader {
     async fn recv(&mut self) -> Result<(Head, Vec<u8>), LinkError> {
         let mut body = Buffer::new();
-        let Self { receiver, sender, ear } = self;
+        let Self {
+            receiver,
+            sender,
+            ear,
+        } = self;
         poll_fn(|cx| {
             loop {
                 if let Some(head) = receiver.try_recv(&mut body)? {
@@ -139,13 +163,21 @@ impl Reader {
     async fn expect(&mut self, number: u64, len: usize) {
         let (found, bytes) = self.recv().await.unwrap();
         assert_eq!(found, head(number));
-        assert!(bytes == body(number, len), "payload {number}: {} bytes, not {len}", bytes.len());
+        assert!(
+            bytes == body(number, len),
+            "payload {number}: {} bytes, not {len}",
+            bytes.len()
+        );
     }
 }
 
 /// One end, ready to read; nothing hears its bell unless it reads.
 fn reader(link: Link) -> Reader {
-    Reader { receiver: link.receiver, sender: Arc::new(link.sender), ear: link.ear }
+    Reader {
+        receiver: link.receiver,
+        sender: Arc::new(link.sender),
+        ear: link.ear,
+    }
 }
 
 /// One end that only sends; a task hears that there is room.
@@ -188,7 +220,9 @@ async fn settle() {
 }
 
 async fn bounded(test: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test ends in time");
+    tokio::time::timeout(Duration::from_secs(30), test)
+        .await
+        .expect("the test ends in time");
 }
 
 macro_rules! over_every_kind {
@@ -273,7 +307,13 @@ async fn payloads_around_the_inline_limit_arrive(make: Make) {
     let (sender, mut server) = (writer(caller), reader(server));
     let inline = sender.inline_len_max();
     let around = |len: usize| [len - 1, len, len + 1];
-    let sizes = [[0, 1, 2], around(inline), around(2 * inline), around(9 * inline)].concat();
+    let sizes = [
+        [0, 1, 2],
+        around(inline),
+        around(2 * inline),
+        around(9 * inline),
+    ]
+    .concat();
     for (number, len) in (1..).zip(sizes.into_iter().chain([3 << 20, MESSAGE_LEN_MAX as usize])) {
         let sent = sending(&sender, number, len);
         server.expect(number, len).await;
@@ -285,7 +325,7 @@ async fn a_full_link_loses_nothing(make: Make) {
     for len in [0, 1, 8, 100, 480] {
         let (caller, server) = make(small());
         let mut server = reader(server);
-        let mut total = 0;
+        let mut total = 0_usize;
         for _ in 0..3 {
             let count = fill(&caller.sender, len);
             assert!(count >= 4, "{len}: {count}");
@@ -293,9 +333,9 @@ async fn a_full_link_loses_nothing(make: Make) {
                 server.expect(number, len).await;
             }
             assert_eq!(server.try_recv(), Ok(None));
-            total += count;
+            total += usize::try_from(count).unwrap();
         }
-        assert!(total as usize * (len + 32) >= 2 * 4096, "{len}: {total} are too few");
+        assert!(total * (len + 32) >= 2 * 4096, "{len}: {total} are too few");
     }
 }
 
@@ -303,7 +343,9 @@ async fn senders_wait_for_room(make: Make) {
     let (caller, server) = make(small());
     let (sender, mut server) = (writer(caller), reader(server));
     let count = fill(&sender, 100);
-    let waiting: Vec<_> = (1..=5).map(|number| sending(&sender, count + number, 400)).collect();
+    let waiting: Vec<_> = (1..=5)
+        .map(|number| sending(&sender, count + number, 400))
+        .collect();
     settle().await;
     assert!(sender.is_waited_on());
     assert!(waiting.iter().all(|task| !task.is_finished()));
@@ -331,7 +373,11 @@ async fn tasks_keep_their_order(make: Make) {
             let mut dice = Dice(task as u64 + 1);
             for number in 1..=FRAMES {
                 let len = dice.below(if number % 10 == 0 { 3000 } else { 300 });
-                let head = Head::new(Kind::Tell, task as u16, CallId::new(number, task));
+                let head = Head::new(
+                    Kind::Tell,
+                    u16::try_from(task).unwrap(),
+                    CallId::new(number, task),
+                );
                 sender.send(&head, &body(number, len)).await.unwrap();
             }
         });
@@ -379,7 +425,11 @@ async fn a_dropped_large_send_is_aborted(make: Make) {
     let (sender, mut server) = (writer(caller), reader(server));
     // Given up before the first piece, after some, and while the pieces wait for their turn.
     for read_before in [0, 1, 3] {
-        let filled = if read_before == 0 { fill(&sender, 100) } else { 0 };
+        let filled = if read_before == 0 {
+            fill(&sender, 100)
+        } else {
+            0
+        };
         let large = sending(&sender, 50, 1 << 20);
         let behind = sending(&sender, 51, 2000);
         settle().await;
@@ -412,7 +462,10 @@ async fn closing_ends_all_senders(make: Make) {
         assert_eq!(task.await.unwrap(), Err(SendError::Closed));
     }
     assert_eq!(sender.try_send(&head(99), &[]), Err(SendError::Closed));
-    assert_eq!(sender.send(&head(99), &[0; 5000]).await, Err(SendError::Closed));
+    assert_eq!(
+        sender.send(&head(99), &[0; 5000]).await,
+        Err(SendError::Closed)
+    );
     for number in 1..=count {
         server.expect(number, 0).await;
     }
@@ -425,8 +478,14 @@ async fn cancels_cross_over(make: Make) {
     assert!(!server.board.is_cancelled(call));
     caller.board.cancel(call);
     assert!(server.board.is_cancelled(call));
-    assert!(!server.board.is_cancelled(CallId::new(4, 5)), "the slot's next call");
-    assert!(!server.board.is_cancelled(CallId::new(3, 4)), "another slot");
+    assert!(
+        !server.board.is_cancelled(CallId::new(4, 5)),
+        "the slot's next call"
+    );
+    assert!(
+        !server.board.is_cancelled(CallId::new(3, 4)),
+        "another slot"
+    );
     caller.board.cancel(CallId::new(9, 4000));
 }
 
@@ -463,17 +522,24 @@ async fn sleepers_are_woken(make: Make) {
 }
 
 async fn announced_lengths_are_limited(make: Make) {
-    for len in [MESSAGE_LEN_MAX + 1, u64::MAX / 2, u64::MAX] {
+    let limit = u64::from(MESSAGE_LEN_MAX);
+    for len in [limit + 1, u64::MAX / 2, u64::MAX] {
         let (caller, server) = make(small());
-        let announced = Head { total: Some(len), ..head(1) };
+        let announced = Head {
+            total: Some(len),
+            ..head(1)
+        };
         caller.sender.try_send(&announced, &[0; 8]).unwrap();
-        let refused = Err(LinkError::TooLarge { len, limit: MESSAGE_LEN_MAX });
+        let refused = Err(LinkError::TooLarge { len, limit });
         assert_eq!(reader(server).try_recv(), refused);
     }
 }
 
 async fn pieces_that_do_not_fit_are_refused(make: Make) {
-    let begin = |total| Head { total: Some(total), ..head(1) };
+    let begin = |total| Head {
+        total: Some(total),
+        ..head(1)
+    };
     let piece = Head::new(Kind::Chunk, 0, CallId::NONE);
     let abort = Head::new(Kind::Abort, 0, CallId::NONE);
     let eight: &[u8] = &[0; 8];
@@ -484,7 +550,16 @@ async fn pieces_that_do_not_fit_are_refused(make: Make) {
         &[(begin(12), eight), (piece, &[])],
         &[(begin(12), eight), (head(2), eight)],
         &[(begin(12), eight), (begin(12), eight)],
-        &[(begin(12), eight), (Head { total: Some(4), ..piece }, &eight[..4])],
+        &[
+            (begin(12), eight),
+            (
+                Head {
+                    total: Some(4),
+                    ..piece
+                },
+                &eight[..4],
+            ),
+        ],
         &[(begin(8), eight), (piece, &eight[..1])],
     ];
     for (at, frames) in wrong.into_iter().enumerate() {
@@ -494,14 +569,26 @@ async fn pieces_that_do_not_fit_are_refused(make: Make) {
             caller.sender.try_send(head, body).unwrap();
         }
         if at == 7 {
-            assert!(server.try_recv().unwrap().is_some(), "whole with its first piece");
+            assert!(
+                server.try_recv().unwrap().is_some(),
+                "whole with its first piece"
+            );
         }
         assert_eq!(server.try_recv(), Err(LinkError::Chunks), "{at}");
     }
     let (caller, server) = make(small());
-    for (head, body) in [(abort, &[][..]), (begin(12), eight), (abort, &[]), (head(9), eight)] {
+    for (head, body) in [
+        (abort, &[][..]),
+        (begin(12), eight),
+        (abort, &[]),
+        (head(9), eight),
+    ] {
         caller.sender.try_send(&head, body).unwrap();
     }
     let (found, _) = reader(server).try_recv().unwrap().unwrap();
-    assert_eq!(found, head(9), "what was begun before an abort is forgotten");
+    assert_eq!(
+        found,
+        head(9),
+        "what was begun before an abort is forgotten"
+    );
 }

@@ -1,8 +1,9 @@
 //! A link whose peer has the segment in its hands and writes into it what it likes.
 //!
-//! Shown here, over private and shared memory: no word of the segment, at any value, makes an end panic
-//! or look for ever. The end gets a [`LinkError`] or nothing, or frames that are not what was sent: those
-//! are the peer's own. That a reader never reads outside the ring is shown in `ring/hostile.rs`.
+//! Shown here, over private and shared memory: no word of the segment, at any value, makes an end
+//! panic or look for ever. The end gets a [`LinkError`] or nothing, or frames that are not what was
+//! sent: those are the peer's own. That a reader never reads outside the ring is shown in
+//! `ring/hostile.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -69,13 +70,29 @@ fn shared() -> Arc<Segment> {
 
 /// One honest end in a segment; its bells ring for nobody.
 fn end(segment: &Arc<Segment>, side: Side) -> Link {
-    let bells = Bells { own: Doorbell::new().unwrap(), peer: Doorbell::new().unwrap() };
-    connect(Arc::clone(segment), geometry(), side, bells, MESSAGE_LEN_MAX).unwrap()
+    let bells = Bells {
+        own: Doorbell::new().unwrap(),
+        peer: Doorbell::new().unwrap(),
+    };
+    connect(
+        Arc::clone(segment),
+        geometry(),
+        side,
+        bells,
+        MESSAGE_LEN_MAX,
+    )
+    .unwrap()
 }
 
 /// What an end does in a turn, as often as its peer allows. It returns; that is what is tested.
 fn live_on(link: &mut Link, frames: usize) -> Result<(), LinkError> {
-    let Link { sender, receiver, glance, board, .. } = link;
+    let Link {
+        sender,
+        receiver,
+        glance,
+        board,
+        ..
+    } = link;
     let mut body = Buffer::new();
     for number in 1..=frames {
         let head = Head::new(Kind::Reply, 0, CallId::new(number as u64, number % SLOTS));
@@ -106,13 +123,22 @@ fn live_on(link: &mut Link, frames: usize) -> Result<(), LinkError> {
 #[tokio::test]
 async fn any_word_may_lie() {
     let words = geometry().segment_len() / WORD;
-    // All of the stamp, the controls, the cancels and the first last words; of the data every seventh.
+    // All of the stamp, the controls, the cancels and the first last words; of the data every
+    // seventh.
     let interesting = (0..200).chain((200..words).step_by(7));
     for index in interesting {
         for (at, value) in INTERESTING.into_iter().enumerate() {
             let segment = private();
-            let side = if index % 2 == at % 2 { Side::Caller } else { Side::Server };
-            let other = if side == Side::Caller { Side::Server } else { Side::Caller };
+            let side = if index % 2 == at % 2 {
+                Side::Caller
+            } else {
+                Side::Server
+            };
+            let other = if side == Side::Caller {
+                Side::Server
+            } else {
+                Side::Caller
+            };
             let (mut honest, mut peer) = (end(&segment, side), end(&segment, other));
             for _ in 0..at % 3 {
                 live_on(&mut peer, 5).unwrap();
@@ -155,7 +181,7 @@ fn scribble(segment: &Segment, seed: u64, over: &AtomicBool) {
         let index = (dice >> 20) as usize % words.len();
         let value = match dice % 4 {
             0 => dice,
-            1 => u64::from(dice as u8) + 1 + (dice >> 40 << 32),
+            1 => (dice & 0xFF) + 1 + (dice >> 40 << 32),
             _ => INTERESTING[(dice >> 9) as usize % INTERESTING.len()],
         };
         words[index].store(value, Ordering::Relaxed);
@@ -167,7 +193,7 @@ fn recv_raw(tag: u32, bytes: &[u8]) -> Result<Option<Head>, LinkError> {
     let segment = private();
     let mut server = end(&segment, Side::Server);
     let mut peer = Producer::new(Memory(Arc::clone(&segment)), geometry().requests());
-    let mut claim = peer.claim(bytes.len()).unwrap();
+    let mut claim = peer.claim(bytes.len()).expect("the ring is empty");
     claim.write(bytes);
     claim.commit(tag);
     server.receiver.try_recv(&mut Buffer::new())
@@ -188,14 +214,24 @@ async fn strange_frames_are_refused() {
         let found = recv_raw(1 | u32::from(byte) << 8, &[0; 32]);
         match byte {
             0 | 1 => assert!(found.unwrap().is_some()),
-            2 | 3 => assert_eq!(found, Err(LinkError::Chunks), "of no length, and with bytes"),
+            2 | 3 => assert_eq!(
+                found,
+                Err(LinkError::Chunks),
+                "of no length, and with bytes"
+            ),
             _ => assert_eq!(found, Err(FrameError::Flags(byte).into())),
         }
     }
     for len in 0..8 {
-        assert_eq!(recv_raw(1, &[0; 8][..len]), Err(FrameError::Short(len).into()));
+        assert_eq!(
+            recv_raw(1, &[0; 8][..len]),
+            Err(FrameError::Short(len).into())
+        );
     }
-    assert_eq!(recv_raw(0x0301, &[0; 23]), Err(FrameError::Short(23).into()));
+    assert_eq!(
+        recv_raw(0x0301, &[0; 23]),
+        Err(FrameError::Short(23).into())
+    );
 }
 
 /// A stamp that differs in any word is no stamp of ours.
@@ -209,7 +245,11 @@ async fn each_word_of_the_stamp_counts() {
             let honest = word.load(Ordering::Relaxed);
             for value in INTERESTING.into_iter().chain([honest ^ 1]) {
                 word.store(value, Ordering::Relaxed);
-                assert_eq!(board.is_stamped(), value == honest, "word {index}, {value:#x}");
+                assert_eq!(
+                    board.is_stamped(),
+                    value == honest,
+                    "word {index}, {value:#x}"
+                );
             }
             word.store(honest, Ordering::Relaxed);
         }

@@ -69,6 +69,7 @@ impl Sender {
     }
 
     /// The longest payload that one frame carries.
+    #[cfg(test)]
     pub(crate) fn inline_len_max(&self) -> usize {
         self.inline_len_max
     }

@@ -1,0 +1,224 @@
+//! One call: a round trip to another process and back, in every way of waiting, beside one to a task of
+//! this process.
+//!
+//! The caller runs on a runtime of one thread. Where more processes want to run than there are cores, the
+//! figures say how well they share.
+
+use std::cell::LazyCell;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use callboard::prelude::*;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// How many calls are in flight where they are pipelined.
+const IN_FLIGHT: usize = 64;
+
+const IDLES: [(&str, Idle); 3] =
+    [("adaptive", Idle::Adaptive), ("park", Idle::Park), ("busy", Idle::Busy)];
+
+/// Gives back what it gets.
+pub struct Echo {
+    taken: u64,
+}
+
+#[actor]
+impl Echo {
+    pub fn new() -> Self {
+        Self { taken: 0 }
+    }
+
+    pub fn nothing(&self) {}
+
+    pub fn small(&self, payload: [u8; 64]) -> [u8; 64] {
+        payload
+    }
+
+    pub async fn small_async(&self, payload: [u8; 64]) -> [u8; 64] {
+        payload
+    }
+
+    pub fn bytes(&self, payload: Vec<u8>) -> Vec<u8> {
+        payload
+    }
+
+    pub fn take(&mut self, payload: [u8; 64]) {
+        self.taken = self.taken.wrapping_add(u64::from(payload[0]));
+    }
+}
+
+fn main() {
+    callboard::init();
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(800))
+        .sample_size(20)
+        .configure_from_args();
+    for (name, idle) in IDLES {
+        round_trips(&mut criterion, name, idle);
+    }
+    tells(&mut criterion);
+    pipelined(&mut criterion);
+    in_process(&mut criterion);
+    crowds(&mut criterion);
+    criterion.final_summary();
+}
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
+}
+
+fn spawn_echo(runtime: &Runtime, idle: Idle) -> EchoProxy {
+    runtime.block_on(Echo::spawn().idle(idle).into_future()).expect("the actor starts")
+}
+
+/// Measures one call after the other. The calls are made by `call`.
+fn one_by_one<F: Future>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: impl Into<String>,
+    runtime: &Runtime,
+    mut call: impl FnMut() -> F,
+) {
+    group.bench_function(BenchmarkId::from_parameter(name.into()), |bencher| {
+        bencher.to_async(runtime).iter(&mut call);
+    });
+}
+
+fn round_trips(criterion: &mut Criterion, name: &str, idle: Idle) {
+    let runtime = one_thread();
+    let echo = LazyCell::new(|| spawn_echo(&runtime, idle));
+    let mut group = criterion.benchmark_group(format!("call/{name}"));
+    group.throughput(Throughput::Elements(1));
+    one_by_one(&mut group, "0 B", &runtime, || async { echo.nothing().await.expect("an answer") });
+    one_by_one(&mut group, "64 B", &runtime, || async {
+        echo.small([7; 64]).await.expect("an answer")
+    });
+    one_by_one(&mut group, "64 B, async", &runtime, || async {
+        echo.small_async([7; 64]).await.expect("an answer")
+    });
+    for (size, len) in [("1 KiB", 1 << 10), ("16 KiB", 1 << 14), ("1 MiB", 1 << 20)] {
+        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: 2 * len });
+        let payload = vec![7; usize::try_from(len).expect("it is small")];
+        one_by_one(&mut group, size, &runtime, || async {
+            echo.bytes(payload.clone()).await.expect("an answer")
+        });
+    }
+    group.finish();
+}
+
+/// Tells back to back: their number in a measurement is ended by one call, so that all are read.
+fn tells(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call/tell");
+    group.throughput(Throughput::Elements(1));
+    for (name, idle) in IDLES {
+        let runtime = one_thread();
+        let echo = LazyCell::new(|| spawn_echo(&runtime, idle));
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.to_async(&runtime).iter_custom(async |count| {
+                let began = Instant::now();
+                for _ in 0..count {
+                    echo.take([7; 64]).tell().await.expect("it is on its way");
+                }
+                echo.nothing().await.expect("an answer");
+                began.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Many calls in flight: started and collected in rounds, or kept up by a set of futures.
+fn pipelined(criterion: &mut Criterion) {
+    let runtime = one_thread();
+    let echo = LazyCell::new(|| spawn_echo(&runtime, Idle::Adaptive));
+    let mut group = criterion.benchmark_group(format!("call/{IN_FLIGHT} in flight"));
+    group.throughput(Throughput::Elements(IN_FLIGHT as u64));
+    let mut started = Vec::with_capacity(IN_FLIGHT);
+    group.bench_function("started", |bencher| {
+        bencher.to_async(&runtime).iter_custom(async |rounds| {
+            let began = Instant::now();
+            for _ in 0..rounds {
+                started.extend((0..IN_FLIGHT).map(|_| echo.small([7; 64]).start()));
+                for call in started.drain(..) {
+                    call.await.expect("an answer");
+                }
+            }
+            began.elapsed()
+        });
+    });
+    group.bench_function("FuturesUnordered", |bencher| {
+        bencher.to_async(&runtime).iter_custom(async |rounds| {
+            let began = Instant::now();
+            let mut calls: FuturesUnordered<_> =
+                (0..IN_FLIGHT).map(|_| echo.small([7; 64])).collect();
+            for _ in 1..rounds * IN_FLIGHT as u64 {
+                calls.next().await.expect("some are in flight").expect("an answer");
+                calls.push(echo.small([7; 64]));
+            }
+            while let Some(answer) = calls.next().await {
+                answer.expect("an answer");
+            }
+            began.elapsed()
+        });
+    });
+    group.finish();
+}
+
+/// The plainest actor without a process: a task with a queue, each request with the way to answer it.
+fn in_process(criterion: &mut Criterion) {
+    type Request = ([u8; 64], oneshot::Sender<[u8; 64]>);
+    let mut group = criterion.benchmark_group("call/in process");
+    group.throughput(Throughput::Elements(1));
+    let two = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let two = two.expect("a runtime can be made");
+    for (name, runtime) in [("one thread", &one_thread()), ("two threads", &two)] {
+        let (requests, mut inbox) = mpsc::channel::<Request>(IN_FLIGHT);
+        runtime.spawn(async move {
+            while let Some((payload, answer)) = inbox.recv().await {
+                // Who asked may have gone.
+                let _ = answer.send(payload);
+            }
+        });
+        one_by_one(&mut group, name, runtime, || async {
+            let (answer, answered) = oneshot::channel();
+            requests.send(([7; 64], answer)).await.expect("the task runs");
+            answered.await.expect("an answer")
+        });
+    }
+    group.finish();
+}
+
+/// More busy actors than cores, each called by a task of its own: the figures are calls of all together.
+fn crowds(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call/crowd");
+    group.measurement_time(Duration::from_millis(1500)).sample_size(10);
+    for (name, idle) in &IDLES[..2] {
+        for size in [2, 32] {
+            let runtime = one_thread();
+            let spawn = || (0..size).map(|_| spawn_echo(&runtime, *idle)).collect::<Vec<_>>();
+            let actors = LazyCell::new(spawn);
+            group.throughput(Throughput::Elements(size));
+            group.bench_function(BenchmarkId::new(*name, size), |bencher| {
+                bencher.to_async(&runtime).iter_custom(async |count| {
+                    let began = Instant::now();
+                    let mut callers = JoinSet::new();
+                    for actor in actors.iter().cloned() {
+                        callers.spawn(async move {
+                            for _ in 0..count {
+                                actor.small([7; 64]).await.expect("an answer");
+                            }
+                        });
+                    }
+                    callers.join_all().await;
+                    began.elapsed()
+                });
+            });
+        }
+    }
+    group.finish();
+}

@@ -1,0 +1,228 @@
+//! U02, K03: what travels to an actor and back, and what is around its process.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use callboard::prelude::*;
+
+use common::Scratch;
+
+/// A message with everything in it.
+#[message]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parcel {
+    label: String,
+    shape: Shape,
+    inner: Vec<Vec<Option<String>>>,
+    index: BTreeMap<String, (u8, i128)>,
+    odd: [f32; 3],
+    boxed: Box<u16>,
+    outcome: Result<(), String>,
+}
+
+/// An enum with each kind of variant.
+#[message]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    Point,
+    Circle(f64),
+    Rectangle { width: u32, height: u32 },
+}
+
+/// Gives back what it is given.
+pub struct Mirror;
+
+#[actor(name = "a stable name for a mirror")]
+impl Mirror {
+    pub fn new() -> Self {
+        Self
+    }
+
+    pub fn nothing(&self) {}
+
+    pub fn unit(&self, unit: ()) -> () {
+        unit
+    }
+
+    pub fn text(&self, text: String) -> String {
+        text
+    }
+
+    pub fn parcel(&self, parcel: Parcel) -> Parcel {
+        parcel
+    }
+
+    pub fn tuple(&self, tuple: (u8, char, Option<bool>)) -> (Option<bool>, char, u8) {
+        let (number, letter, truth) = tuple;
+        (truth, letter, number)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the most that there may be")]
+    pub async fn twelve(
+        &self,
+        a: u8,
+        b: u16,
+        c: u32,
+        d: u64,
+        e: u128,
+        f: i8,
+        g: i16,
+        h: i32,
+        i: i64,
+        j: String,
+        k: bool,
+        l: f64,
+    ) -> (
+        u8,
+        u16,
+        u32,
+        u64,
+        u128,
+        i8,
+        i16,
+        i32,
+        i64,
+        String,
+        bool,
+        f64,
+    ) {
+        (a, b, c, d, e, f, g, h, i, j, k, l)
+    }
+
+    pub fn env(&self, key: String) -> Option<String> {
+        std::env::var(key).ok()
+    }
+
+    pub fn current_dir(&self) -> String {
+        std::env::current_dir()
+            .expect("there is one")
+            .display()
+            .to_string()
+    }
+
+    pub fn stdin_len(&self) -> usize {
+        std::io::read_to_string(std::io::stdin())
+            .expect("it can be read")
+            .len()
+    }
+}
+
+/// Strings, nested collections, enums, tuples, nothing, and up to twelve arguments travel unchanged.
+#[callboard::test]
+async fn values_travel() -> callboard::Result<()> {
+    let mirror = Mirror::spawn().await?;
+    mirror.nothing().await?;
+    mirror.unit(()).await?;
+    for text in [
+        "",
+        "a",
+        "eight by",
+        "ümläut \u{1f3ad}",
+        &"long ".repeat(10_000),
+    ] {
+        assert_eq!(mirror.text(text.into()).await?, text);
+    }
+    assert_eq!(
+        mirror.tuple((7, 'ß', Some(true))).await?,
+        (Some(true), 'ß', 7)
+    );
+    let shapes = [
+        Shape::Point,
+        Shape::Circle(0.5),
+        Shape::Rectangle {
+            width: 1,
+            height: u32::MAX,
+        },
+    ];
+    for shape in shapes {
+        let parcel = Parcel {
+            label: "fragile".into(),
+            shape,
+            inner: vec![vec![], vec![None, Some(String::new()), Some("deep".into())]],
+            index: (0..50)
+                .map(|n| (format!("key {n}"), (n, i128::from(n) - 25)))
+                .collect(),
+            odd: [0.0, -1.5, f32::INFINITY],
+            boxed: Box::new(99),
+            outcome: Err("as said".into()),
+        };
+        assert_eq!(mirror.parcel(parcel.clone()).await?, parcel);
+    }
+    let twelve = mirror.twelve(
+        1,
+        2,
+        3,
+        u64::MAX,
+        u128::MAX,
+        -1,
+        -2,
+        -3,
+        i64::MIN,
+        "j".into(),
+        true,
+        0.1,
+    );
+    let expected = (
+        1,
+        2,
+        3,
+        u64::MAX,
+        u128::MAX,
+        -1,
+        -2,
+        -3,
+        i64::MIN,
+        "j".to_owned(),
+        true,
+        0.1,
+    );
+    assert_eq!(twelve.await?, expected);
+    mirror.shutdown().await
+}
+
+/// The process is called as it was named; without a name, as the actor's type.
+#[callboard::test]
+async fn processes_have_names() -> callboard::Result<()> {
+    let named = Mirror::spawn().name("box office 7").await?;
+    let plain = Mirror::spawn().await?;
+    for (pid, name, title) in [
+        (named.process_id(), "actor:box office 7", "box office 7"),
+        (plain.process_id(), "actor:Mirror", "Mirror"),
+    ] {
+        let line = fs::read(format!("/proc/{pid}/cmdline"))?;
+        assert_eq!(
+            line.split(|byte| *byte == 0).next().unwrap(),
+            name.as_bytes()
+        );
+        assert_eq!(
+            fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end(),
+            title
+        );
+    }
+    named.shutdown().await?;
+    plain.shutdown().await
+}
+
+/// Environment and working folder are as told, the rest is inherited; nothing of ours stays in it.
+#[callboard::test]
+async fn processes_have_surroundings() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let here = fs::canonicalize(&scratch.0)?;
+    let mirror = Mirror::spawn()
+        .env("PLACE", "far away")
+        .env("ODD", "")
+        .current_dir(&here)
+        .await?;
+    assert_eq!(
+        mirror.env("PLACE".into()).await?.as_deref(),
+        Some("far away")
+    );
+    assert_eq!(mirror.env("ODD".into()).await?.as_deref(), Some(""));
+    assert_eq!(mirror.env("PATH".into()).await?, std::env::var("PATH").ok());
+    assert_eq!(mirror.env("CALLBOARD_ACTOR".into()).await?, None);
+    assert_eq!(mirror.current_dir().await?, here.display().to_string());
+    assert_eq!(mirror.stdin_len().await?, 0, "its standard input is empty");
+    mirror.shutdown().await
+}

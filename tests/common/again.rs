@@ -1,0 +1,41 @@
+//! Running a test in a process of its own: alone, or with another part to play.
+
+use std::process::Command;
+
+/// The variable that tells a test which part it has in a process of its own.
+const ROLE: &str = "CALLBOARD_TEST_ROLE";
+
+/// A command that runs `test` of this program again, as `role`.
+pub fn again(test: &str, role: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(again_args(test)).env(ROLE, role);
+    command
+}
+
+/// The arguments with which a test program runs just `test`.
+pub fn again_args(test: &str) -> [&str; 4] {
+    [test, "--exact", "--nocapture", "--test-threads=1"]
+}
+
+/// Whether this process was started for `role`.
+pub fn is_role(role: &str) -> bool {
+    std::env::var(ROLE).is_ok_and(|found| found == role)
+}
+
+/// Runs `test` again in a process where no other test runs beside it; true within that process.
+pub fn alone(test: &str) -> bool {
+    if is_role("alone") {
+        return true;
+    }
+    must_pass(&mut again(test, "alone"));
+    false
+}
+
+/// Runs a test program that must pass one test.
+pub fn must_pass(command: &mut Command) {
+    let output = command.output().expect("the program can be started");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let passed = output.status.success() && text.contains("1 passed");
+    assert!(passed, "{text}\n{errors}");
+}

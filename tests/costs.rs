@@ -1,0 +1,1 @@
+//! What calls cost that can be counted: allocations, system calls, wake-ups.
