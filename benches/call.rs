@@ -1,8 +1,8 @@
-//! One call: a round trip to another process and back, in every way of waiting, beside one to a task of
-//! this process.
+//! One call: a round trip to another process and back, in every way of waiting, beside one to a
+//! task of this process.
 //!
-//! The caller runs on a runtime of one thread. Where more processes want to run than there are cores, the
-//! figures say how well they share.
+//! The caller runs on a runtime of one thread. Where more processes want to run than there are
+//! cores, the figures say how well they share.
 
 use std::cell::LazyCell;
 use std::future::Future;
@@ -19,8 +19,11 @@ use tokio::task::JoinSet;
 /// How many calls are in flight where they are pipelined.
 const IN_FLIGHT: usize = 64;
 
-const IDLES: [(&str, Idle); 3] =
-    [("adaptive", Idle::Adaptive), ("park", Idle::Park), ("busy", Idle::Busy)];
+const IDLES: [(&str, Idle); 3] = [
+    ("adaptive", Idle::Adaptive),
+    ("park", Idle::Park),
+    ("busy", Idle::Busy),
+];
 
 /// Gives back what it gets.
 pub struct Echo {
@@ -70,41 +73,53 @@ fn main() {
 }
 
 fn one_thread() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made")
 }
 
 fn spawn_echo(runtime: &Runtime, idle: Idle) -> EchoProxy {
-    runtime.block_on(Echo::spawn().idle(idle).into_future()).expect("the actor starts")
+    runtime
+        .block_on(Echo::spawn().idle(idle).into_future())
+        .expect("the actor starts")
 }
 
-/// Measures one call after the other. The calls are made by `call`.
-fn one_by_one<F: Future>(
+/// Measures one call after the other. Who is called exists only if the filter lets the case run.
+fn one_by_one<'a, T, N: FnOnce() -> T, F: Future>(
     group: &mut BenchmarkGroup<'_, WallTime>,
-    name: impl Into<String>,
-    runtime: &Runtime,
-    mut call: impl FnMut() -> F,
+    name: &str,
+    (runtime, called): (&Runtime, &'a LazyCell<T, N>),
+    call: impl Fn(&'a T) -> F,
 ) {
-    group.bench_function(BenchmarkId::from_parameter(name.into()), |bencher| {
-        bencher.to_async(runtime).iter(&mut call);
+    group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+        let called = &**called;
+        bencher.to_async(runtime).iter(|| call(called));
     });
 }
 
 fn round_trips(criterion: &mut Criterion, name: &str, idle: Idle) {
     let runtime = one_thread();
     let echo = LazyCell::new(|| spawn_echo(&runtime, idle));
+    let echo = (&runtime, &echo);
     let mut group = criterion.benchmark_group(format!("call/{name}"));
     group.throughput(Throughput::Elements(1));
-    one_by_one(&mut group, "0 B", &runtime, || async { echo.nothing().await.expect("an answer") });
-    one_by_one(&mut group, "64 B", &runtime, || async {
+    one_by_one(&mut group, "0 B", echo, |echo| async {
+        echo.nothing().await.expect("an answer")
+    });
+    one_by_one(&mut group, "64 B", echo, |echo| async {
         echo.small([7; 64]).await.expect("an answer")
     });
-    one_by_one(&mut group, "64 B, async", &runtime, || async {
+    one_by_one(&mut group, "64 B, async", echo, |echo| async {
         echo.small_async([7; 64]).await.expect("an answer")
     });
     for (size, len) in [("1 KiB", 1 << 10), ("16 KiB", 1 << 14), ("1 MiB", 1 << 20)] {
-        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: 2 * len });
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: 1,
+            bytes: 2 * len,
+        });
         let payload = vec![7; usize::try_from(len).expect("it is small")];
-        one_by_one(&mut group, size, &runtime, || async {
+        one_by_one(&mut group, size, echo, |echo| async {
             echo.bytes(payload.clone()).await.expect("an answer")
         });
     }
@@ -119,6 +134,7 @@ fn tells(criterion: &mut Criterion) {
         let runtime = one_thread();
         let echo = LazyCell::new(|| spawn_echo(&runtime, idle));
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            let echo = &*echo;
             bencher.to_async(&runtime).iter_custom(async |count| {
                 let began = Instant::now();
                 for _ in 0..count {
@@ -138,9 +154,10 @@ fn pipelined(criterion: &mut Criterion) {
     let echo = LazyCell::new(|| spawn_echo(&runtime, Idle::Adaptive));
     let mut group = criterion.benchmark_group(format!("call/{IN_FLIGHT} in flight"));
     group.throughput(Throughput::Elements(IN_FLIGHT as u64));
-    let mut started = Vec::with_capacity(IN_FLIGHT);
     group.bench_function("started", |bencher| {
+        let echo = &*echo;
         bencher.to_async(&runtime).iter_custom(async |rounds| {
+            let mut started = Vec::with_capacity(IN_FLIGHT);
             let began = Instant::now();
             for _ in 0..rounds {
                 started.extend((0..IN_FLIGHT).map(|_| echo.small([7; 64]).start()));
@@ -152,12 +169,17 @@ fn pipelined(criterion: &mut Criterion) {
         });
     });
     group.bench_function("FuturesUnordered", |bencher| {
+        let echo = &*echo;
         bencher.to_async(&runtime).iter_custom(async |rounds| {
             let began = Instant::now();
             let mut calls: FuturesUnordered<_> =
                 (0..IN_FLIGHT).map(|_| echo.small([7; 64])).collect();
             for _ in 1..rounds * IN_FLIGHT as u64 {
-                calls.next().await.expect("some are in flight").expect("an answer");
+                calls
+                    .next()
+                    .await
+                    .expect("some are in flight")
+                    .expect("an answer");
                 calls.push(echo.small([7; 64]));
             }
             while let Some(answer) = calls.next().await {
@@ -169,41 +191,56 @@ fn pipelined(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The plainest actor without a process: a task with a queue, each request with the way to answer it.
+/// The plainest actor without a process: a task with a queue, each request with the way to answer
+/// it.
 fn in_process(criterion: &mut Criterion) {
     type Request = ([u8; 64], oneshot::Sender<[u8; 64]>);
     let mut group = criterion.benchmark_group("call/in process");
     group.throughput(Throughput::Elements(1));
-    let two = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let two = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
     let two = two.expect("a runtime can be made");
     for (name, runtime) in [("one thread", &one_thread()), ("two threads", &two)] {
-        let (requests, mut inbox) = mpsc::channel::<Request>(IN_FLIGHT);
-        runtime.spawn(async move {
-            while let Some((payload, answer)) = inbox.recv().await {
-                // Who asked may have gone.
-                let _ = answer.send(payload);
-            }
+        let inbox = LazyCell::new(|| {
+            let (requests, mut inbox) = mpsc::channel::<Request>(IN_FLIGHT);
+            runtime.spawn(async move {
+                while let Some((payload, answer)) = inbox.recv().await {
+                    // Who asked may have gone.
+                    let _ = answer.send(payload);
+                }
+            });
+            requests
         });
-        one_by_one(&mut group, name, runtime, || async {
+        one_by_one(&mut group, name, (runtime, &inbox), |inbox| async {
             let (answer, answered) = oneshot::channel();
-            requests.send(([7; 64], answer)).await.expect("the task runs");
+            inbox.send(([7; 64], answer)).await.expect("the task runs");
             answered.await.expect("an answer")
         });
     }
     group.finish();
 }
 
-/// More busy actors than cores, each called by a task of its own: the figures are calls of all together.
+/// More busy actors than cores, each called by a task of its own: the figures are calls of all
+/// together.
 fn crowds(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("call/crowd");
-    group.measurement_time(Duration::from_millis(1500)).sample_size(10);
+    group
+        .measurement_time(Duration::from_millis(1500))
+        .sample_size(10);
     for (name, idle) in &IDLES[..2] {
         for size in [2, 32] {
             let runtime = one_thread();
-            let spawn = || (0..size).map(|_| spawn_echo(&runtime, *idle)).collect::<Vec<_>>();
+            let spawn = || {
+                (0..size)
+                    .map(|_| spawn_echo(&runtime, *idle))
+                    .collect::<Vec<_>>()
+            };
             let actors = LazyCell::new(spawn);
             group.throughput(Throughput::Elements(size));
             group.bench_function(BenchmarkId::new(*name, size), |bencher| {
+                let actors = &*actors;
                 bencher.to_async(&runtime).iter_custom(async |count| {
                     let began = Instant::now();
                     let mut callers = JoinSet::new();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use callboard::internals::{decode, encode};
 use callboard::prelude::*;
-use criterion::{BenchmarkGroup, Criterion, Throughput};
 use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
 
 /// A message of the usual kind: numbers, a name or two, a list.
 #[message]
@@ -34,7 +34,11 @@ fn main() {
     both_ways(&mut criterion, "64 bytes", &[7_u8; 64]);
     both_ways(&mut criterion, "10 fields", &order());
     for (name, len) in [("1 KiB", 1 << 10), ("64 KiB", 1 << 16), ("1 MiB", 1 << 20)] {
-        both_ways(&mut criterion, &format!("vector of {name}"), &vec![7_u8; len]);
+        both_ways(
+            &mut criterion,
+            &format!("vector of {name}"),
+            &vec![7_u8; len],
+        );
     }
     let strings: Vec<String> = (0..1000).map(|number| format!("string {number}")).collect();
     both_ways(&mut criterion, "1000 strings", &strings);
@@ -64,11 +68,7 @@ fn both_ways<M: Message>(criterion: &mut Criterion, name: &str, message: &M) {
     group.finish();
 }
 
-fn one_way<M: Message>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    message: &M,
-    archive: &Aligned,
-) {
+fn one_way<M: Message>(group: &mut BenchmarkGroup<'_, WallTime>, message: &M, archive: &Aligned) {
     group.bench_function("encode", |bencher| {
         bencher.iter(|| encode(black_box(message), |bytes| bytes.len()));
     });
@@ -89,7 +89,11 @@ impl Aligned {
         let mut bytes = vec![0; archive.len() + 16];
         let begin = bytes.as_ptr().align_offset(16);
         bytes[begin..begin + archive.len()].copy_from_slice(archive);
-        Self { bytes, begin, len: archive.len() }
+        Self {
+            bytes,
+            begin,
+            len: archive.len(),
+        }
     }
 
     fn bytes(&self) -> &[u8] {

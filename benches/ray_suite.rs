@@ -1,7 +1,8 @@
-//! The cases of Ray's microbenchmark (`ray microbenchmark`) that call actors, with its names and counts.
+//! The cases of Ray's microbenchmark (`ray microbenchmark`) that call actors, with its names and
+//! counts.
 //!
-//! Elements per second compare with Ray's operations per second. Ray's clients, where it has several, are
-//! processes of their own; ours are tasks of one runtime with a thread for each core.
+//! Elements per second compare with Ray's operations per second. Ray's clients, where it has
+//! several, are processes of their own; ours are tasks of one runtime with a thread for each core.
 
 use std::cell::LazyCell;
 use std::time::Duration;
@@ -69,16 +70,30 @@ fn main() {
     one_to_n(&mut group, &runtime, "1:n actor calls async", Method::Plain);
     n_to_n(&mut group, &runtime, "n:n actor calls async", Method::Plain);
     n_to_n_apart(&mut group, &runtime);
-    one_to_n(&mut group, &runtime, "1:n async-actor calls async", Method::Async);
-    n_to_n(&mut group, &runtime, "n:n async-actor calls async", Method::Async);
+    one_to_n(
+        &mut group,
+        &runtime,
+        "1:n async-actor calls async",
+        Method::Async,
+    );
+    n_to_n(
+        &mut group,
+        &runtime,
+        "n:n async-actor calls async",
+        Method::Async,
+    );
     group.finish();
     criterion.final_summary();
 }
 
-/// As many actors as Ray starts: one for two cores.
-fn actors(runtime: &Runtime) -> Vec<ActorProxy> {
+/// How many actors Ray starts where they are several: one for two cores.
+fn servers() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let spawns = (0..(cores / 2).max(1)).map(|_| Actor::spawn().into_future());
+    (cores / 2).max(1)
+}
+
+fn actors(runtime: &Runtime) -> Vec<ActorProxy> {
+    let spawns = (0..servers()).map(|_| Actor::spawn().into_future());
     runtime.block_on(try_join_all(spawns)).expect("all start")
 }
 
@@ -100,19 +115,29 @@ async fn calls(actors: &[ActorProxy], count: usize, method: Method) {
 }
 
 fn one_to_one(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
-    let actor = LazyCell::new(|| runtime.block_on(Actor::spawn().into_future()).expect("it starts"));
+    let actor = LazyCell::new(|| {
+        runtime
+            .block_on(Actor::spawn().into_future())
+            .expect("it starts")
+    });
     for (name, count, method) in [
         ("1:1 actor calls sync", 1, Method::Plain),
         ("1:1 actor calls async", ASYNC, Method::Plain),
         ("1:1 actor calls concurrent", ASYNC, Method::Async),
         ("1:1 async-actor calls sync", 1, Method::Async),
         ("1:1 async-actor calls async", ASYNC, Method::Async),
-        ("1:1 async-actor calls with args async", ASYNC, Method::AsyncArg),
+        (
+            "1:1 async-actor calls with args async",
+            ASYNC,
+            Method::AsyncArg,
+        ),
     ] {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(name, |bencher| {
             let actor = std::slice::from_ref(&*actor);
-            bencher.to_async(runtime).iter(|| calls(actor, count, method));
+            bencher
+                .to_async(runtime)
+                .iter(|| calls(actor, count, method));
         });
     }
 }
@@ -125,22 +150,22 @@ fn one_to_n(
     method: Method,
 ) {
     let actors = LazyCell::new(|| actors(runtime));
+    let count = BATCH * servers();
+    group.throughput(Throughput::Elements(count as u64));
     group.bench_function(name, |bencher| {
-        let count = BATCH * actors.len();
-        bencher.to_async(runtime).iter(|| calls(&actors, count, method));
+        let actors = &*actors;
+        bencher
+            .to_async(runtime)
+            .iter(|| calls(actors, count, method));
     });
 }
 
 /// Several clients, each of which calls every actor.
-fn n_to_n(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    runtime: &Runtime,
-    name: &str,
-    method: Method,
-) {
+fn n_to_n(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, name: &str, method: Method) {
     let actors = LazyCell::new(|| actors(runtime));
     group.throughput(Throughput::Elements((CLIENTS * BATCH) as u64));
     group.bench_function(name, |bencher| {
+        let actors = &*actors;
         bencher.to_async(runtime).iter(|| async {
             let mut clients = JoinSet::new();
             for _ in 0..CLIENTS {
@@ -155,7 +180,9 @@ fn n_to_n(
 /// As many clients as actors, each with its own.
 fn n_to_n_apart(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
     let actors = LazyCell::new(|| actors(runtime));
+    group.throughput(Throughput::Elements((ASYNC * servers()) as u64));
     group.bench_function("n:n actor calls with arg async", |bencher| {
+        let actors = &*actors;
         bencher.to_async(runtime).iter(|| async {
             let mut clients = JoinSet::new();
             for actor in actors.iter().cloned() {

@@ -1,6 +1,8 @@
-//! The ring alone, without calls: what a record costs within a thread and from one thread to another.
+//! The ring alone, without calls: what a record costs within a thread and from one thread to
+//! another.
 //!
-//! The reader of "announced" records never sleeps; what is measured is the question whether it does.
+//! The reader of "announced" records never sleeps; what is measured is the question whether it
+//! does.
 
 use std::hint;
 use std::sync::Barrier;
@@ -36,7 +38,10 @@ fn main() {
 
 /// Sets what one record is, for figures in records and in bytes.
 fn records_of(group: &mut BenchmarkGroup<'_, WallTime>, len: usize) {
-    group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: len as u64 });
+    group.throughput(Throughput::ElementsAndBytes {
+        elements: 1,
+        bytes: len as u64,
+    });
 }
 
 fn one_thread(criterion: &mut Criterion) {
@@ -73,7 +78,10 @@ fn stream(count: u64, len: usize, is_announced: bool) -> Duration {
             let bytes = vec![7; len];
             for _ in 0..count {
                 until(|| writer.write(&bytes));
-                assert!(!is_announced || !writer.announce(), "the reader never sleeps");
+                assert!(
+                    !is_announced || !writer.announce(),
+                    "the reader never sleeps"
+                );
             }
         },
         || {

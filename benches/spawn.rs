@@ -1,4 +1,5 @@
-//! The life of an actor: its start to the first answer, and its end, beside starting a plain program.
+//! The life of an actor: its start to the first answer, and its end, beside starting a plain
+//! program.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -78,6 +79,9 @@ async fn live() {
 
 fn run_true() {
     let mut command = Command::new("/bin/true");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     assert!(command.status().expect("it is there").success());
 }

@@ -24,13 +24,18 @@ pub struct Worker {
 #[actor]
 impl Worker {
     pub fn new() -> Self {
-        Self { at_once: Cell::new(0), most_at_once: Cell::new(0), jobs: Vec::new() }
+        Self {
+            at_once: Cell::new(0),
+            most_at_once: Cell::new(0),
+            jobs: Vec::new(),
+        }
     }
 
     /// `&self` and async: several of these run at once, and each waits for itself alone.
     pub async fn work(&self, ms: u64, answer: u64) -> u64 {
         self.at_once.set(self.at_once.get() + 1);
-        self.most_at_once.set(self.most_at_once.get().max(self.at_once.get()));
+        self.most_at_once
+            .set(self.most_at_once.get().max(self.at_once.get()));
         sleep(Duration::from_millis(ms)).await;
         self.at_once.set(self.at_once.get() - 1);
         answer
@@ -80,7 +85,10 @@ async fn returns_at_once(worker: &WorkerProxy) -> callboard::Result<()> {
     println!("it came after {:?}", begin.elapsed());
 
     // A bound on the call itself: when it is over, the call is cancelled.
-    let late = worker.work(WORK, 2).timeout(Duration::from_millis(10)).await;
+    let late = worker
+        .work(WORK, 2)
+        .timeout(Duration::from_millis(10))
+        .await;
     assert!(matches!(late, Err(CallError::Timeout { .. })));
     Ok(())
 }
@@ -90,14 +98,20 @@ async fn two_results_of_one_actor(worker: &WorkerProxy) -> callboard::Result<()>
     let begin = Instant::now();
     let (a, b) = (worker.work(WORK, 1).start(), worker.work(WORK, 2).start());
     assert_eq!((a.await?, b.await?), (1, 2));
-    println!("two times {WORK} ms in one actor took {:?}", begin.elapsed());
+    println!(
+        "two times {WORK} ms in one actor took {:?}",
+        begin.elapsed()
+    );
     assert!(worker.most_at_once().await? >= 2);
     Ok(())
 }
 
 /// Results are changed when they come, and joined by what futures are joined with anyway.
 async fn mapped_and_joined(worker: &WorkerProxy) -> callboard::Result<()> {
-    let text = worker.work(1, 41).start().map(|answer| format!("{} at last", answer + 1));
+    let text = worker
+        .work(1, 41)
+        .start()
+        .map(|answer| format!("{} at last", answer + 1));
     assert_eq!(text.await?, "42 at last");
 
     // A call is a future: no `start` is needed where something polls both.
@@ -105,7 +119,9 @@ async fn mapped_and_joined(worker: &WorkerProxy) -> callboard::Result<()> {
     assert_eq!(a + b, 3);
 
     // Many at once, with one bound for all of them: they run already while the first is awaited.
-    let started: Vec<_> = (0..100).map(|answer| worker.work(10, answer).start()).collect();
+    let started: Vec<_> = (0..100)
+        .map(|answer| worker.work(10, answer).start())
+        .collect();
     let sum = async {
         let mut sum = 0;
         for result in started {
@@ -114,7 +130,10 @@ async fn mapped_and_joined(worker: &WorkerProxy) -> callboard::Result<()> {
         Ok::<_, CallError>(sum)
     };
     assert_eq!(timeout(LONG, sum).await??, (0..100).sum::<u64>());
-    println!("one actor ran {} calls at once", worker.most_at_once().await?);
+    println!(
+        "one actor ran {} calls at once",
+        worker.most_at_once().await?
+    );
     Ok(())
 }
 
@@ -133,7 +152,8 @@ async fn cancelled_by_dropping(worker: &WorkerProxy) -> callboard::Result<()> {
 async fn two_actors_after_their_scope() -> callboard::Result<()> {
     let (begin, a, b);
     {
-        let (one, other) = tokio::try_join!(Worker::spawn().into_future(), Worker::spawn().into_future())?;
+        let (one, other) =
+            tokio::try_join!(Worker::spawn().into_future(), Worker::spawn().into_future())?;
         begin = Instant::now();
         a = one.work(WORK, 1).start();
         b = other.work(WORK, 2).start();

@@ -1,6 +1,7 @@
-//! U01, U09, U14, UB6, K04, K05: what can go wrong with an actor, and how its caller learns of it. Errors
-//! are values: the actor's own, a constructor's, panics, deaths, timeouts, messages that cannot travel,
-//! ends that are not in order. Each says whether the method ran, and that decides on trying again.
+//! U01, U09, U14, UB6, K04, K05: what can go wrong with an actor, and how its caller learns of it.
+//! Errors are values: the actor's own, a constructor's, panics, deaths, timeouts, messages that
+//! cannot travel, ends that are not in order. Each says whether the method ran, and that decides on
+//! trying again.
 
 use std::error::Error;
 use std::thread;
@@ -42,7 +43,7 @@ pub enum Refused {
 )))]
 pub struct Box3 {
     #[rkyv(omit_bounds)]
-    inside: Option<Box<Box3>>,
+    inside: Option<Box<Self>>,
 }
 
 #[actor]
@@ -53,12 +54,18 @@ impl Vault {
     }
 
     pub fn open(coins: u64) -> Result<Self, Refused> {
-        if coins == 0 { Err(Refused::Empty) } else { Ok(Self { coins }) }
+        if coins == 0 {
+            Err(Refused::Empty)
+        } else {
+            Ok(Self { coins })
+        }
     }
 
     pub fn take(&mut self, asked: u64) -> Result<u64, Refused> {
         let left = self.coins;
-        self.coins = left.checked_sub(asked).ok_or(Refused::TooFew { asked, left })?;
+        self.coins = left
+            .checked_sub(asked)
+            .ok_or(Refused::TooFew { asked, left })?;
         Ok(self.coins)
     }
 
@@ -113,40 +120,50 @@ async fn main() -> callboard::Result<()> {
 async fn errors_of_their_own() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
     assert_eq!(vault.take(3).await?, 7);
-    let error = vault.take(8).await.unwrap_err();
+    let error = vault.take(8).await.expect_err("this is refused");
     say("own error", &error);
     assert_eq!(error.outcome(), Outcome::Ran);
-    assert!(matches!(error, CallError::Actor(Refused::TooFew { asked: 8, left: 7 })));
+    assert!(matches!(
+        error,
+        CallError::Actor(Refused::TooFew { asked: 8, left: 7 })
+    ));
     assert_eq!(vault.coins().await?, 7, "the actor lives on");
     vault.shutdown().await
 }
 
 /// What a constructor says comes back from the spawn, and nothing is left of the process.
 async fn starts_that_fail() -> callboard::Result<()> {
-    let refused = Vault::spawn_open(0).await.unwrap_err();
+    let refused = Vault::spawn_open(0).await.expect_err("this is refused");
     say("constructor's error", &refused);
     assert!(matches!(refused, SpawnError::Constructor(Refused::Empty)));
 
-    let panicked = Vault::spawn(1_000_000).await.unwrap_err();
+    let panicked = Vault::spawn(1_000_000).await.expect_err("this is refused");
     say("constructor's panic", &panicked);
     assert!(matches!(panicked, SpawnError::Panicked(report) if report.message().contains("large")));
 
-    let nowhere = Vault::spawn(1).exe("/no/such/program").await.unwrap_err();
+    let nowhere = Vault::spawn(1).exe("/no/such/program").await.expect_err("this is refused");
     say("no such program", &nowhere);
     assert!(matches!(nowhere, SpawnError::Exec(_)));
     Ok(())
 }
 
-/// A panic is the error of its call, with text and place. It ends the actor: who knows what it left.
+/// A panic is the error of its call, with text and place. It ends the actor: who knows what it
+/// left.
 async fn panics() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
-    let error = vault.drop_on_foot().await.unwrap_err();
+    let error = vault.drop_on_foot().await.expect_err("this is refused");
     say("panic", &error);
-    let CallError::Panicked(report) = error else { panic!("{error:?}") };
+    let CallError::Panicked(report) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(report.message(), "10 coins on one foot");
-    assert!(report.location().is_some_and(|place| place.contains("errors.rs:")));
+    assert!(
+        report
+            .location()
+            .is_some_and(|place| place.contains("errors.rs:"))
+    );
 
-    let after = vault.coins().await.unwrap_err();
+    let after = vault.coins().await.expect_err("this is refused");
     say("call after it", &after);
     assert_eq!(after.outcome(), Outcome::NotRun);
     assert_eq!(vault.exited().await, Exit::Code(101));
@@ -159,10 +176,12 @@ async fn deaths_and_trying_again() -> callboard::Result<()> {
     let running = vault.count_slowly().start();
     vault.coins().await?; // in order: answered, so the call before it has begun
     kill_9(&vault)?;
-    let error = running.await.unwrap_err();
+    let error = running.await.expect_err("this is refused");
     say("killed in a call", &error);
     assert_eq!(error.outcome(), Outcome::MayHaveRun);
-    let CallError::Died { death, .. } = error else { panic!("{error:?}") };
+    let CallError::Died { death, .. } = error else {
+        panic!("{error:?}")
+    };
     assert!(matches!(death.exit(), Exit::Signal { number: 9, .. }));
 
     assert_eq!(take_for_sure(&mut vault, 4).await?, 6);
@@ -186,11 +205,16 @@ async fn take_for_sure(vault: &mut VaultProxy, coins: u64) -> callboard::Result<
 /// A bound travels with its call: an actor that comes to it too late does not run it.
 async fn timeouts() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
-    let error = vault.count_slowly().timeout(Duration::from_millis(20)).await.unwrap_err();
+    let error = vault
+        .count_slowly()
+        .timeout(Duration::from_millis(20))
+        .await
+        .expect_err("this is refused");
     say("timeout", &error);
     assert!(matches!(error, CallError::Timeout { .. }));
     assert_eq!(vault.coins().await?, 10);
-    // The counting that nobody waits for would go on for a minute, and a shutdown would wait for it.
+    // The counting that nobody waits for would go on for a minute, and a shutdown would wait for
+    // it.
     kill_9(&vault)?;
     vault.exited().await;
     Ok(())
@@ -199,20 +223,26 @@ async fn timeouts() -> callboard::Result<()> {
 /// Too large or too deep a message is an error of its call alone: the link stays as it was.
 async fn messages_that_cannot_travel() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
-    let error = vault.keep(vec![0; TOO_LARGE]).await.unwrap_err();
+    let error = vault.keep(vec![0; TOO_LARGE]).await.expect_err("this is refused");
     say("argument too large", &error);
     assert!(matches!(error, CallError::Encode { method: "keep", .. }));
     assert_eq!(error.outcome(), Outcome::NotRun);
 
-    let error = vault.give(TOO_LARGE).await.unwrap_err();
+    let error = vault.give(TOO_LARGE).await.expect_err("this is refused");
     say("result too large", &error);
     assert!(matches!(error, CallError::Result { method: "give", .. }));
     assert_eq!(error.outcome(), Outcome::Ran);
 
     assert_eq!(vault.unpack(nested(50)).await?, 50);
-    let error = vault.unpack(nested(1_000)).await.unwrap_err();
+    let error = vault.unpack(nested(1_000)).await.expect_err("this is refused");
     say("nested too deeply", &error);
-    assert!(matches!(error, CallError::Arguments { method: "unpack", .. }));
+    assert!(matches!(
+        error,
+        CallError::Arguments {
+            method: "unpack",
+            ..
+        }
+    ));
     assert_eq!(error.outcome(), Outcome::NotRun);
     assert_eq!(vault.keep(vec![0; 1_000_000]).await?, 1_000_000);
     vault.shutdown().await
@@ -223,13 +253,18 @@ async fn ends_out_of_order() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
     vault.shutdown().await?;
     vault.shutdown().await?; // as good as once
-    let error = vault.coins().await.unwrap_err();
+    let error = vault.coins().await.expect_err("this is refused");
     say("after a shutdown", &error);
-    assert!(matches!(error, CallError::Stopped { outcome: Outcome::NotRun }));
+    assert!(matches!(
+        error,
+        CallError::Stopped {
+            outcome: Outcome::NotRun
+        }
+    ));
 
     let stuck = Vault::spawn(10).grace(Duration::from_millis(100)).await?;
     stuck.get_stuck().tell().await?;
-    let error = stuck.shutdown().await.unwrap_err();
+    let error = stuck.shutdown().await.expect_err("this is refused");
     say("stuck at its end", error.as_error());
     let error: Option<&ShutdownError> = error.as_error().downcast_ref();
     assert!(matches!(error, Some(ShutdownError::Killed { .. })));
@@ -238,16 +273,21 @@ async fn ends_out_of_order() -> callboard::Result<()> {
 }
 
 fn nested(depth: usize) -> Box3 {
-    (0..depth).fold(Box3 { inside: None }, |inside, _| Box3 { inside: Some(Box::new(inside)) })
+    (0..depth).fold(Box3 { inside: None }, |inside, _| Box3 {
+        inside: Some(Box::new(inside)),
+    })
 }
 
 fn kill_9(vault: &VaultProxy) -> callboard::Result<()> {
-    Ok(kill(Pid::from_raw(vault.process_id().try_into()?), Signal::SIGKILL)?)
+    Ok(kill(
+        Pid::from_raw(vault.process_id().try_into()?),
+        Signal::SIGKILL,
+    )?)
 }
 
-/// Prints an error and its causes.
+/// Prints an error and its causes, or how they begin.
 fn say(what: &str, error: &(dyn Error + 'static)) {
-    let causes = std::iter::successors(error.source(), |error| error.source());
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-    println!("{what:>22}: {text}");
+    println!("{what:>22}: {text:.160}");
 }

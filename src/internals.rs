@@ -1,6 +1,7 @@
 //! Where the benches come in: the ring and the codec, which users meet only through calls.
 //!
-//! Each function is one step of the room behind it, and does nothing of its own. Nothing here is stable.
+//! Each function is one step of the room behind it, and does nothing of its own. Nothing here is
+//! stable.
 
 use std::sync::Arc;
 
@@ -18,7 +19,10 @@ use crate::{DecodeError, EncodeError, Message};
 pub fn ring(capacity: usize) -> (Writer, Reader) {
     let place = Place::new(0, CONTROL_WORDS, capacity);
     let memory = Memory(Arc::new(Segment::private(place.end() * WORD)));
-    (Writer(Producer::new(memory.clone(), place)), Reader(Consumer::new(memory, place)))
+    (
+        Writer(Producer::new(memory.clone(), place)),
+        Reader(Consumer::new(memory, place)),
+    )
 }
 
 /// A ring's writing end.
@@ -29,7 +33,9 @@ impl Writer {
     /// Claims, writes and commits one record; false if the ring is full.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> bool {
-        let Ok(mut claim) = self.0.claim(bytes.len()) else { return false };
+        let Ok(mut claim) = self.0.claim(bytes.len()) else {
+            return false;
+        };
         claim.write(bytes);
         claim.commit(0);
         true
@@ -54,7 +60,9 @@ impl Reader {
     /// When it is shorter.
     #[inline]
     pub fn read(&mut self, bytes: &mut [u8]) -> bool {
-        let Ok(Some(record)) = self.0.read() else { return false };
+        let Ok(Some(record)) = self.0.read() else {
+            return false;
+        };
         record.copy_to(0, bytes);
         record.release();
         true

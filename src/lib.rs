@@ -33,8 +33,18 @@
     clippy::print_stdout,
     clippy::return_self_not_must_use
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        reason = "tests know how large their numbers are"
+    )
+)]
 // Under loom only the rings are built: their models need nothing else.
-#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the models use the rings"))]
+#![cfg_attr(
+    loom,
+    allow(dead_code, unused_imports, reason = "only the models use the rings")
+)]
 
 #[cfg(not(loom))]
 pub(crate) mod sys;

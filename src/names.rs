@@ -20,7 +20,9 @@ pub use crate::wire::report::PanicReport;
 
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {
-    pub use crate::{CallError, Idle, Message, Outcome, Pending, Proxy, SpawnError, actor, message};
+    pub use crate::{
+        CallError, Idle, Message, Outcome, Pending, Proxy, SpawnError, actor, message,
+    };
 }
 
 /// What the macros' expansions name. Nothing here is stable.
@@ -108,3 +110,12 @@ impl fmt::Debug for Error {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(doc)]
+#[doc = include_str!("README.md")]
+pub mod architecture {}
+
+/// The programs of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

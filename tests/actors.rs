@@ -1,9 +1,10 @@
-//! U01, U02, U03, U09, U17, U18, K01: what an actor is: constructors, methods, errors, actors of its own.
+//! U01, U02, U03, U09, U17, U18, K01: actors: constructors, methods, errors, actors of their own.
 
 mod common;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::future::IntoFuture as _;
 use std::num::ParseIntError;
 use std::rc::Rc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ impl Counter {
     }
 
     /// An async one that always fails, behind an alias.
-    pub async fn closed() -> aliased::Result<Counter> {
+    pub async fn closed() -> aliased::Result<Self> {
         tokio::task::yield_now().await;
         Err(OpenError::Closed)
     }
@@ -166,6 +167,11 @@ async fn constructors_and_methods() -> callboard::Result<()> {
     let pid = counter.pid().await?;
     assert_ne!(pid, std::process::id());
     assert_eq!(pid, counter.process_id());
+    let line = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+    assert!(
+        line.starts_with(b"actor:Counter\0"),
+        "it is called as its type"
+    );
     assert_eq!(Counter::spawn_later().await?.get().await?, FIRST);
     assert_eq!(Counter::spawn_open("77".into()).await?.get().await?, 77);
     counter.shutdown().await
@@ -279,6 +285,10 @@ async fn actors_share_nothing() -> callboard::Result<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::mutable_key_type,
+    reason = "a proxy is hashed by its actor, which stays"
+)]
 /// Proxies of one actor are equal, those of two actors are not; they print what they call.
 #[callboard::test]
 async fn proxies_are_values() -> callboard::Result<()> {
@@ -377,14 +387,13 @@ async fn the_starting_thread_may_end() -> callboard::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let starting = std::thread::spawn(move || {
         let _entered = runtime.enter();
-        let spawn = std::pin::pin!(std::future::IntoFuture::into_future(Counter::spawn(3)));
+        let spawn = std::pin::pin!(Counter::spawn(3).into_future());
         futures_util::FutureExt::now_or_never(spawn).is_none()
     });
     assert!(starting.join().unwrap(), "a start is not done at once");
     let runtime = tokio::runtime::Handle::current();
-    let counter = tokio::task::spawn_blocking(move || {
-        runtime.block_on(std::future::IntoFuture::into_future(Counter::spawn(3)))
-    });
+    let counter =
+        tokio::task::spawn_blocking(move || runtime.block_on(Counter::spawn(3).into_future()));
     let counter = counter.await??;
     assert_eq!(within(LONG, counter.get()).await?, 3);
     counter.shutdown().await

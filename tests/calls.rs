@@ -1,4 +1,4 @@
-//! U02, U30, UB1, UB10, UB15, K02, K03, K20-K24: calls: order, borrows, tells, pendings, many at once.
+//! U02, U30, UB1, UB10, UB15, K02, K03, K20-K24: calls: order, borrows, tells, results, crowds.
 
 mod common;
 
@@ -340,7 +340,7 @@ async fn pending_results_are_values() -> callboard::Result<()> {
     assert!(matches!(error, CallError::Actor(Even(4))));
 
     let sent = desk.echo(9).start();
-    let elsewhere = tokio::spawn(async move { sent.await });
+    let elsewhere = tokio::spawn(sent);
     assert_eq!(within(LONG, elsewhere).await??, 9);
     desk.shutdown().await
 }

@@ -3,7 +3,6 @@
 mod common;
 
 use std::cell::RefCell;
-use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::thread;
@@ -323,7 +322,7 @@ async fn unwanted_answers_stop_nobody() -> callboard::Result<()> {
             .collect();
         assert!(!unwanted.is_empty(), "in round {round}");
         let end = Instant::now() + SOON;
-        while !unwanted.iter().all(callboard::Pending::is_ready) {
+        while !unwanted.iter().all(Pending::is_ready) {
             assert!(Instant::now() < end, "in round {round}");
             tokio::task::yield_now().await;
         }

@@ -72,7 +72,7 @@ pub struct Burst(Vec<u8>);
 /// Bytes without a period that a ring or a chunk could have.
 fn load(len: usize) -> Vec<u8> {
     let mut load: Vec<u8> = (0..len.min(65_521))
-        .map(|at| (at * 31 + at / 251) as u8)
+        .map(|at| (at * 31 + at / 251).to_le_bytes()[0])
         .collect();
     while load.len() < len {
         let more = (len - load.len()).min(load.len());
@@ -91,7 +91,7 @@ fn sum(load: &[u8]) -> u64 {
     })
 }
 
-/// Messages of every length around what one frame carries, and around other borders, come back whole.
+/// Messages of every length around what a frame carries, and other borders, come back whole.
 #[callboard::test]
 async fn lengths_around_every_border() -> callboard::Result<()> {
     let depot = Depot::spawn().await?;

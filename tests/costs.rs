@@ -1,1 +1,143 @@
-//! What calls cost that can be counted: allocations, system calls, wake-ups.
+//! What calls cost, where it can be counted: allocations, system calls, wake-ups. Counts do not
+//! depend on how busy the machine is; where one could, the quietest of many rounds counts, and says
+//! so.
+
+mod common;
+
+#[path = "costs/traced.rs"]
+mod traced;
+
+use std::alloc::System;
+use std::fs;
+use std::time::Duration;
+
+use callboard::prelude::*;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+use common::alone;
+
+/// Counts in the caller as in the actor, which is the same program.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Does little, and knows what it has cost.
+pub struct Counter {
+    count: u64,
+}
+
+#[actor]
+impl Counter {
+    pub fn new() -> Self {
+        Self { count: 0 }
+    }
+
+    pub fn get(&self) -> u64 {
+        self.count
+    }
+
+    pub async fn add(&mut self, by: u64) -> u64 {
+        self.count += by;
+        self.count
+    }
+
+    pub fn echo(&self, payload: [u8; 64]) -> [u8; 64] {
+        payload
+    }
+
+    pub fn take(&mut self, payload: [u8; 64]) {
+        self.count += u64::from(payload[0]);
+    }
+
+    pub fn allocations(&self) -> u64 {
+        allocations()
+    }
+}
+
+/// How often this process has asked for memory.
+fn allocations() -> u64 {
+    let stats = ALLOCATOR.stats();
+    (stats.allocations + stats.reallocations) as u64
+}
+
+/// Calls of every kind.
+async fn calls(counter: &CounterProxy, count: u32) -> callboard::Result<()> {
+    for _ in 0..count {
+        counter.get().await?;
+        counter.echo([1; 64]).await?;
+        counter.add(1).await?;
+        counter.take([1; 64]).tell().await?;
+    }
+    Ok(())
+}
+
+/// Once warm, calls and tells allocate nothing, neither in the caller nor in the actor.
+#[callboard::test]
+async fn hot_calls_allocate_nothing() -> callboard::Result<()> {
+    if !alone("hot_calls_allocate_nothing") {
+        return Ok(());
+    }
+    for idle in [Idle::Adaptive, Idle::Park, Idle::Busy] {
+        let counter = Counter::spawn().idle(idle).await?;
+        calls(&counter, 1000).await?;
+        counter.allocations().await?;
+        let (here, there) = (allocations(), counter.allocations().await?);
+        calls(&counter, 2500).await?;
+        let (here, there) = (allocations() - here, counter.allocations().await? - there);
+        assert_eq!(
+            (here, there),
+            (0, 0),
+            "allocations of the caller and of the actor, {idle:?}"
+        );
+        counter.shutdown().await?;
+    }
+    Ok(())
+}
+
+/// What a process has used: context switches of all its threads, and ticks of processor time.
+#[derive(Debug, PartialEq, Eq)]
+struct Used {
+    switches: u64,
+    ticks: u64,
+}
+
+impl Used {
+    fn by(pid: u32) -> Self {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+        let switches_of = |path| {
+            let status = fs::read_to_string(path).expect("no thread of an idle actor ends");
+            let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+            let counts = lines.filter_map(|line| line.rsplit_once('\t')?.1.parse::<u64>().ok());
+            let counts: Vec<u64> = counts.collect();
+            assert_eq!(counts.len(), 2, "voluntary ones and others");
+            counts.iter().sum::<u64>()
+        };
+        let switches = tasks
+            .flatten()
+            .map(|task| switches_of(task.path().join("status")))
+            .sum();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+        let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+        let times = fields.split_whitespace().skip(11).take(2);
+        let ticks = times
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum();
+        Self { switches, ticks }
+    }
+}
+
+/// An actor without calls never wakes, not even to look around, and so uses no processor time.
+#[callboard::test]
+async fn an_idle_actor_never_wakes() -> callboard::Result<()> {
+    for idle in [Idle::Adaptive, Idle::Park] {
+        let counter = Counter::spawn().idle(idle).await?;
+        calls(&counter, 100).await?;
+        // More than enough for its last look, on a busy machine too.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = Used::by(counter.process_id());
+        assert!(before.switches > 0, "it did run before");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(Used::by(counter.process_id()), before, "{idle:?}");
+        counter.shutdown().await?;
+    }
+    Ok(())
+}

@@ -304,7 +304,7 @@ async fn panics_end_what_comes_behind() -> callboard::Result<()> {
     Ok(())
 }
 
-/// One of several `&self` calls that run at once panics: it alone is told so, the others die with it.
+/// One of several `&self` calls panics: it alone is told so, the others die with it.
 #[callboard::test]
 async fn one_of_many_panics() -> callboard::Result<()> {
     let victim = Victim::spawn().await?;

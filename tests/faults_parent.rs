@@ -52,12 +52,12 @@ impl Elder {
         std::thread::sleep(LONG * 60);
     }
 
-    /// Calls from below without end.
+    /// Calls those beneath again and again.
     pub async fn chatter(&self) {
         for proxy in &self.beneath {
             Box::pin(proxy.chatter().tell()).await.expect("it lives");
         }
-        loop {
+        for _ in 0..1_000_000 {
             for proxy in &self.beneath {
                 drop(Box::pin(proxy.pids().into_future()).await);
             }

@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::future::IntoFuture as _;
+use std::mem::ManuallyDrop;
 use std::process::Command;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Scratch {
             Command::new("sh")
                 .args(["-c", &write])
                 .status()
-                .unwrap()
+                .expect("there is a shell")
                 .success()
         );
         path
@@ -176,7 +177,7 @@ async fn descriptors_run_out() -> callboard::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let mut refused = 0;
     for free in 0..64 {
-        // The lowest number that is free is the first that the limit forbids, plus what may be used.
+        // The lowest free number is the first that the limit forbids, plus what may be used.
         let lowest = fs::File::open("/dev/null")?;
         let first = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&lowest))?;
         drop(lowest);
@@ -325,7 +326,7 @@ async fn the_parent_may_die_while_it_starts() -> callboard::Result<()> {
         let starts = (0..50).map(|_| tokio::spawn(Plain::spawn_slow(1).into_future()));
         let starts: Vec<_> = starts.collect();
         for start in starts {
-            std::mem::forget(start.await?);
+            let _left = ManuallyDrop::new(start.await?);
         }
         sleep(LONG).await;
         return Ok(());

@@ -142,7 +142,7 @@ async fn no_way_to_end_leaves_anything() -> callboard::Result<()> {
     Ok(())
 }
 
-/// An actor has nothing of its parent's open, and its environment says nothing of how it was started.
+/// An actor has nothing of its parent's open, and inherits its environment.
 #[callboard::test]
 async fn actors_inherit_nothing() -> callboard::Result<()> {
     let earlier = Guest::spawn().await?;

@@ -407,7 +407,7 @@ async fn the_end_of_main_is_an_end_in_order() -> callboard::Result<()> {
     Ok(())
 }
 
-/// Starts actors and ends none of them: some have proxies in tasks, some have forgotten ones, some hang.
+/// Starts actors and ends none: some have proxies in tasks, some have forgotten ones, some hang.
 async fn leave_actors_behind(dir: &str) -> callboard::Result<()> {
     let told = Diary::spawn(format!("{dir}/told")).await?;
     told.write("yes".into()).tell().await?;

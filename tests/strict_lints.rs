@@ -232,6 +232,14 @@ mod inner {
     }
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("trouble")
+    }
+}
+
+impl std::error::Error for Trouble {}
+
 /// What an application does with them.
 async fn use_all() -> callboard::Result<()> {
     let counter = Counter::spawn(1).await?;

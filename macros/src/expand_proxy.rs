@@ -41,7 +41,13 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
 
         #[doc = #proxy_doc]
         #allowances
-        #[derive(::core::clone::Clone, ::core::fmt::Debug, ::core::cmp::PartialEq, ::core::cmp::Eq, ::core::hash::Hash)]
+        #[derive(
+            ::core::clone::Clone,
+            ::core::fmt::Debug,
+            ::core::cmp::PartialEq,
+            ::core::cmp::Eq,
+            ::core::hash::Hash,
+        )]
         #vis struct #proxy {
             handle: ::callboard::__private::Handle,
         }
@@ -53,11 +59,11 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         }
 
         impl ::callboard::Proxy for #proxy {
-            fn from_handle(handle: ::callboard::__private::Handle) -> Self {
+            fn __from_handle(handle: ::callboard::__private::Handle) -> Self {
                 Self { handle }
             }
 
-            fn handle(&self) -> &::callboard::__private::Handle {
+            fn __handle(&self) -> &::callboard::__private::Handle {
                 &self.handle
             }
         }

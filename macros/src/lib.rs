@@ -41,6 +41,17 @@ use proc_macro::TokenStream;
 /// - **Arguments and results are owned**: they travel between processes. At most twelve arguments.
 /// - All else in the block (private functions, constants) is left alone.
 ///
+/// Refused, with the place and what to do instead: generic and `unsafe` functions, borrowed arguments
+/// and results, `impl Trait`, receivers other than `&self` and `&mut self`, and a method called
+/// `shutdown`, which every proxy has already.
+///
+/// # How it runs
+///
+/// The actor lives on one thread of its process, in a tokio runtime there, so it need be neither
+/// `Send` nor `Sync`. Calls of one process begin in the order in which they were sent. A method that
+/// blocks its thread blocks this actor and nobody else. A panic in a method is an error of its call
+/// and ends the actor. When the actor ends in order, its value is dropped.
+///
 /// # Options
 ///
 /// - `name = "stable.name"`: the actor's name on the wire; the default is its path.
@@ -78,6 +89,10 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Derives rkyv's `Archive`, `Serialize` and `Deserialize` and nothing else; rkyv's own attributes
 /// (`#[rkyv(..)]`) work on the type and its fields, and rkyv need not be a dependency of yours.
 ///
+/// An error that a method returns is a message that also implements [`std::error::Error`], by
+/// `thiserror` for instance. A type that contains itself needs its bounds in writing, and rkyv as a
+/// dependency to name them; `examples/errors.rs` has one.
+///
 /// # Examples
 ///
 /// ```ignore (the expansion needs the callboard crate, which depends on this one)
@@ -94,7 +109,14 @@ pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// Before anything of yours runs, a process that was started for an actor turns into that actor
 /// here. The options are tokio's: `flavor = "multi_thread"` (the default) or `"current_thread"`,
-/// and `worker_threads = 4`.
+/// and `worker_threads = 4`. They are for this process; an actor's has one thread.
+///
+/// When `main` has returned, actors that still live are asked to end, and are waited for: at most as
+/// long as their grace.
+///
+/// # Panics
+///
+/// The function does, when the system gives no runtime.
 ///
 /// # Examples
 ///
@@ -113,7 +135,8 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// A test program has a `main` of its own, so each such test brings a hook that the loader runs
 /// before it, in which a process that was started for an actor turns into that actor. The options
-/// are those of `#[callboard::main]`; the default flavour is `"current_thread"`.
+/// are those of `#[callboard::main]`; the default flavour is `"current_thread"`. Actors that a test
+/// leaves alive end with it.
 ///
 /// # Examples
 ///
@@ -139,8 +162,8 @@ fn expand_actor(
         Ok(interface) => {
             let proxy = expand_proxy::expand(&interface);
             let server = expand_server::expand(&interface);
-            // What travels is owned, what is called goes by its signature, and an actor is made by a
-            // process: lints that ask for another shape would ask in vain.
+            // What travels is owned, what is called goes by its signature, and an actor is made by
+            // a process: lints that ask for another shape would ask in vain.
             quote::quote! {
                 #[allow(
                     clippy::needless_pass_by_value,

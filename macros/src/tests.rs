@@ -31,19 +31,19 @@ fn attributes_results_and_patterns_reach_the_proxy() {
     let block = quote! {
         impl Store {
             /// Opens the store.
-            pub(crate) async fn open(path: String) -> io::Result<Self> { todo!() }
+            pub(crate) async fn open(path: String) -> io::Result<Self> { body() }
             /// Finds one.
             #[must_use = "a search costs time"]
             #[deprecated]
             pub fn find(&self, (low, high): (u64, u64), _: u8) -> Result<Vec<Self::Item>, Lost> {
-                todo!()
+                body()
             }
             #[cfg(unix)]
             #[cfg(feature = "x")]
             #[must_use]
             #[expect(clippy::unused_self, reason = "a sample")]
-            pub fn r#type(&self, mut r#ref: u8, _unused: u8) -> fmt::Result { todo!() }
-            pub fn is_store(text: &str) -> bool { todo!() }
+            pub fn r#type(&self, mut r#ref: u8, _unused: u8) -> fmt::Result { body() }
+            pub fn is_store(text: &str) -> bool { body() }
         }
     };
     let options = quote!(name = "test.store", vis = "pub(crate)");
@@ -64,7 +64,7 @@ fn entry_points_wrap_the_async_function() {
 
     let function = quote! {
         #[should_panic]
-        async fn counts() { unimplemented!() }
+        async fn counts() { body() }
     };
     let options = TokenStream::new();
     insta::assert_snapshot!(

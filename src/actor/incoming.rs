@@ -18,7 +18,11 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub(crate) fn new(head: Head, body: Buffer, replies: Replies<'a>) -> Self {
-        Self { head, body, replies }
+        Self {
+            head,
+            body,
+            replies,
+        }
     }
 
     pub(crate) fn id(&self) -> CallId {
@@ -36,7 +40,10 @@ impl<'a> Incoming<'a> {
         match codec::decode(&self.body) {
             Ok(args) => Some(args),
             Err(error) => {
-                tracing::warn!(error = describe(&error), "a call's arguments were unreadable");
+                tracing::warn!(
+                    error = describe(&error),
+                    "a call's arguments were unreadable"
+                );
                 self.refuse(Refusal::Arguments(describe(&error))).await;
                 None
             }
@@ -70,7 +77,9 @@ impl<'a> Incoming<'a> {
 
     async fn refuse(&self, refusal: Refusal) {
         if self.head.kind != Kind::Tell {
-            self.replies.send(Kind::Refused, self.head.call, &refusal).await;
+            self.replies
+                .send(Kind::Refused, self.head.call, &refusal)
+                .await;
         }
     }
 
@@ -92,7 +101,9 @@ impl Drop for Incoming<'_> {
 
 impl fmt::Debug for Incoming<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("Incoming")
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +116,10 @@ pub(crate) struct Replies<'a> {
 
 impl<'a> Replies<'a> {
     pub(crate) fn new(sender: &'a Sender, message_len_max: usize) -> Self {
-        Self { sender, message_len_max }
+        Self {
+            sender,
+            message_len_max,
+        }
     }
 
     /// Sends an answer; what cannot be sent becomes a refusal that says so.
@@ -140,7 +154,10 @@ impl<'a> Replies<'a> {
         let refusal = Refusal::Result(describe(error));
         if let Ok(copy) = codec::encode(&refusal, self.message_len_max, codec::copy) {
             // A link that has ended needs no answer.
-            let _ = self.sender.send(&Head::new(Kind::Refused, 0, call), &copy).await;
+            let _ = self
+                .sender
+                .send(&Head::new(Kind::Refused, 0, call), &copy)
+                .await;
         }
     }
 }
@@ -176,7 +193,10 @@ impl Rejected {
             Err(error) => {
                 let refusal = Refusal::Result(describe(&error));
                 let body = codec::encode(&refusal, usize::MAX, codec::copy).unwrap_or_default();
-                Self { kind: Kind::Refused, body }
+                Self {
+                    kind: Kind::Refused,
+                    body,
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The serving side: calls become method runs, values become replies.
 //!
-//! `#[actor]` implements [`Actor`] for the user's type; [`serve`](server::serve) runs it. This room knows
-//! frames and archives, and not how a process starts or ends.
+//! `#[actor]` implements [`Actor`] for the user's type; [`serve`](server::serve) runs it. This room
+//! knows frames and archives, and not how a process starts or ends.
 
 #![forbid(unsafe_code)]
 

@@ -34,7 +34,10 @@ pub(crate) fn install_hook(keep: impl Fn(&PanicReport) + Send + Sync + 'static) 
 /// The panic's report.
 pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, PanicReport> {
     // What the panic may have left half changed is dropped unused: the actor ends.
-    AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| report(&*payload))
+    AssertUnwindSafe(future)
+        .catch_unwind()
+        .await
+        .map_err(|payload| report(&*payload))
 }
 
 /// Runs `action`, and gives what its panic said if it panics.
@@ -54,7 +57,10 @@ fn text(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
     }
-    payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic without a text".to_owned())
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| "a panic without a text".to_owned())
 }
 
 #[cfg(test)]
@@ -64,10 +70,12 @@ mod tests {
     /// A panic's text comes back whatever its type, also without a hook.
     #[tokio::test]
     async fn panics_are_reported() {
-        let caught_text = caught(async { panic!("no {}", "luck") }).await.map(|()| ());
-        assert!(caught_text.unwrap_err().message().contains("no luck"));
-        assert_eq!(caught_now(|| panic!("plain")).map(|()| ()).unwrap_err().message(), "plain");
-        let odd = caught_now(|| std::panic::panic_any(7)).map(|()| ()).unwrap_err();
+        let text: Result<(), _> = caught(async { panic!("no {}", "luck") }).await;
+        assert!(text.unwrap_err().message().contains("no luck"));
+        let plain: Result<(), _> = caught_now(|| panic!("plain"));
+        assert_eq!(plain.unwrap_err().message(), "plain");
+        let odd: Result<(), _> = caught_now(|| std::panic::panic_any(7));
+        let odd = odd.unwrap_err();
         assert_eq!(odd.message(), "a panic without a text");
         assert_eq!(caught(async { 5 }).await, Ok(5));
     }

@@ -74,7 +74,17 @@ impl Port {
         stop: Stop,
     ) -> Self {
         let (spin, vigil) = (Spin::new(idle), Vigil::default());
-        Self { receiver, glance, board, ear, spin, vigil, stop, turn: 0, broken: None }
+        Self {
+            receiver,
+            glance,
+            board,
+            ear,
+            spin,
+            vigil,
+            stop,
+            turn: 0,
+            broken: None,
+        }
     }
 
     /// The next call.
@@ -152,14 +162,20 @@ impl Port {
     fn is_wanted(&self, head: &Head) -> bool {
         match head.kind {
             Kind::Call | Kind::Construct if self.board.is_cancelled(head.call) => false,
-            _ => head.deadline.is_none_or(|deadline| clock::now() <= deadline),
+            _ => head
+                .deadline
+                .is_none_or(|deadline| clock::now() <= deadline),
         }
     }
 
     /// Looks or goes to sleep. True: look into the ring again now. False: the task will be woken.
     fn look_again(&mut self, cx: &mut Context<'_>, sender: &Sender) -> bool {
         // Answers that wait for room hear of it only by the bell.
-        let plan = if sender.is_waited_on() { None } else { self.spin.plan() };
+        let plan = if sender.is_waited_on() {
+            None
+        } else {
+            self.spin.plan()
+        };
         if let Some(plan) = plan {
             let promising = || self.glance.is_promising();
             if Plan::burst(promising) {

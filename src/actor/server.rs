@@ -5,9 +5,9 @@
 //!                  └─> &self ────> together with the `&self` calls that follow (shared.rs)
 //! ```
 //!
-//! The borrow is the rule: a call of `&mut self` waits for those before it, and those after wait for it.
-//! A call that ends without waiting runs inside the poll that read it: no task, no channel, no
-//! allocation.
+//! The borrow is the rule: a call of `&mut self` waits for those before it, and those after wait
+//! for it. A call that ends without waiting runs inside the poll that read it: no task, no channel,
+//! no allocation.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -34,7 +34,9 @@ impl Work {
     /// Whether its method takes `&mut self`. A method that there is not is answered in any phase.
     pub(crate) fn is_exclusive<A: Actor>(&self) -> bool {
         let methods = const { A::INTERFACE.methods };
-        methods.get(usize::from(self.head.method)).is_some_and(|method| method.exclusive)
+        methods
+            .get(usize::from(self.head.method))
+            .is_some_and(|method| method.exclusive)
     }
 }
 
@@ -127,7 +129,10 @@ async fn run<A: Actor>(
     loop {
         let work = match ready.take() {
             Some(work) => work,
-            None => match poll_fn(|cx| port.poll_next(cx, sender)).await.map_err(Failed::Link)? {
+            None => match poll_fn(|cx| port.poll_next(cx, sender))
+                .await
+                .map_err(Failed::Link)?
+            {
                 Event::Frame(head, body) => Work { head, body },
                 Event::Stopped => return Ok(()),
             },

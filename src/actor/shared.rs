@@ -1,7 +1,7 @@
 //! Calls of `&self` methods, which may run at the same time.
 //!
-//! The first one is kept where it is: if it does not wait, or nothing else comes meanwhile, nothing is
-//! allocated. Others that really wait are kept in a set beside it.
+//! The first one is kept where it is: if it does not wait, or nothing else comes meanwhile, nothing
+//! is allocated. Others that really wait are kept in a set beside it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -31,7 +31,8 @@ pub(crate) enum Next {
     Stopped,
 }
 
-/// Runs `work` and the `&self` calls that come in meanwhile, until none is left or one wants to be alone.
+/// Runs `work` and the `&self` calls that come in meanwhile, until none is left or one wants to be
+/// alone.
 ///
 /// # Errors
 /// [`Failed`] when one of them panics or the caller breaks the rules; the others are dropped.
@@ -60,7 +61,8 @@ pub(crate) async fn run<A: Actor>(
             while let Poll::Ready(Some(done)) = poll_set(&mut others, cx) {
                 done?;
             }
-            let running = usize::from(first_runs) + others.as_ref().map_or(0, FuturesUnordered::len);
+            let running =
+                usize::from(first_runs) + others.as_ref().map_or(0, FuturesUnordered::len);
             if running == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -77,7 +79,9 @@ pub(crate) async fn run<A: Actor>(
                     if work.is_exclusive::<A>() {
                         next = Next::Exclusive(work);
                     } else {
-                        others.get_or_insert_with(FuturesUnordered::new).push(begin(work));
+                        others
+                            .get_or_insert_with(FuturesUnordered::new)
+                            .push(begin(work));
                     }
                 }
             }
@@ -89,7 +93,9 @@ pub(crate) async fn run<A: Actor>(
 
 /// Runs one call and tells whose it was if it panics.
 async fn guarded(call: CallId, run: impl Future<Output = ()>) -> Result<(), Failed> {
-    caught(run).await.map_err(|report: PanicReport| Failed::Panicked(call, report))
+    caught(run)
+        .await
+        .map_err(|report: PanicReport| Failed::Panicked(call, report))
 }
 
 /// The next of the set that has ended; none when the set is empty.
@@ -97,5 +103,6 @@ fn poll_set<F: Future>(
     set: &mut Option<FuturesUnordered<F>>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<F::Output>> {
-    set.as_mut().map_or(Poll::Ready(None), |set| set.poll_next_unpin(cx))
+    set.as_mut()
+        .map_or(Poll::Ready(None), |set| set.poll_next_unpin(cx))
 }

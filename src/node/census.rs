@@ -22,7 +22,12 @@ pub(crate) fn enter(id: u64, ward: Ward, grace: Duration) {
     let runtime = Handle::current().id();
     let mut living = living();
     if ward.exit().is_none() {
-        living.push(Entry { id, runtime, ward, grace });
+        living.push(Entry {
+            id,
+            runtime,
+            ward,
+            grace,
+        });
     }
 }
 
@@ -31,8 +36,9 @@ pub(crate) fn leave(id: u64) {
     living().retain(|entry| entry.id != id);
 }
 
-/// Ends every actor of this runtime, the youngest first, and waits until all are gone. Those of other
-/// runtimes go on: the tests of one program run beside each other, each on a runtime of its own.
+/// Ends every actor of this runtime, the youngest first, and waits until all are gone. Those of
+/// other runtimes go on: the tests of one program run beside each other, each on a runtime of its
+/// own.
 ///
 /// Bounded by the longest grace: who has not ended by then is killed.
 pub(crate) async fn settle() {

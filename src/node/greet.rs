@@ -5,8 +5,8 @@
 //!                                                       └─> runtime: construct, serve ─> exit code
 //! ```
 //!
-//! A process without the mark passes through `init` at the cost of one look at the environment. One with
-//! it never returns from there.
+//! A process without the mark passes through `init` at the cost of one look at the environment. One
+//! with it never returns from there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +46,8 @@ pub(crate) fn was_missed() -> bool {
 
 /// Turns a process that was started as an actor into that actor. Every other process goes on.
 ///
-/// [`main`](macro@crate::main) calls it. A program with a `main` of its own calls it first of all, before
-/// it starts threads or reads its arguments; an actor's process never returns from it.
+/// [`main`](macro@crate::main) calls it. A program with a `main` of its own calls it first of all,
+/// before it starts threads or reads its arguments; an actor's process never returns from it.
 ///
 /// # Examples
 /// ```standalone_crate
@@ -62,7 +62,9 @@ pub fn init() {
     crate::sys::failpoint::at("child.entered");
     process::ignore_sigpipe();
     // The mark without a lifeline is somebody's leftover, not a parent's wish.
-    let Ok(lifeline) = socket::from_stdin() else { return };
+    let Ok(lifeline) = socket::from_stdin() else {
+        return;
+    };
     if tokio::runtime::Handle::try_current().is_ok() {
         // Called within somebody's runtime, where no other one may run.
         let actor = std::thread::spawn(move || become_actor(lifeline));
@@ -81,8 +83,12 @@ pub extern "C" fn hook() {
 }
 
 fn leave(code: i32) -> ! {
-    // What the user's code has printed is flushed; there is nothing else that `exit` would do for us.
-    #[expect(clippy::disallowed_methods, reason = "the one place where an actor's process ends")]
+    // What the user's code has printed is flushed; there is nothing else that `exit` would do for
+    // us.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where an actor's process ends"
+    )]
     std::process::exit(code)
 }
 
@@ -137,7 +143,9 @@ fn greet(lifeline: &Lifeline) -> Result<(&'static ActorType, Seat), Unfit> {
         return Err(Unfit::Silent);
     }
     crate::sys::failpoint::at("child.hello.before");
-    lifeline.set_receive_timeout(Some(HELLO_WITHIN)).map_err(silent)?;
+    lifeline
+        .set_receive_timeout(Some(HELLO_WITHIN))
+        .map_err(silent)?;
     let mut packet = vec![0; PACKET_LEN_MAX];
     let received = lifeline.recv(&mut packet).map_err(silent)?;
     lifeline.set_receive_timeout(None).map_err(silent)?;
@@ -161,19 +169,26 @@ fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, Gree
     let Ok([own, peer]) = <[_; 2]>::try_from(fds) else {
         return Err(GreetRefusal::System("two bells were expected".into()));
     };
-    let bells = Bells { own: Doorbell::from_fd(own), peer: Doorbell::from_fd(peer) };
+    let bells = Bells {
+        own: Doorbell::from_fd(own),
+        peer: Doorbell::from_fd(peer),
+    };
     let segment_error = |error: &dyn std::error::Error| GreetRefusal::Segment(error.to_string());
     let geometry =
         Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| segment_error(&error))?;
     if hello.segment_len != geometry.segment_len() as u64 {
-        return Err(GreetRefusal::Segment("its length is not what its parts need".into()));
+        return Err(GreetRefusal::Segment(
+            "its length is not what its parts need".into(),
+        ));
     }
     let segment = Segment::open(&hello.segment, geometry.segment_len())
         .map_err(|error| segment_error(&error))?;
     let segment = Arc::new(segment);
     let board = Board::new(Memory(Arc::clone(&segment)), geometry);
     if !board.is_stamped() {
-        return Err(GreetRefusal::Segment("it is not stamped as one of ours".into()));
+        return Err(GreetRefusal::Segment(
+            "it is not stamped as one of ours".into(),
+        ));
     }
     crate::sys::failpoint::at("child.mapped");
     install_hook(move |report| board.leave_last_words(&handle::last_words(report)));
@@ -213,13 +228,30 @@ fn watch(lifeline: &Lifeline, stop: &Stop) {
 
 /// Runs an actor of type `A` to its end, in a runtime of its own on this thread.
 pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return Served(UNFIT_CODE) };
-    let Seat { segment, geometry, bells, message_len_max, idle, stop } = seat;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        return Served(UNFIT_CODE);
+    };
+    let Seat {
+        segment,
+        geometry,
+        bells,
+        message_len_max,
+        idle,
+        stop,
+    } = seat;
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
         let link = connect(segment, geometry, Side::Server, bells, message_len_max).ok()?;
-        let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle, stop);
+        let port = Port::new(
+            (link.receiver, link.glance),
+            link.board,
+            link.ear,
+            idle,
+            stop,
+        );
         Some(server::serve::<A>(port, &link.sender, limit).await)
     });
     crate::sys::failpoint::at("child.end");

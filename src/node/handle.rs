@@ -47,8 +47,19 @@ pub(crate) fn report_end(exchange: &Exchange, pid: u32, exit: Exit) {
 }
 
 fn death(exchange: &Exchange, pid: u32, exit: Exit) -> Death {
-    let panicked = matches!(exit, Exit::Code(PANIC_CODE) | Exit::Signal { number: libc::SIGABRT, .. });
-    let words = if panicked { exchange.board.read_last_words() } else { None };
+    let panicked = matches!(
+        exit,
+        Exit::Code(PANIC_CODE)
+            | Exit::Signal {
+                number: libc::SIGABRT,
+                ..
+            }
+    );
+    let words = if panicked {
+        exchange.board.read_last_words()
+    } else {
+        None
+    };
     Death::new(pid, exit, words.map(|words| parse_last_words(&words)))
 }
 
@@ -99,7 +110,8 @@ impl Handle {
         self.caller.call_fallible(method, args)
     }
 
-    /// Ends the actor: what it was sent is done, then its process ends, or is killed after its grace.
+    /// Ends the actor: what it was sent is done, then its process ends, or is killed after its
+    /// grace.
     ///
     /// # Errors
     /// [`ShutdownError`] when it ended otherwise.
@@ -107,7 +119,12 @@ impl Handle {
     /// # Cancel safety
     /// Dropped, the actor ends all the same.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let Owner { ward, exchange, grace, .. } = &*self.owner;
+        let Owner {
+            ward,
+            exchange,
+            grace,
+            ..
+        } = &*self.owner;
         exchange.stop_beginning();
         ward.stop(*grace);
         match ward.exited().await {
@@ -190,19 +207,19 @@ pub enum ShutdownError {
 /// ```
 pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     #[doc(hidden)]
-    fn from_handle(handle: Handle) -> Self;
+    fn __from_handle(handle: Handle) -> Self;
 
     #[doc(hidden)]
-    fn handle(&self) -> &Handle;
+    fn __handle(&self) -> &Handle;
 
     /// The id of the actor's process.
     fn process_id(&self) -> u32 {
-        self.handle().owner.ward.pid()
+        self.__handle().owner.ward.pid()
     }
 
     /// Whether the actor's process lives. It may be gone the moment after.
     fn is_alive(&self) -> bool {
-        self.handle().owner.ward.exit().is_none()
+        self.__handle().owner.ward.exit().is_none()
     }
 
     /// Waits until the actor's process has ended, and tells how.
@@ -210,6 +227,6 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     /// # Cancel safety
     /// Nothing is lost: it can be asked again.
     fn exited(&self) -> impl Future<Output = Exit> + Send {
-        self.handle().owner.ward.exited()
+        self.__handle().owner.ward.exited()
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::actor::Actor;
-use crate::node::greet::{Served, Seat};
+use crate::node::greet::{Seat, Served};
 use crate::wire::interface::Interface;
 
 /// One type of actor: what it offers, and how it is run.
@@ -19,7 +19,10 @@ impl ActorType {
     /// The entry of `A`.
     #[must_use]
     pub const fn of<A: Actor>() -> Self {
-        Self { interface: A::INTERFACE, run: super::greet::run::<A> }
+        Self {
+            interface: A::INTERFACE,
+            run: super::greet::run::<A>,
+        }
     }
 
     pub(crate) fn interface(&self) -> &Interface {
@@ -34,7 +37,9 @@ impl ActorType {
 
 impl fmt::Debug for ActorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ActorType").field(&self.interface.name).finish()
+        f.debug_tuple("ActorType")
+            .field(&self.interface.name)
+            .finish()
     }
 }
 

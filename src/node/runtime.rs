@@ -39,7 +39,10 @@ pub fn block_on<F: Future>(options: RuntimeOptions, main: F) -> F::Output {
     if let Some(threads) = options.worker_threads {
         builder.worker_threads(threads);
     }
-    let runtime = builder.enable_all().build().expect("the system has threads and descriptors left");
+    let runtime = builder
+        .enable_all()
+        .build()
+        .expect("the system has threads and descriptors left");
     let output = runtime.block_on(main);
     // Tasks that still run may hold proxies; their actors end in order all the same.
     runtime.block_on(census::settle());

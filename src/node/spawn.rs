@@ -33,8 +33,8 @@ use crate::wire::frame::Kind;
 use crate::wire::hello::{self, Greeting, Hello, Mismatch, Tables};
 use crate::wire::interface::Interface;
 
-/// Bytes of each of an actor's two rings: enough that a burst of small calls does not wait, and little
-/// enough that a thousand actors take 256 MiB.
+/// Bytes of each of an actor's two rings: enough that a burst of small calls does not wait, and
+/// little enough that a thousand actors take 256 MiB.
 const RING_CAPACITY: u64 = 128 * 1024;
 
 /// Calls that one actor may have in flight before further ones wait to be sent.
@@ -43,8 +43,8 @@ const SLOTS: u64 = 1024;
 /// The longest message in bytes.
 const MESSAGE_LEN_MAX: u64 = 256 * 1024 * 1024;
 
-/// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine that
-/// starts a thousand at once takes longer.
+/// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine
+/// that starts a thousand at once takes longer.
 const GREET_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long an actor has to end in order before it is killed.
@@ -132,50 +132,137 @@ impl<P, Args, E> Spawn<P, Args, E> {
             greet_within: GREET_WITHIN,
         };
         let interface = const { &A::INTERFACE };
-        Self { interface, constructor, args, failure, options, proxy: PhantomData }
+        Self {
+            interface,
+            constructor,
+            args,
+            failure,
+            options,
+            proxy: PhantomData,
+        }
     }
 
     /// Names the process, for `ps` and logs. Default: the actor's type.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().name("echo-1").await?)
+    /// # }
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.options.name = Some(name.into());
         self
     }
 
     /// Starts this program instead of the current one. It must know the actor, and call
-    /// [`init`](crate::init) first in `main`. Methods that it lacks, or has with another signature, are
-    /// errors of their calls.
+    /// [`init`](crate::init) first in `main`. Methods that it lacks, or has with another signature,
+    /// are errors of their calls.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().exe("/usr/lib/my-program/actors").await?)
+    /// # }
+    /// ```
     pub fn exe(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.exe = Some(path.into());
         self
     }
 
     /// Sets a variable of the process's environment, beside those it inherits.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().env("RUST_LOG", "debug").env("LANG", "C").await?)
+    /// # }
+    /// ```
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.options.env.push((key.into(), value.into()));
         self
     }
 
     /// The process's working folder. Default: this process's.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().current_dir("/tmp").await?)
+    /// # }
+    /// ```
     pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.options.dir = Some(dir.into());
         self
     }
 
     /// How both sides of the link wait for messages. Default: [`Idle::Adaptive`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// // Called now and then, and nobody should see it in `top`.
+    /// Ok(Echo::spawn().idle(Idle::Park).await?)
+    /// # }
+    /// ```
     pub fn idle(mut self, idle: Idle) -> Self {
         self.options.idle = idle;
         self
     }
 
-    /// How long the actor has to end in order, at a shutdown or with its last proxy, before it is killed.
-    /// Default: 5 s.
+    /// How long the actor has to end in order, at a shutdown or with its last proxy, before it is
+    /// killed. Default: 5 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let grace = std::time::Duration::from_millis(500);
+    /// Ok(Echo::spawn().grace(grace).await?)
+    /// # }
+    /// ```
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// How long the process has to say that it is an actor. The constructor's own time is not counted.
-    /// Default: 10 s.
+    /// How long the process has to say that it is an actor. The constructor's own time is not
+    /// counted. Default: 10 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let within = std::time::Duration::from_secs(60);
+    /// Ok(Echo::spawn().greet_within(within).await?)
+    /// # }
+    /// ```
     pub fn greet_within(mut self, within: Duration) -> Self {
         self.options.greet_within = within;
         self
@@ -189,8 +276,22 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         }
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep_dead_owners);
-        let Self { interface, constructor, args, failure, options, .. } = self;
-        let Parts { named, exchange, ear, lifelines, hello, fds } = prepare(interface, &options)?;
+        let Self {
+            interface,
+            constructor,
+            args,
+            failure,
+            options,
+            ..
+        } = self;
+        let Parts {
+            named,
+            exchange,
+            ear,
+            lifelines,
+            hello,
+            fds,
+        } = prepare(interface, &options)?;
         crate::sys::failpoint::at("parent.prepared");
         let pid_told = Arc::new(std::sync::OnceLock::new());
         let id = next_id();
@@ -214,16 +315,18 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         let _ = pid_told.set(ward.pid());
         exchange.set_peer(Box::new(ward.clone()));
         census::enter(id, ward.clone(), options.grace);
-        let owner = Arc::new(Owner { id, ward, exchange: Arc::clone(&exchange), grace: options.grace });
+        let owner = Arc::new(Owner {
+            id,
+            ward,
+            exchange: Arc::clone(&exchange),
+            grace: options.grace,
+        });
         let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
         let caller = Caller::new(Arc::clone(&exchange), interface, limit, owner.clone());
 
         let tables = match greeting.await {
-            Ok(packet) => hello::decode::<Greeting>(&packet)?
-                .map_err(|refusal| SpawnError::refused(refusal, interface.name))?,
-            Err(GreetError::Silent) => {
-                return Err(SpawnError::Silent { within: options.greet_within });
-            }
+            Ok(packet) => read_greeting(&packet, interface)?,
+            Err(GreetError::Silent) => return Err(SpawnError::silent(options.greet_within)),
             Err(GreetError::Exited) => return Err(died(&owner).await),
         };
         crate::sys::failpoint::at("parent.greeted");
@@ -235,7 +338,7 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         crate::sys::failpoint::at("parent.constructed");
         starting.done();
         driver.done();
-        Ok(P::from_handle(Handle::new(caller, owner)))
+        Ok(P::__from_handle(Handle::new(caller, owner)))
     }
 }
 
@@ -258,7 +361,10 @@ fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts,
     let ours = Doorbell::new().map_err(descriptors)?;
     let theirs = Doorbell::new().map_err(descriptors)?;
     let fds = [&theirs, &ours].map(|bell| bell.as_fd().try_clone_to_owned());
-    let fds = fds.into_iter().collect::<Result<Vec<_>, _>>().map_err(descriptors)?;
+    let fds = fds
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(descriptors)?;
     let hello = Hello {
         parent: std::process::id(),
         actor: interface.name.to_owned(),
@@ -271,11 +377,22 @@ fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts,
         idle: options.idle.number(),
     };
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
-    let bells = Bells { own: ours, peer: theirs };
-    let link = connect(segment, geometry, Side::Caller, bells, MESSAGE_LEN_MAX).map_err(descriptors)?;
+    let bells = Bells {
+        own: ours,
+        peer: theirs,
+    };
+    let link =
+        connect(segment, geometry, Side::Caller, bells, MESSAGE_LEN_MAX).map_err(descriptors)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), options.idle);
     let lifelines = Lifeline::pair().map_err(descriptors)?;
-    Ok(Parts { named, exchange, ear, lifelines, hello, fds })
+    Ok(Parts {
+        named,
+        exchange,
+        ear,
+        lifelines,
+        hello,
+        fds,
+    })
 }
 
 fn geometry() -> Geometry {
@@ -285,7 +402,10 @@ fn geometry() -> Geometry {
 fn launch(interface: &Interface, options: &Options, lifeline: Lifeline) -> Launch {
     Launch {
         // The link, not its target: it works when the file has been replaced or removed.
-        exe: options.exe.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+        exe: options
+            .exe
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
         name: title(interface, options).to_owned(),
         args: Vec::new(),
         env: options.env.clone(),
@@ -298,7 +418,10 @@ fn launch(interface: &Interface, options: &Options, lifeline: Lifeline) -> Launc
 /// What the process is called: the name it was given, or its type's last part.
 fn title<'a>(interface: &'a Interface, options: &'a Options) -> &'a str {
     let name = interface.name;
-    options.name.as_deref().unwrap_or_else(|| name.rsplit("::").next().unwrap_or(name))
+    options
+        .name
+        .as_deref()
+        .unwrap_or_else(|| name.rsplit("::").next().unwrap_or(name))
 }
 
 fn next_id() -> u64 {
@@ -322,23 +445,40 @@ fn warden_is_gone() -> warden::StartError {
     warden::StartError::Warden(std::io::Error::other("the warden has panicked"))
 }
 
+fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, SpawnError<E>> {
+    let greeting = hello::decode::<Greeting>(packet)?;
+    greeting.map_err(|refusal| SpawnError::refused(refusal, interface.name))
+}
+
 /// The error of a process that ended without a greeting.
 async fn died<E>(owner: &Owner) -> SpawnError<E> {
     let exit = owner.ward.exited().await;
     report_end(&owner.exchange, owner.ward.pid(), exit);
-    SpawnError::Died(crate::proxy::failure::Death::new(owner.ward.pid(), exit, None))
+    SpawnError::Died(crate::proxy::failure::Death::new(
+        owner.ward.pid(),
+        exit,
+        None,
+    ))
 }
 
 /// The peer's number of our constructor.
 fn number<E>(tables: &Tables, ours: &Interface, constructor: u16) -> Result<u16, SpawnError<E>> {
-    tables.constructors(ours).theirs(constructor).map_err(|mismatch| {
-        let name = ours.constructors.get(usize::from(constructor)).map_or("?", |found| found.name);
-        let what = match mismatch {
-            Mismatch::Unknown => "has no constructor",
-            Mismatch::Changed => "has another signature of the constructor",
-        };
-        SpawnError::Refused { reason: format!("its program {what} `{name}`") }
-    })
+    tables
+        .constructors(ours)
+        .theirs(constructor)
+        .map_err(|mismatch| {
+            let name = ours
+                .constructors
+                .get(usize::from(constructor))
+                .map_or("?", |found| found.name);
+            let what = match mismatch {
+                Mismatch::Unknown => "has no constructor",
+                Mismatch::Changed => "has another signature of the constructor",
+            };
+            SpawnError::Refused {
+                reason: format!("its program {what} `{name}`"),
+            }
+        })
 }
 
 /// Removes the segment's name, which is needed only until the child has mapped it.

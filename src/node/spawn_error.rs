@@ -11,8 +11,8 @@ use crate::wire::codec::EncodeError;
 use crate::wire::hello::{GreetRefusal, HelloError};
 use crate::wire::report::PanicReport;
 
-/// An actor could not be started. `E` is its constructor's own error, if it has one. Nothing is left of
-/// the attempt: no process, no memory, no descriptor.
+/// An actor could not be started. `E` is its constructor's own error, if it has one. Nothing is
+/// left of the attempt: no process, no memory, no descriptor.
 ///
 /// # Examples
 /// ```
@@ -89,22 +89,41 @@ pub enum SpawnError<E = Infallible> {
 }
 
 impl<E> SpawnError<E> {
+    pub(super) fn silent(within: Duration) -> Self {
+        Self::Silent { within }
+    }
+
     pub(super) fn segment(error: SegmentError) -> Self {
-        Self::Resources { what: "shared memory", source: error.source }
+        Self::Resources {
+            what: "shared memory",
+            source: error.source,
+        }
     }
 
     pub(super) fn descriptors(source: io::Error) -> Self {
-        Self::Resources { what: "room for descriptors", source }
+        Self::Resources {
+            what: "room for descriptors",
+            source,
+        }
     }
 
     pub(super) fn start(error: StartError) -> Self {
         match error {
-            StartError::Warden(source) => Self::Resources { what: "room for threads", source },
+            StartError::Warden(source) => Self::Resources {
+                what: "room for threads",
+                source,
+            },
             StartError::Hello(source) | StartError::Watch(source) => Self::descriptors(source),
             StartError::Launch(source) => match source.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => Self::descriptors(source),
-                Some(libc::EAGAIN) => Self::Resources { what: "room for processes", source },
-                Some(libc::ENOMEM) => Self::Resources { what: "memory", source },
+                Some(libc::EAGAIN) => Self::Resources {
+                    what: "room for processes",
+                    source,
+                },
+                Some(libc::ENOMEM) => Self::Resources {
+                    what: "memory",
+                    source,
+                },
                 _ => Self::Exec(source),
             },
         }
@@ -113,7 +132,9 @@ impl<E> SpawnError<E> {
     pub(super) fn refused(refusal: GreetRefusal, name: &'static str) -> Self {
         match refusal {
             GreetRefusal::UnknownActor => Self::UnknownActor { name },
-            GreetRefusal::Segment(reason) | GreetRefusal::System(reason) => Self::Refused { reason },
+            GreetRefusal::Segment(reason) | GreetRefusal::System(reason) => {
+                Self::Refused { reason }
+            }
         }
     }
 

@@ -35,11 +35,12 @@ use crate::wire::report::{PanicReport, Refusal};
 /// Decodes a method's own error.
 pub(crate) type DecodeFailure<E> = fn(&[u8]) -> Result<E, DecodeError>;
 
-/// A call of one method, not made yet: await it, [`tell`](Call::tell) it or [`start`](Call::start) it.
+/// A call of one method, not made yet: await it, [`tell`](Call::tell) it or [`start`](Call::start)
+/// it.
 ///
 /// # Cancel safety
-/// Dropped before its answer came, the call is cancelled: if the actor has not begun it, it never will;
-/// if it has, it finishes and its answer is discarded.
+/// Dropped before its answer came, the call is cancelled: if the actor has not begun it, it never
+/// will; if it has, it finishes and its answer is discarded.
 ///
 /// # Examples
 /// ```standalone_crate
@@ -139,7 +140,17 @@ impl Caller {
     ) -> Call<'_, Args, T, E> {
         let (args, stage) = (Some(args), Stage::Unsent);
         let (timeout, timer, result) = (None, Timer::default(), PhantomData);
-        Call { caller: self, kind, method, args, failure, timeout, timer, stage, result }
+        Call {
+            caller: self,
+            kind,
+            method,
+            args,
+            failure,
+            timeout,
+            timer,
+            stage,
+            result,
+        }
     }
 
     /// The header of a call of `method`, but for its id.
@@ -191,7 +202,11 @@ impl Caller {
         let (kind, body) = match answer {
             Answer::Frame(kind, body) => (kind, body),
             Answer::Lost { was_read } => {
-                let outcome = if was_read { Outcome::MayHaveRun } else { Outcome::NotRun };
+                let outcome = if was_read {
+                    Outcome::MayHaveRun
+                } else {
+                    Outcome::NotRun
+                };
                 return Err(CallError::ended(self.exchange.ended(), outcome));
             }
         };
@@ -230,7 +245,10 @@ impl Caller {
 
     #[cold]
     fn unread<E>(&self, method: u16, source: DecodeError) -> CallError<E> {
-        CallError::Decode { method: self.method_name(method), source }
+        CallError::Decode {
+            method: self.method_name(method),
+            source,
+        }
     }
 }
 
@@ -248,14 +266,19 @@ impl Timer {
     /// Whether `after` has passed; without one it never does.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, after: Option<Duration>) -> Poll<Duration> {
-        let Some(after) = after else { return Poll::Pending };
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        let Some(after) = after else {
+            return Poll::Pending;
+        };
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
         sleep.as_mut().poll(cx).map(|()| after)
     }
 }
 
 impl<Args: Message, T, E> Call<'_, Args, T, E> {
-    /// Gives the call at most `after` from its first poll, or from [`start`](Call::start), to be answered.
+    /// Gives the call at most `after` from its first poll, or from [`start`](Call::start), to be
+    /// answered.
     ///
     /// The bound travels: an actor that comes to the call too late does not run it.
     ///
@@ -272,10 +295,11 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         self
     }
 
-    /// Makes the call one way: done when it is on its way to the actor, and nobody learns its result.
+    /// Makes the call one way: done when it is on its way to the actor, and nobody learns its
+    /// result.
     ///
-    /// An error of the method's own is logged at the actor. Delivery is at most once, in the order of
-    /// this caller's calls and tells.
+    /// An error of the method's own is logged at the actor. Delivery is at most once, in the order
+    /// of this caller's calls and tells.
     ///
     /// # Errors
     /// [`CallError`] when it could not be sent.
@@ -294,10 +318,15 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         self.kind = Kind::Tell;
         let timeout = self.timeout;
         let sent = std::future::poll_fn(|cx| self.poll_begin(cx));
-        let Some(after) = timeout else { return sent.await.map(drop) };
+        let Some(after) = timeout else {
+            return sent.await.map(drop);
+        };
         match tokio::time::timeout(after, sent).await {
             Ok(settled) => settled.map(drop),
-            Err(_) => Err(CallError::Timeout { after, outcome: Outcome::NotRun }),
+            Err(_) => Err(CallError::Timeout {
+                after,
+                outcome: Outcome::NotRun,
+            }),
         }
     }
 
@@ -328,9 +357,14 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     /// Sends the call, if there is room for it now.
     #[inline]
     fn try_begin(&mut self) -> Result<(CallId, Vigil), Refused<E>> {
-        let Some(args) = &self.args else { return Err(Refused::Full) };
+        let Some(args) = &self.args else {
+            return Err(Refused::Full);
+        };
         let exchange = &self.caller.exchange;
-        let head = self.caller.head(self.kind, self.method, self.timeout).map_err(Refused::Failed)?;
+        let head = self
+            .caller
+            .head(self.kind, self.method, self.timeout)
+            .map_err(Refused::Failed)?;
         let begun = codec::encode(args, self.caller.message_len_max, |body| {
             exchange.try_begin(head, body)
         });
@@ -340,9 +374,10 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
                 Ok(begun)
             }
             Ok(Err(BeginError::Full)) => Err(Refused::Full),
-            Ok(Err(BeginError::Ended)) => {
-                Err(Refused::Failed(CallError::ended(exchange.ended(), Outcome::NotRun)))
-            }
+            Ok(Err(BeginError::Ended)) => Err(Refused::Failed(CallError::ended(
+                exchange.ended(),
+                Outcome::NotRun,
+            ))),
             Err(source) => {
                 let method = self.caller.method_name(self.method);
                 Err(Refused::Failed(CallError::Encode { method, source }))
@@ -352,10 +387,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
 
     /// Sends the call, waiting for room.
     #[inline]
-    fn poll_begin(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(CallId, Vigil), CallError<E>>> {
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(CallId, Vigil), CallError<E>>> {
         if let Stage::Unsent = self.stage {
             let progress = ready!(coop::poll_proceed(cx));
             progress.made_progress();
@@ -377,12 +409,17 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     fn begin_later(&mut self) -> Result<Beginning, CallError<E>> {
         let method = self.caller.method_name(self.method);
         let head = self.caller.head(self.kind, self.method, self.timeout)?;
-        let args = self.args.take().expect("the arguments are kept until the call is sent");
+        let args = self
+            .args
+            .take()
+            .expect("the arguments are kept until the call is sent");
         let limit = self.caller.message_len_max;
         let body = codec::encode(&args, limit, codec::copy)
             .map_err(|source| CallError::Encode { method, source })?;
         let ticket = self.caller.exchange.queue_up();
-        Ok(Box::pin(async move { Exchange::begin(ticket, head, &body).await }))
+        Ok(Box::pin(async move {
+            Exchange::begin(ticket, head, &body).await
+        }))
     }
 }
 
@@ -395,7 +432,7 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
     /// # Examples
     /// ```
     /// # use callboard::{Call, CallError};
-    /// async fn both(a: Call<'_, (u64,), u64>, b: Call<'_, (u64,), u64>) -> Result<u64, CallError> {
+    /// async fn both(a: Call<'_, (), u64>, b: Call<'_, (), u64>) -> Result<u64, CallError> {
     ///     let (a, b) = (a.start(), b.start());   // both run
     ///     Ok(a.await? + b.await?)
     /// }
@@ -413,7 +450,13 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
                 Err(error) => Err(error),
             },
         };
-        Pending::new(self.caller.clone(), self.method, self.failure, self.timeout, begun)
+        Pending::new(
+            self.caller.clone(),
+            self.method,
+            self.failure,
+            self.timeout,
+            begun,
+        )
     }
 
     /// Makes the call now, if that is possible without waiting.
@@ -433,7 +476,13 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
             Ok((call, vigil)) => {
                 let begun = Ok(Stage::Waiting(call, vigil));
                 let caller = self.caller.clone();
-                Ok(Pending::new(caller, self.method, self.failure, self.timeout, begun))
+                Ok(Pending::new(
+                    caller,
+                    self.method,
+                    self.failure,
+                    self.timeout,
+                    begun,
+                ))
             }
             Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
             Err(Refused::Full) => Err(TryCallError::Full(self)),
@@ -468,7 +517,10 @@ impl<Args: Message, T: Message, E> Future for Call<'_, Args, T, E> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let call = self.get_mut();
-        assert!(!matches!(call.stage, Stage::Done), "a call is not polled after its result");
+        assert!(
+            !matches!(call.stage, Stage::Done),
+            "a call is not polled after its result"
+        );
         if let Poll::Ready(result) = call.poll_stages(cx) {
             return Poll::Ready(result);
         }
@@ -503,6 +555,8 @@ impl<Args, T, E> Unpin for Call<'_, Args, T, E> {}
 impl<Args, T, E> fmt::Debug for Call<'_, Args, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = self.caller.method_name(self.method);
-        f.debug_struct("Call").field("method", &method).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("method", &method)
+            .finish_non_exhaustive()
     }
 }

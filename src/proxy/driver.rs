@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::failure::Ended;
 use super::exchange::{Exchange, Turn};
+use super::failure::Ended;
 use crate::sys::doorbell::Ear;
 use crate::transport::spin::Vigil;
 
@@ -85,14 +85,20 @@ impl Watch {
         if !watched && self.clock.is_none() {
             return;
         }
-        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep(WATCH_PERIOD)));
+        let clock = self
+            .clock
+            .get_or_insert_with(|| Box::pin(sleep(WATCH_PERIOD)));
         while clock.as_mut().poll(cx).is_ready() {
             if !exchange.keep_watching() {
                 self.clock = None;
                 self.stopped = 0;
                 return;
             }
-            self.stopped = if exchange.is_peer_stopped() { self.stopped + 1 } else { 0 };
+            self.stopped = if exchange.is_peer_stopped() {
+                self.stopped + 1
+            } else {
+                0
+            };
             if self.stopped >= STOPPED_MAX {
                 exchange.give_up_waiting();
             }

@@ -7,18 +7,17 @@
 //!  driver (a task) <────┘ <── ear      wakes who got an answer, wakes who waits for room
 //! ```
 //!
-//! The rule that no wake-up is lost: a task parks under the lock, and whoever leaves the lock while tasks
-//! are parked has announced to the peer that it dozes, or is awake and will look again. That is the task
-//! itself, or the driver, which always runs: a call that its owner forgets to poll holds up no other.
+//! The rule that no wake-up is lost: a task parks under the lock, and whoever leaves the lock while
+//! tasks are parked has announced to the peer that it dozes, or is awake and will look again. That
+//! is the task itself, or the driver, which always runs: a call that its owner forgets to poll
+//! holds up no other.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use futures_util::future::{Either, select};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
@@ -58,13 +57,13 @@ pub(crate) trait Peer: Send + Sync {
 /// One link and the calls on it.
 pub(crate) struct Exchange {
     pub(crate) board: Board,
-    sender: Sender,
+    pub(super) sender: Sender,
     glance: Glance<Memory>,
     core: Mutex<Core>,
     /// The queue's first changed, or a slot came free.
-    queue_moved: Notify,
+    pub(super) queue_moved: Notify,
     /// The peer does not react: who waits to send gives up.
-    given_up: Notify,
+    pub(super) given_up: Notify,
     driver: AtomicWaker,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
@@ -72,25 +71,29 @@ pub(crate) struct Exchange {
     peer: OnceLock<Box<dyn Peer>>,
 }
 
-struct Core {
+pub(super) struct Core {
     receiver: Receiver,
-    in_flight: InFlight,
+    pub(super) in_flight: InFlight,
     spin: Spin,
     body: Buffer,
     /// The tickets of those who wait for a slot or room, in their order; nobody overtakes them.
-    queue: BTreeSet<u64>,
-    next_ticket: u64,
+    pub(super) queue: BTreeSet<u64>,
+    pub(super) next_ticket: u64,
     /// The driver looks again by himself: nobody need announce that he dozes.
     driver_awake: bool,
     /// The driver looks once a second whether the peer is stopped.
-    watched: bool,
+    pub(super) watched: bool,
 }
 
 impl Core {
     /// How a call looks for its answer itself: only if it is alone. Several leave it to the driver.
     #[inline]
     fn plan(&self) -> Option<Plan> {
-        if self.in_flight.waiting() == 1 { self.spin.plan() } else { None }
+        if self.in_flight.waiting() == 1 {
+            self.spin.plan()
+        } else {
+            None
+        }
     }
 }
 
@@ -158,6 +161,7 @@ impl Exchange {
         let _core = self.lock();
         self.stopping.store(true, Ordering::Relaxed);
         self.queue_moved.notify_waiters();
+        self.driver.wake();
     }
 
     /// Whether the peer was asked to end.
@@ -170,7 +174,8 @@ impl Exchange {
         self.ended.get().is_some()
     }
 
-    /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer begins.
+    /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
+    /// begins.
     #[inline]
     pub(crate) fn try_begin(&self, head: Head, body: &[u8]) -> Result<(CallId, Vigil), BeginError> {
         let mut core = self.lock();
@@ -186,7 +191,9 @@ impl Exchange {
                 Err(error) => Err(self.not_sent(&mut core, &error)),
             };
         }
-        let Some(call) = core.in_flight.insert() else { return Err(BeginError::Full) };
+        let Some(call) = core.in_flight.insert() else {
+            return Err(BeginError::Full);
+        };
         match self.sender.try_send(&Head { call, ..head }, body) {
             Ok(position) => {
                 core.in_flight.sent(call, position);
@@ -199,76 +206,7 @@ impl Exchange {
         }
     }
 
-    /// A place in the queue of those who wait: from now on nobody overtakes.
-    pub(crate) fn queue_up(self: &Arc<Self>) -> Ticket {
-        let mut core = self.lock();
-        let number = core.next_ticket;
-        core.next_ticket += 1;
-        core.queue.insert(number);
-        core.watched = true;
-        drop(core);
-        // Answers free slots: from now on somebody has to look for them.
-        self.driver.wake();
-        Ticket { exchange: Arc::clone(self), number }
-    }
-
-    /// Sends a call or tell when its turn, a slot and room for it have come.
-    ///
-    /// # Errors
-    /// That the link has ended, or the peer does not react.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is done, the call was not sent, or it is cancelled.
-    pub(crate) async fn begin(ticket: Ticket, head: Head, body: &[u8]) -> Result<CallId, BeginError> {
-        let given_up = pin!(ticket.exchange.given_up.notified());
-        let begun = pin!(Self::begin_in_turn(&ticket, head, body));
-        match select(begun, given_up).await {
-            Either::Left((begun, _)) => begun,
-            Either::Right(_) => Err(BeginError::Ended),
-        }
-    }
-
-    async fn begin_in_turn(
-        ticket: &Ticket,
-        head: Head,
-        body: &[u8],
-    ) -> Result<CallId, BeginError> {
-        let exchange = &*ticket.exchange;
-        let call = exchange.wait_for_turn(ticket, head.kind).await?;
-        let mut unsent = Unsent { exchange, call };
-        match exchange.sender.send(&Head { call, ..head }, body).await {
-            Ok(position) => {
-                exchange.lock().in_flight.sent(call, position);
-                unsent.call = CallId::NONE;
-                Ok(call)
-            }
-            Err(error) => Err(exchange.not_sent(&mut exchange.lock(), &error)),
-        }
-    }
-
-    async fn wait_for_turn(&self, ticket: &Ticket, kind: Kind) -> Result<CallId, BeginError> {
-        loop {
-            let mut moved = pin!(self.queue_moved.notified());
-            moved.as_mut().enable();
-            {
-                let mut core = self.lock();
-                if self.ended().is_some() {
-                    return Err(BeginError::Ended);
-                }
-                if core.queue.first() == Some(&ticket.number) {
-                    if kind == Kind::Tell {
-                        return Ok(CallId::NONE);
-                    }
-                    if let Some(call) = core.in_flight.insert() {
-                        return Ok(call);
-                    }
-                }
-            }
-            moved.await;
-        }
-    }
-
-    fn not_sent(&self, core: &mut Core, error: &SendError) -> BeginError {
+    pub(super) fn not_sent(&self, core: &mut Core, error: &SendError) -> BeginError {
         match error {
             SendError::Full => BeginError::Full,
             SendError::Closed => BeginError::Ended,
@@ -347,7 +285,8 @@ impl Exchange {
         self.slot_was_freed(&core);
     }
 
-    /// Ends the link: every waiting call ends with an error, and no new one begins. The first cause stays.
+    /// Ends the link: every waiting call ends with an error, and no new one begins. The first cause
+    /// stays.
     pub(crate) fn end(&self, ended: Ended) {
         // Before anybody is woken by it: who wakes asks why. The first cause stays.
         let _ = self.ended.set(ended);
@@ -361,9 +300,11 @@ impl Exchange {
     /// Ends the calls in flight, but not the link: the peer does not react.
     pub(crate) fn give_up_waiting(&self) {
         let mut core = self.lock();
-        // It may go on later: then it shall not begin what was given up, and what it has read by now
-        // says nothing.
-        core.in_flight.calls().for_each(|call| self.board.cancel(call));
+        // It may go on later: then it shall not begin what was given up, and what it has read by
+        // now says nothing.
+        core.in_flight
+            .calls()
+            .for_each(|call| self.board.cancel(call));
         let wakers = core.in_flight.lose_all(u64::MAX);
         self.slot_was_freed(&core);
         drop(core);
@@ -376,23 +317,36 @@ impl Exchange {
         let mut core = self.lock();
         self.drain(&mut core, None);
         if core.in_flight.parked() == 0 && core.queue.is_empty() {
-            // Answers that nobody waits for any more are taken in too: the peer may wait for their room.
-            if self.glance.is_promising() {
+            // Answers that nobody waits for any more are taken in too: the peer may wait for their
+            // room.
+            if !core.receiver.is_empty() {
                 core.driver_awake = true;
                 return Turn::Again;
             }
             if core.receiver.freed() {
                 self.sender.ring();
             }
-            core.driver_awake = false;
-            return Turn::Idle { watched: core.watched };
+            // An actor that ends may still answer what nobody waits for, and must find room for it.
+            core.driver_awake = self.is_stopping() && !core.receiver.doze();
+            if core.driver_awake {
+                return Turn::Again;
+            }
+            return Turn::Idle {
+                watched: core.watched,
+            };
         }
         // While senders wait for room, only the bell brings news of it.
-        let plan = if self.sender.is_waited_on() { None } else { core.spin.plan() };
+        let plan = if self.sender.is_waited_on() {
+            None
+        } else {
+            core.spin.plan()
+        };
         if let Some(plan) = plan {
             core.driver_awake = true;
             drop(core);
-            let next = plan.look(vigil, (&self.board, Side::Caller), || self.glance.is_promising());
+            let next = plan.look(vigil, (&self.board, Side::Caller), || {
+                self.glance.is_promising()
+            });
             core = self.lock();
             core.spin.learn(vigil);
             if next != Next::Sleep {
@@ -403,8 +357,17 @@ impl Exchange {
                 return Turn::Again;
             }
         }
+        if core.receiver.freed() {
+            self.sender.ring();
+        }
         core.driver_awake = !core.receiver.doze();
-        if core.driver_awake { Turn::Again } else { Turn::Idle { watched: core.watched } }
+        if core.driver_awake {
+            Turn::Again
+        } else {
+            Turn::Idle {
+                watched: core.watched,
+            }
+        }
     }
 
     /// Where the driver's waker is kept.
@@ -425,13 +388,7 @@ impl Exchange {
     }
 
     /// Leaves the lock with `call` parked, and somebody sure to look.
-    fn park(
-        &self,
-        mut core: MutexGuard<'_, Core>,
-        waker: &Waker,
-        call: CallId,
-        vigil: &mut Vigil,
-    ) {
+    fn park(&self, mut core: MutexGuard<'_, Core>, waker: &Waker, call: CallId, vigil: &mut Vigil) {
         vigil.sleep();
         core.in_flight.park(call, waker);
         let mut wake_driver = !std::mem::replace(&mut core.watched, true);
@@ -451,8 +408,8 @@ impl Exchange {
 
     /// The answer of `call`, taking in what has come until it is there.
     ///
-    /// It stops at the answer: the word behind it lies in a line that the peer has just written, and the
-    /// look would cost the hot call a transfer between cores.
+    /// It stops at the answer: the word behind it lies in a line that the peer has just written,
+    /// and the look would cost the hot call a transfer between cores.
     #[inline]
     fn look_for(&self, core: &mut Core, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
         self.drain(core, Some(call));
@@ -494,7 +451,10 @@ impl Exchange {
     fn take_in(&self, core: &mut Core, head: Head) {
         match head.kind {
             Kind::Reply | Kind::Failure | Kind::Panicked | Kind::Refused => {
-                if let Some(waker) = core.in_flight.complete(head.call, head.kind, &mut core.body) {
+                if let Some(waker) = core
+                    .in_flight
+                    .complete(head.call, head.kind, &mut core.body)
+                {
                     waker.wake();
                 }
                 // The answer can be set aside, so its slot is as good as free.
@@ -523,16 +483,21 @@ impl Exchange {
             Some(Ended::Died(_) | Ended::Stopped) => self.sender.released(),
             // The peer lives on: as in `give_up_waiting`.
             Some(Ended::Corrupt(_) | Ended::NoRuntime) | None => {
-                core.in_flight.calls().for_each(|call| self.board.cancel(call));
+                core.in_flight
+                    .calls()
+                    .for_each(|call| self.board.cancel(call));
                 u64::MAX
             }
         };
-        core.in_flight.lose_all(released).into_iter().for_each(Waker::wake);
+        core.in_flight
+            .lose_all(released)
+            .into_iter()
+            .for_each(Waker::wake);
         self.queue_moved.notify_waiters();
         self.driver.wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // Nothing of the user's runs under this lock but wakers, which do not panic in any runtime.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -550,36 +515,10 @@ pub(crate) enum Turn {
     },
 }
 
-/// A place in the queue; dropped, the next one moves up.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    exchange: Arc<Exchange>,
-    number: u64,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.exchange.lock().queue.remove(&self.number);
-        self.exchange.queue_moved.notify_waiters();
-    }
-}
-
-/// A slot whose call is not sent yet; dropped, it is cancelled.
-struct Unsent<'a> {
-    exchange: &'a Exchange,
-    call: CallId,
-}
-
-impl Drop for Unsent<'_> {
-    fn drop(&mut self) {
-        if self.call != CallId::NONE {
-            self.exchange.cancel(self.call);
-        }
-    }
-}
-
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("ended", &self.ended.get()).finish_non_exhaustive()
+        f.debug_struct("Exchange")
+            .field("ended", &self.ended.get())
+            .finish_non_exhaustive()
     }
 }

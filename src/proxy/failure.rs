@@ -19,7 +19,10 @@ use crate::wire::report::PanicReport;
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth outcome, and callers match on it")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "there is no fourth outcome, and callers match on it"
+)]
 pub enum Outcome {
     /// The method certainly did not run.
     NotRun,
@@ -142,8 +145,8 @@ pub enum CallError<E = Infallible> {
         /// Whether the call ran.
         outcome: Outcome,
     },
-    /// The actor's process exists and does not react: it is stopped, or this process's runtime that served
-    /// the actor is gone.
+    /// The actor's process exists and does not react: it is stopped, or this process's runtime that
+    /// served the actor is gone.
     #[error("the actor cannot be reached")]
     Unreachable {
         /// Whether the call ran.
@@ -251,12 +254,19 @@ impl<E> CallError<E> {
         }
     }
 
-    /// The error of a call that the end of its link left without an answer; none: the peer is silent.
+    /// The error of a call that the end of its link left without an answer; none: the peer is
+    /// silent.
     pub(crate) fn ended(ended: Option<&Ended>, outcome: Outcome) -> Self {
         match ended {
-            Some(Ended::Died(death)) => Self::Died { death: death.clone(), outcome },
+            Some(Ended::Died(death)) => Self::Died {
+                death: death.clone(),
+                outcome,
+            },
             Some(Ended::Stopped) => Self::Stopped { outcome },
-            Some(Ended::Corrupt(reason)) => Self::Corrupt { reason: reason.clone(), outcome },
+            Some(Ended::Corrupt(reason)) => Self::Corrupt {
+                reason: reason.clone(),
+                outcome,
+            },
             Some(Ended::NoRuntime) | None => Self::Unreachable { outcome },
         }
     }

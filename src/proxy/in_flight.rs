@@ -6,9 +6,9 @@
 //!               └────── remove (nobody wants it) ───> free
 //! ```
 //!
-//! A table of slots, as many as there may be calls in flight; it never grows beyond that. A slot's buffer
-//! circulates: an answer is swapped in, and the caller's spare buffer is swapped in for it. Answers that
-//! their owners leave lying are set aside when their slots are needed.
+//! A table of slots, as many as there may be calls in flight; it never grows beyond that. A slot's
+//! buffer circulates: an answer is swapped in, and the caller's spare buffer is swapped in for it.
+//! Answers that their owners leave lying are set aside when their slots are needed.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -66,7 +66,15 @@ impl InFlight {
     pub(crate) fn new(limit: usize) -> Self {
         let free = Vec::with_capacity(limit);
         let (slots, aside) = (Vec::new(), HashMap::new());
-        Self { slots, free, aside, limit, sequence: 0, waiting: 0, parked: 0 }
+        Self {
+            slots,
+            free,
+            aside,
+            limit,
+            sequence: 0,
+            waiting: 0,
+            parked: 0,
+        }
     }
 
     /// Takes a slot for a call that is about to be sent; none when all are taken.
@@ -76,7 +84,12 @@ impl InFlight {
             Some(at) => at,
             None if self.slots.len() < self.limit => {
                 let buffer = Buffer::new();
-                self.slots.push(Slot { id: CallId::NONE, state: State::Free, position: None, buffer });
+                self.slots.push(Slot {
+                    id: CallId::NONE,
+                    state: State::Free,
+                    position: None,
+                    buffer,
+                });
                 self.slots.len() - 1
             }
             None => self.set_aside()?,
@@ -124,7 +137,9 @@ impl InFlight {
     #[inline]
     pub(crate) fn complete(&mut self, id: CallId, kind: Kind, body: &mut Buffer) -> Option<Waker> {
         let slot = self.find(id)?;
-        let State::Waiting(waker) = &mut slot.state else { return None };
+        let State::Waiting(waker) = &mut slot.state else {
+            return None;
+        };
         let waker = waker.take();
         slot.state = State::Answered(kind);
         std::mem::swap(&mut slot.buffer, body);
@@ -136,8 +151,15 @@ impl InFlight {
     /// Takes the answer out, if it has come, leaving a spare buffer in its place.
     #[inline]
     pub(crate) fn take(&mut self, id: CallId, spare: impl FnOnce() -> Buffer) -> Option<Answer> {
-        let Some(slot) = self.find(id).filter(|slot| !matches!(slot.state, State::Free)) else {
-            return if self.aside.is_empty() { None } else { self.aside.remove(&id) };
+        let Some(slot) = self
+            .find(id)
+            .filter(|slot| !matches!(slot.state, State::Free))
+        else {
+            return if self.aside.is_empty() {
+                None
+            } else {
+                self.aside.remove(&id)
+            };
         };
         let answer = match slot.state {
             State::Free | State::Waiting(_) => return None,
@@ -161,7 +183,9 @@ impl InFlight {
     /// Keeps the task to wake when the answer comes.
     pub(crate) fn park(&mut self, id: CallId, waker: &Waker) {
         let Some(slot) = self.find(id) else { return };
-        let State::Waiting(parked) = &mut slot.state else { return };
+        let State::Waiting(parked) = &mut slot.state else {
+            return;
+        };
         match parked {
             Some(old) => old.clone_from(waker),
             None => {
@@ -173,14 +197,19 @@ impl InFlight {
 
     /// Forgets a call that nobody wants any more. True if it was still waiting.
     pub(crate) fn remove(&mut self, id: CallId) -> bool {
-        let Some(slot) = self.find(id).filter(|slot| !matches!(slot.state, State::Free)) else {
+        let Some(slot) = self
+            .find(id)
+            .filter(|slot| !matches!(slot.state, State::Free))
+        else {
             self.aside.remove(&id);
             return false;
         };
         let state = std::mem::replace(&mut slot.state, State::Free);
         slot.buffer.clear();
         self.free.push(id.slot());
-        let State::Waiting(waker) = state else { return false };
+        let State::Waiting(waker) = state else {
+            return false;
+        };
         self.waiting -= 1;
         self.parked -= usize::from(waker.is_some());
         true
@@ -190,7 +219,9 @@ impl InFlight {
     pub(crate) fn lose_all(&mut self, released: u64) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for slot in &mut self.slots {
-            let State::Waiting(waker) = &mut slot.state else { continue };
+            let State::Waiting(waker) = &mut slot.state else {
+                continue;
+            };
             wakers.extend(waker.take());
             let was_read = slot.position.is_some_and(|position| position <= released);
             slot.state = State::Lost { was_read };
@@ -202,7 +233,10 @@ impl InFlight {
 
     /// The calls that wait for an answer.
     pub(crate) fn calls(&self) -> impl Iterator<Item = CallId> {
-        let waiting = self.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(_)));
+        let waiting = self
+            .slots
+            .iter()
+            .filter(|slot| matches!(slot.state, State::Waiting(_)));
         waiting.map(|slot| slot.id)
     }
 
@@ -247,7 +281,10 @@ mod tests {
         let third = table.insert().unwrap();
         assert_eq!(third.slot(), second.slot(), "the slot is used again");
         table.complete(second, Kind::Reply, &mut buffer(9));
-        assert!(!table.is_settled(third), "an old answer does not settle a new call");
+        assert!(
+            !table.is_settled(third),
+            "an old answer does not settle a new call"
+        );
         table.complete(CallId::new(77, 4000), Kind::Reply, &mut buffer(9));
         assert_eq!(table.waiting(), 2);
     }
@@ -288,7 +325,10 @@ mod tests {
             Some(Answer::Lost { was_read }) => was_read,
             other => panic!("{other:?}"),
         };
-        assert_eq!((lost(ids[0]), lost(ids[1]), lost(ids[2])), (true, false, false));
+        assert_eq!(
+            (lost(ids[0]), lost(ids[1]), lost(ids[2])),
+            (true, false, false)
+        );
     }
 
     /// The counts of waiting and sleeping calls are right after any order of events.
@@ -320,10 +360,23 @@ mod tests {
                 }
                 _ => {}
             }
-            let waiting = table.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(_)));
-            let parked = table.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(Some(_))));
-            assert_eq!((table.waiting(), table.parked()), (waiting.count(), parked.count()));
-            let used = table.slots.iter().filter(|slot| !matches!(slot.state, State::Free)).count();
+            let waiting = table
+                .slots
+                .iter()
+                .filter(|slot| matches!(slot.state, State::Waiting(_)));
+            let parked = table
+                .slots
+                .iter()
+                .filter(|slot| matches!(slot.state, State::Waiting(Some(_))));
+            assert_eq!(
+                (table.waiting(), table.parked()),
+                (waiting.count(), parked.count())
+            );
+            let used = table
+                .slots
+                .iter()
+                .filter(|slot| !matches!(slot.state, State::Free))
+                .count();
             assert_eq!(used + table.free.len(), table.slots.len());
         }
     }

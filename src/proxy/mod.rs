@@ -1,7 +1,8 @@
 //! The calling side: methods become calls, replies become values.
 //!
-//! A generated proxy holds a [`Caller`] and gives out [`Call`](call::Call)s. This room knows links and
-//! archives, and not what an actor is: a caller needs numbers, bytes and a way to the other end.
+//! A generated proxy holds a [`Caller`] and gives out [`Call`](call::Call)s. This room knows links
+//! and archives, and not what an actor is: a caller needs numbers, bytes and a way to the other
+//! end.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod in_flight;
 pub(crate) mod pending;
+mod queue;
 
 use std::any::Any;
 use std::fmt;
@@ -38,7 +40,12 @@ impl Caller {
         message_len_max: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self { exchange, interface, message_len_max, _owner: owner }
+        Self {
+            exchange,
+            interface,
+            message_len_max,
+            _owner: owner,
+        }
     }
 
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
@@ -51,7 +58,10 @@ impl Caller {
 
     /// The name of a method, for errors.
     fn method_name(&self, method: u16) -> &'static str {
-        self.interface.methods.get(usize::from(method)).map_or("?", |method| method.name)
+        self.interface
+            .methods
+            .get(usize::from(method))
+            .map_or("?", |method| method.name)
     }
 }
 

@@ -20,13 +20,14 @@ use crate::transport::spin::Vigil;
 use crate::wire::codec::Message;
 use crate::wire::id::CallId;
 
-/// The result of a call that runs: await it, look whether it is there, or drop it to cancel the call.
+/// The result of a call that runs: await it, look whether it is there, or drop it to cancel the
+/// call.
 ///
 /// It keeps the actor alive, as a proxy does.
 ///
 /// # Cancel safety
-/// Awaiting `&mut pending` may be dropped and taken up again. Dropping the value itself cancels the call:
-/// not begun, it is not run; running, it finishes and its answer is discarded.
+/// Awaiting `&mut pending` may be dropped and taken up again. Dropping the value itself cancels the
+/// call: not begun, it is not run; running, it finishes and its answer is discarded.
 ///
 /// # Examples
 /// ```standalone_crate
@@ -115,7 +116,16 @@ impl<T, E> Pending<T, E> {
             Err(error) => Progress::Failed(error),
         };
         let (deadline, timer, result) = (deadline(timeout), Timer::default(), PhantomData);
-        Self { caller, method, failure, timeout, deadline, timer, progress, result }
+        Self {
+            caller,
+            method,
+            failure,
+            timeout,
+            deadline,
+            timer,
+            progress,
+            result,
+        }
     }
 
     /// A call that `beginning` sends when there is room.
@@ -133,13 +143,25 @@ impl<T, E> Pending<T, E> {
         };
         let (deadline, timer, result) = (deadline(timeout), Timer::default(), PhantomData);
         let progress = Progress::Queued(task, queued);
-        Self { caller, method, failure, timeout, deadline, timer, progress, result }
+        Self {
+            caller,
+            method,
+            failure,
+            timeout,
+            deadline,
+            timer,
+            progress,
+            result,
+        }
     }
 
     /// Whether awaiting would give the result, or an error, at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
             return true;
         }
         match &self.progress {
@@ -172,7 +194,9 @@ impl<T, E> Pending<T, E> {
 
     /// Moves on from the queue, if the call was sent.
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Progress::Queued(task, queued) = &mut self.progress else { return Poll::Ready(()) };
+        let Progress::Queued(task, queued) = &mut self.progress else {
+            return Poll::Ready(());
+        };
         // Aborted only with its runtime; what it leaves is in `queued`.
         let _ = ready!(Pin::new(task).poll(cx));
         let begun = std::mem::replace(&mut *lock(queued), Queued::GivenUp);
@@ -188,7 +212,8 @@ impl<T, E> Pending<T, E> {
 }
 
 impl<T: Message, E> Pending<T, E> {
-    /// Waits at most `timeout` for the result; true if it is there. The call goes on in either case.
+    /// Waits at most `timeout` for the result; true if it is there. The call goes on in either
+    /// case.
     ///
     /// # Cancel safety
     /// Nothing is lost: the call goes on.
@@ -243,7 +268,10 @@ impl<T: Message, E> Pending<T, E> {
         let result = match std::mem::replace(&mut self.progress, Progress::Done) {
             Progress::Waiting(call, mut vigil) => {
                 let (method, failure) = (self.method, self.failure);
-                match self.caller.poll_result(cx, method, failure, (call, &mut vigil)) {
+                match self
+                    .caller
+                    .poll_result(cx, method, failure, (call, &mut vigil))
+                {
                     Poll::Ready(result) => result,
                     Poll::Pending => {
                         self.progress = Progress::Waiting(call, vigil);
@@ -289,6 +317,8 @@ impl<T, E> Unpin for Pending<T, E> {}
 
 impl<T, E> fmt::Debug for Pending<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("is_ready", &self.is_ready()).finish_non_exhaustive()
+        f.debug_struct("Pending")
+            .field("is_ready", &self.is_ready())
+            .finish_non_exhaustive()
     }
 }

@@ -10,9 +10,9 @@
 //!   +8    bytes    as many as the word says, then up to the next multiple of 16
 //! ```
 //!
-//! There is no shared tail: the word of a record is its own signal, so that one cache line brings both
-//! the news and the first bytes. The producer clears the next word before it commits one, and the
-//! consumer never writes to the data. Everything here that the peer may write is an allegation.
+//! There is no shared tail: the word of a record is its own signal, so that one cache line brings
+//! both the news and the first bytes. The producer clears the next word before it commits one, and
+//! the consumer never writes to the data. Everything here that the peer may write is an allegation.
 
 /// Bytes of one word.
 pub(crate) const WORD: usize = 8;
@@ -38,17 +38,27 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A ring whose control blocks begin at word `control` and whose data of `capacity` bytes begins
-    /// at word `data`.
+    /// A ring whose control blocks begin at word `control` and whose data of `capacity` bytes
+    /// begins at word `data`.
     ///
     /// # Panics
     /// When `capacity` is no power of two from four grains to [`CAPACITY_MAX`]: sizes are our own
     /// settings, never a peer's.
     pub(crate) fn new(control: usize, data: usize, capacity: usize) -> Self {
-        assert!(capacity.is_power_of_two(), "a ring's capacity is a power of two");
+        assert!(
+            capacity.is_power_of_two(),
+            "a ring's capacity is a power of two"
+        );
         assert!(capacity >= 4 * GRAIN, "a ring holds at least four grains");
-        assert!(capacity <= CAPACITY_MAX, "a record's length fits into half a word");
-        Self { control, data, capacity }
+        assert!(
+            capacity <= CAPACITY_MAX,
+            "a record's length fits into half a word"
+        );
+        Self {
+            control,
+            data,
+            capacity,
+        }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -72,11 +82,14 @@ impl Place {
         self.control + 2 * BLOCK_WORDS
     }
 
-    /// The offset within the data of a position that counts bytes from the ring's beginning. Always a
-    /// multiple of the grain, whatever the position.
+    /// The offset within the data of a position that counts bytes from the ring's beginning. Always
+    /// a multiple of the grain, whatever the position.
     pub(crate) fn offset(&self, position: u64) -> usize {
         // The mask keeps the value below the capacity, which is a usize.
-        #[expect(clippy::cast_possible_truncation, reason = "masked to less than the capacity")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "masked to less than the capacity"
+        )]
         let offset = (position & (self.capacity() - 1)) as usize;
         offset & !(GRAIN - 1)
     }
@@ -125,8 +138,14 @@ impl Word {
             0 if tag == 0 => Self::Empty,
             PADDING => Self::Padding,
             // A zero length mark with a tag is a lie of the peer's: no ring is that large.
-            0 => Self::Record { len: usize::MAX / 2, tag },
-            low => Self::Record { len: low as usize - 1, tag },
+            0 => Self::Record {
+                len: usize::MAX / 2,
+                tag,
+            },
+            low => Self::Record {
+                len: low as usize - 1,
+                tag,
+            },
         }
     }
 
@@ -172,7 +191,7 @@ mod tests {
         let place = Place::new(0, CONTROL_WORDS, 1024);
         for position in [0, 1, 15, 16, 1023, 1024, u64::MAX, 1 << 63] {
             let offset = place.offset(position);
-            assert!(offset < 1024 && offset % GRAIN == 0, "{position}");
+            assert!(offset < 1024 && offset.is_multiple_of(GRAIN), "{position}");
         }
     }
 }

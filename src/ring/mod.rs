@@ -1,8 +1,8 @@
 //! Bytes in a queue: a bounded single-producer single-consumer ring of records. Pure.
 //!
-//! One ring carries records one way between two processes (or two threads: a model, a test). It knows
-//! atomics and copies and nothing of the operating system, so the same code runs under loom and Miri on
-//! heap memory and between processes on shared memory.
+//! One ring carries records one way between two processes (or two threads: a model, a test). It
+//! knows atomics and copies and nothing of the operating system, so the same code runs under loom
+//! and Miri on heap memory and between processes on shared memory.
 
 mod atomic;
 mod layout;

@@ -311,7 +311,7 @@ fn a_reader_that_owes_room_tells_in_time() {
 /// L4: both ends sleep in turn, over one ring that is full at first.
 #[test]
 fn both_ends_sleep_and_wake() {
-    bounded(3).check(|| {
+    bounded(2).check(|| {
         let (mut writer, mut reader) = ring(64);
         for tag in 0..3 {
             assert!(try_write(&mut writer, tag, 1), "three records fit");

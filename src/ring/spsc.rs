@@ -9,13 +9,15 @@
 //!   want_room()                      freed()  -> ring the bell?
 //! ```
 //!
-//! Promises: records arrive whole, once, in order; what is not committed is never seen, so a producer
-//! that dies in the middle of a claim leaves nothing behind. Each side keeps its own position in private
-//! memory. What the other side writes (a record's word, the head, the flags) is loaded once, checked
-//! against our own capacity and only then used; a lie is [`Corrupt`], never a panic.
+//! Promises: records arrive whole, once, in order; what is not committed is never seen, so a
+//! producer that dies in the middle of a claim leaves nothing behind. Each side keeps its own
+//! position in private memory. What the other side writes (a record's word, the head, the flags) is
+//! loaded once, checked against our own capacity and only then used; a lie is [`Corrupt`], never a
+//! panic.
 //!
-//! What it does not know: waiting, doorbells, what the bytes mean. All data may change at any time under
-//! a hostile peer; nothing here holds a reference to it, and bytes are copied out before anyone looks.
+//! What it does not know: waiting, doorbells, what the bytes mean. All data may change at any time
+//! under a hostile peer; nothing here holds a reference to it, and bytes are copied out before
+//! anyone looks.
 
 use super::atomic::{AtomicU64, Ordering};
 use super::layout::{GRAIN, Place, WORD, Word, record_size};
@@ -67,8 +69,16 @@ impl<W: Words> Producer<W> {
     /// # Panics
     /// When the words do not hold the whole ring.
     pub(crate) fn new(words: W, place: Place) -> Self {
-        assert!(place.end() <= words.words().len(), "the ring lies within the words");
-        Self { words, place, tail: 0, head_seen: 0 }
+        assert!(
+            place.end() <= words.words().len(),
+            "the ring lies within the words"
+        );
+        Self {
+            words,
+            place,
+            tail: 0,
+            head_seen: 0,
+        }
     }
 
     /// Takes room for a record of `len` bytes.
@@ -95,7 +105,11 @@ impl<W: Words> Producer<W> {
         if skip > 0 {
             self.publish(Word::padding(), skip);
         }
-        Ok(Claim { len, written: 0, producer: self })
+        Ok(Claim {
+            len,
+            written: 0,
+            producer: self,
+        })
     }
 
     /// The position behind the last committed record, in bytes since the ring's beginning.
@@ -112,13 +126,13 @@ impl<W: Words> Producer<W> {
 
     /// Says after one or several commits whether the consumer sleeps and must be rung.
     pub(crate) fn announce(&self) -> bool {
-        // ORDERING: a read-modify-write on both sides. Either this one comes first, and the consumer's
-        // swap in `doze` acquires our commits, or that one comes first and we see its 1.
+        // ORDERING: a read-modify-write on both sides. Either this one comes first, and the
+        // consumer's swap in `doze` acquires our commits, or that one comes first and we see its 1.
         self.words.words()[self.place.asleep()].swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Asks the consumer to ring when it releases room. Announce what was committed before, or both ends
-    /// may sleep; then claim once more before waiting.
+    /// Asks the consumer to ring when it releases room. Announce what was committed before, or both
+    /// ends may sleep; then claim once more before waiting.
     pub(crate) fn want_room(&self) {
         // ORDERING: pairs with the swap in `Consumer::freed`, as `announce` with `doze`.
         self.words.words()[self.place.wanting()].swap(1, Ordering::AcqRel);
@@ -166,9 +180,16 @@ impl<W: Words> Claim<'_, W> {
     /// # Panics
     /// When more is written than was claimed.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        assert!(bytes.len() <= self.len - self.written, "a claim holds what was claimed");
+        assert!(
+            bytes.len() <= self.len - self.written,
+            "a claim holds what was claimed"
+        );
         let offset = self.producer.place.offset(self.producer.tail) + WORD + self.written;
-        memory::copy_in(self.producer.words.words(), self.producer.place.byte(offset), bytes);
+        memory::copy_in(
+            self.producer.words.words(),
+            self.producer.place.byte(offset),
+            bytes,
+        );
         self.written += bytes.len();
     }
 
@@ -199,14 +220,24 @@ impl<W: Words> Consumer<W> {
     /// # Panics
     /// When the words do not hold the whole ring.
     pub(crate) fn new(words: W, place: Place) -> Self {
-        assert!(place.end() <= words.words().len(), "the ring lies within the words");
-        Self { words, place, head: 0, unasked: 0, dozing: false }
+        assert!(
+            place.end() <= words.words().len(),
+            "the ring lies within the words"
+        );
+        Self {
+            words,
+            place,
+            head: 0,
+            unasked: 0,
+            dozing: false,
+        }
     }
 
     /// The next record, if one is committed.
     ///
-    /// A hostile producer, even a dead one, can leave records without an end: the caller bounds how many it
-    /// takes in one turn, and takes at most the capacity from the ring of a peer that has died.
+    /// A hostile producer, even a dead one, can leave records without an end: the caller bounds how
+    /// many it takes in one turn, and takes at most the capacity from the ring of a peer that has
+    /// died.
     ///
     /// # Errors
     /// [`Corrupt`] when the record could not lie in this ring.
@@ -229,7 +260,11 @@ impl<W: Words> Consumer<W> {
                 if len > self.place.record_len_max() || record_size(len) as u64 > to_end {
                     return Err(Corrupt("a record longer than its place"));
                 }
-                Ok(Some(Record { len, tag, consumer: self }))
+                Ok(Some(Record {
+                    len,
+                    tag,
+                    consumer: self,
+                }))
             }
         }
     }
@@ -239,9 +274,9 @@ impl<W: Words> Consumer<W> {
         self.peek() == Word::Empty
     }
 
-    /// Announces that this end is about to wait for its doorbell. False: something came in, look again.
-    /// Ask [`Self::freed`] before, or whenever [`Self::owes_room`] says so while reading, or both ends
-    /// may sleep: a full ring owes room before it is empty.
+    /// Announces that this end is about to wait for its doorbell. False: something came in, look
+    /// again. Ask [`Self::freed`] before, or whenever [`Self::owes_room`] says so while reading, or
+    /// both ends may sleep: a full ring owes room before it is empty.
     pub(crate) fn doze(&mut self) -> bool {
         // ORDERING: a read-modify-write on both sides, see `Producer::announce`. Acquires what the
         // producer committed before its swap, so that the look below sees it.
@@ -254,11 +289,13 @@ impl<W: Words> Consumer<W> {
         false
     }
 
-    /// Takes the announcement back, so that the producer need not ring for what is looked at anyway.
+    /// Takes the announcement back, so that the producer need not ring for what is looked at
+    /// anyway.
     pub(crate) fn wake(&mut self) {
         if std::mem::take(&mut self.dozing) {
-            // Relaxed: nothing is read on the strength of it. A swap and not a store, because a store would
-            // hide the producer's last `announce`, whose commits the next `doze` must acquire.
+            // Relaxed: nothing is read on the strength of it. A swap and not a store, because a
+            // store would hide the producer's last `announce`, whose commits the next `doze` must
+            // acquire.
             self.words.words()[self.place.asleep()].swap(0, Ordering::Relaxed);
         }
     }
@@ -272,7 +309,8 @@ impl<W: Words> Consumer<W> {
         self.words.words()[self.place.wanting()].swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Whether so much was released unasked that the producer should hear of it before the ring is empty.
+    /// Whether so much was released unasked that the producer should hear of it before the ring is
+    /// empty.
     pub(crate) fn owes_room(&self) -> bool {
         self.unasked >= self.place.capacity() / 4
     }
@@ -286,13 +324,14 @@ impl<W: Words> Consumer<W> {
     fn advance(&mut self, size: u64) {
         self.head += size;
         self.unasked += size;
-        // ORDERING: hands the released bytes back; pairs with the Acquire in `Producer::released`, so
-        // that the producer overwrites them only after we copied them out.
+        // ORDERING: hands the released bytes back; pairs with the Acquire in `Producer::released`,
+        // so that the producer overwrites them only after we copied them out.
         self.words.words()[self.place.head()].store(self.head, Ordering::Release);
     }
 }
 
-/// One committed record, not yet released. Its bytes may change under a hostile peer: copy, then look.
+/// One committed record, not yet released. Its bytes may change under a hostile peer: copy, then
+/// look.
 #[derive(Debug)]
 pub(crate) struct Record<'a, W> {
     consumer: &'a mut Consumer<W>,
@@ -315,7 +354,10 @@ impl<W: Words> Record<'_, W> {
     /// When the record is shorter than that.
     pub(crate) fn copy_to(&self, at: usize, bytes: &mut [u8]) {
         let behind = self.len.checked_sub(at);
-        assert!(behind.is_some_and(|len| bytes.len() <= len), "a record holds what its word says");
+        assert!(
+            behind.is_some_and(|len| bytes.len() <= len),
+            "a record holds what its word says"
+        );
         let consumer = &*self.consumer;
         let offset = consumer.place.offset(consumer.head) + WORD + at;
         memory::copy_out(consumer.words.words(), consumer.place.byte(offset), bytes);
@@ -336,7 +378,10 @@ pub(crate) struct Glance<W> {
 
 impl<W: Words> Glance<W> {
     pub(crate) fn new(words: W, place: Place) -> Self {
-        assert!(place.end() <= words.words().len(), "the ring lies within the words");
+        assert!(
+            place.end() <= words.words().len(),
+            "the ring lies within the words"
+        );
         Self { words, place }
     }
 

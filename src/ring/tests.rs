@@ -56,7 +56,7 @@ impl Ring {
 
 /// Runs of a property: few under Miri, which is some thousand times slower.
 pub(super) fn cases(count: u32) -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { count };
+    let cases = if cfg!(miri) { 2 } else { count };
     ProptestConfig {
         cases,
         failure_persistence: None,
@@ -115,7 +115,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => part().prop_map(|(len, written)| Step::CommitLess { len, written }),
         6 => Just(Step::Read),
     ];
-    vec(step, 1..if cfg!(miri) { 60 } else { 400 })
+    vec(step, 1..if cfg!(miri) { 40 } else { 400 })
 }
 
 proptest! {

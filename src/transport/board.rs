@@ -9,8 +9,9 @@
 //!        then             data of the request ring, data of the reply ring
 //! ```
 //!
-//! A cancel does not queue behind calls: it is one store here, and the callee looks before it begins a
-//! call. Last words are what a dying process leaves for its parent. All of it is the peer's allegation.
+//! A cancel does not queue behind calls: it is one store here, and the callee looks before it
+//! begins a call. Last words are what a dying process leaves for its parent. All of it is the
+//! peer's allegation.
 
 use std::sync::Arc;
 
@@ -68,17 +69,28 @@ impl Geometry {
     /// Sizes of a link; each ring has `ring_capacity` bytes.
     ///
     /// # Errors
-    /// [`GeometryError`] when the capacity is no power of two in [`Geometry::RING_CAPACITIES`] or there
-    /// are no or too many slots.
+    /// [`GeometryError`] when the capacity is no power of two in [`Geometry::RING_CAPACITIES`] or
+    /// there are no or too many slots.
     pub(crate) fn new(ring_capacity: u64, slots: u64) -> Result<Self, GeometryError> {
-        let error = GeometryError { ring_capacity, slots };
-        let (Ok(capacity), Ok(count)) = (usize::try_from(ring_capacity), usize::try_from(slots)) else {
+        let error = GeometryError {
+            ring_capacity,
+            slots,
+        };
+        let (Ok(capacity), Ok(count)) = (usize::try_from(ring_capacity), usize::try_from(slots))
+        else {
             return Err(error);
         };
         let fits = Self::RING_CAPACITIES.contains(&capacity)
             && capacity.is_power_of_two()
             && (1..=crate::wire::id::SLOTS_MAX).contains(&count);
-        if fits { Ok(Self { ring_capacity: capacity, slots: count }) } else { Err(error) }
+        if fits {
+            Ok(Self {
+                ring_capacity: capacity,
+                slots: count,
+            })
+        } else {
+            Err(error)
+        }
     }
 
     pub(crate) fn ring_capacity(&self) -> usize {
@@ -125,7 +137,10 @@ impl Board {
     /// # Panics
     /// When the segment is shorter than the geometry says.
     pub(crate) fn new(memory: Memory, geometry: Geometry) -> Self {
-        assert!(memory.words().len() * WORD >= geometry.segment_len(), "the segment holds its parts");
+        assert!(
+            memory.words().len() * WORD >= geometry.segment_len(),
+            "the segment holds its parts"
+        );
         Self { memory, geometry }
     }
 
@@ -139,8 +154,14 @@ impl Board {
 
     /// Whether the segment is what the peer said.
     pub(crate) fn is_stamped(&self) -> bool {
-        let words = self.memory.words().iter().map(|word| word.load(Ordering::Relaxed));
-        words.zip(self.expected_stamp()).all(|(found, expected)| found == expected)
+        let words = self
+            .memory
+            .words()
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed));
+        words
+            .zip(self.expected_stamp())
+            .all(|(found, expected)| found == expected)
     }
 
     fn expected_stamp(&self) -> [u64; 4] {
@@ -175,11 +196,12 @@ impl Board {
         }
     }
 
-    /// Whether `call` was cancelled. A later call of the same slot that was cancelled counts too: the slot
-    /// was free again, so the earlier one is settled.
+    /// Whether `call` was cancelled. A later call of the same slot that was cancelled counts too:
+    /// the slot was free again, so the earlier one is settled.
     #[inline]
     pub(crate) fn is_cancelled(&self, call: CallId) -> bool {
-        self.cancel_entry(call).is_some_and(|entry| entry.load(Ordering::Relaxed) >= call.bits())
+        self.cancel_entry(call)
+            .is_some_and(|entry| entry.load(Ordering::Relaxed) >= call.bits())
     }
 
     fn cancel_entry(&self, call: CallId) -> Option<&AtomicU64> {
@@ -187,7 +209,8 @@ impl Board {
         (slot < self.geometry.slots).then(|| &self.memory.words()[CANCEL_AT + slot])
     }
 
-    /// Leaves bytes for the parent to find after this process is gone; cut to what there is room for.
+    /// Leaves bytes for the parent to find after this process is gone; cut to what there is room
+    /// for.
     pub(crate) fn leave_last_words(&self, bytes: &[u8]) {
         let room = self.last_words();
         let len = bytes.len().min((LAST_WORDS - 1) * WORD);
@@ -241,7 +264,10 @@ mod tests {
         assert!(board.is_cancelled(CallId::new(4, 3)));
         assert!(!board.is_cancelled(CallId::new(6, 3)));
         assert!(!board.is_cancelled(CallId::new(5, 2)));
-        assert!(!board.is_cancelled(CallId::new(5, 100)), "a slot that does not exist");
+        assert!(
+            !board.is_cancelled(CallId::new(5, 100)),
+            "a slot that does not exist"
+        );
     }
 
     /// Last words come back whole, or cut to the room there is; alleged lengths are checked.
@@ -252,7 +278,10 @@ mod tests {
         board.leave_last_words(b"so long");
         assert_eq!(board.read_last_words().unwrap(), b"so long");
         board.leave_last_words(&[7; 10_000]);
-        assert_eq!(board.read_last_words().unwrap(), [7; (LAST_WORDS - 1) * WORD]);
+        assert_eq!(
+            board.read_last_words().unwrap(),
+            [7; (LAST_WORDS - 1) * WORD]
+        );
         for lie in [u64::MAX, (LAST_WORDS * WORD) as u64] {
             board.last_words()[0].store(lie, Ordering::Relaxed);
             assert_eq!(board.read_last_words(), None);
@@ -263,7 +292,10 @@ mod tests {
     #[test]
     fn cores_are_compared() {
         let board = board();
-        assert!(!board.shares_core(Side::Caller, 0), "the server has not looked yet");
+        assert!(
+            !board.shares_core(Side::Caller, 0),
+            "the server has not looked yet"
+        );
         assert!(board.shares_core(Side::Server, 0));
         assert!(!board.shares_core(Side::Caller, 1));
         assert!(!board.shares_core(Side::Server, 0));
@@ -277,7 +309,10 @@ mod tests {
         board.stamp();
         assert!(board.is_stamped());
         for (capacity, slots) in [(0, 1), (4097, 1), (1 << 40, 1), (4096, 0), (4096, 1 << 20)] {
-            assert!(Geometry::new(capacity, slots).is_err(), "{capacity} {slots}");
+            assert!(
+                Geometry::new(capacity, slots).is_err(),
+                "{capacity} {slots}"
+            );
         }
     }
 }

@@ -193,7 +193,9 @@ fn recv_raw(tag: u32, bytes: &[u8]) -> Result<Option<Head>, LinkError> {
     let segment = private();
     let mut server = end(&segment, Side::Server);
     let mut peer = Producer::new(Memory(Arc::clone(&segment)), geometry().requests());
-    let mut claim = peer.claim(bytes.len()).expect("the ring is empty");
+    let Ok(mut claim) = peer.claim(bytes.len()) else {
+        unreachable!("the ring is empty")
+    };
     claim.write(bytes);
     claim.commit(tag);
     server.receiver.try_recv(&mut Buffer::new())

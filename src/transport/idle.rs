@@ -1,16 +1,17 @@
 //! How long to look before sleeping. Pure.
 //!
-//! Waking a sleeping process costs microseconds, some machines tens of them; looking costs a core. Who
-//! waits therefore looks for a while first, if that has paid lately. The rules, with the measurements
-//! behind them (two processes, two virtual cores):
+//! Waking a sleeping process costs microseconds, some machines tens of them; looking costs a core.
+//! Who waits therefore looks for a while first, if that has paid lately. The rules, with the
+//! measurements behind them (two processes, two virtual cores):
 //!
 //! - A look that finds something within the budget pays: the budget grows.
 //! - A budget spent for nothing does not: it is halved, down to none.
-//! - None left: after a few sleeps that were not long, looking is tried again. Each disappointment doubles
-//!   how many that takes, so that a crowd of busy processes on few cores ends up sleeping at once. The
-//!   length of a sleep says little by itself: where cores halt, two wake-ups take longer than the budget.
-//! - Another process ran on our core while we offered it, or the peer runs on it: nobody answers while we
-//!   look. The budget falls to nothing at once.
+//! - None left: after a few sleeps that were not long, looking is tried again. Each disappointment
+//!   doubles how many that takes, so that a crowd of busy processes on few cores ends up sleeping
+//!   at once. The length of a sleep says little by itself: where cores halt, two wake-ups take
+//!   longer than the budget.
+//! - Another process ran on our core while we offered it, or the peer runs on it: nobody answers
+//!   while we look. The budget falls to nothing at once.
 
 use std::time::Duration;
 
@@ -30,8 +31,9 @@ pub enum Idle {
     /// Look for a short time that adapts to whether looking pays, then sleep. The default.
     #[default]
     Adaptive,
-    /// Never sleep: look again and again. Takes a whole core per waiting side, and gives the steadiest
-    /// latency if there are cores to spare. Other tasks of the runtime still get their turns.
+    /// Never sleep: look again and again. Takes a whole core per waiting side, and gives the
+    /// steadiest latency if there are cores to spare. Other tasks of the runtime still get their
+    /// turns.
     Busy,
 }
 
@@ -55,7 +57,8 @@ impl Idle {
     }
 }
 
-/// The longest time to look: about what one sleep and wake-up costs on a virtual machine whose cores halt.
+/// The longest time to look: about what one sleep and wake-up costs on a virtual machine whose
+/// cores halt.
 pub(crate) const BUDGET_MAX: Duration = Duration::from_micros(50);
 
 /// Less than this is not worth a look at the clock.
@@ -93,7 +96,11 @@ pub(crate) struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { length: BUDGET_MAX, short_sleeps: 0, patience: 2 }
+        Self {
+            length: BUDGET_MAX,
+            short_sleeps: 0,
+            patience: 2,
+        }
     }
 }
 

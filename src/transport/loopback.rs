@@ -18,9 +18,21 @@ use crate::sys::memory::Segment;
 pub(crate) fn pair(geometry: Geometry, message_len_max: u64) -> io::Result<(Link, Link)> {
     let segment = Arc::new(Segment::private(geometry.segment_len()));
     let (caller_bell, server_bell) = (Doorbell::new()?, Doorbell::new()?);
-    let bells = Bells { own: caller_bell.try_clone()?, peer: server_bell.try_clone()? };
-    let caller = connect(Arc::clone(&segment), geometry, Side::Caller, bells, message_len_max)?;
-    let bells = Bells { own: server_bell, peer: caller_bell };
+    let bells = Bells {
+        own: caller_bell.try_clone()?,
+        peer: server_bell.try_clone()?,
+    };
+    let caller = connect(
+        Arc::clone(&segment),
+        geometry,
+        Side::Caller,
+        bells,
+        message_len_max,
+    )?;
+    let bells = Bells {
+        own: server_bell,
+        peer: caller_bell,
+    };
     let server = connect(segment, geometry, Side::Server, bells, message_len_max)?;
     Ok((caller, server))
 }

@@ -1,7 +1,7 @@
 //! The receiving half of a link: frames come in whole and in order, copied into private memory.
 //!
-//! It holds no lock and waits for nothing: whoever owns it polls it, until there is an error: then the
-//! peer has broken the rules, and what comes later means nothing.
+//! It holds no lock and waits for nothing: whoever owns it polls it, until there is an error: then
+//! the peer has broken the rules, and what comes later means nothing.
 
 use super::board::Memory;
 use crate::ring::{Consumer, Corrupt};
@@ -34,6 +34,9 @@ pub(crate) enum LinkError {
     },
 }
 
+/// How many pieces one look takes in: a peer that sends nothing else gets no more than its turn.
+const RECORDS_MAX: usize = 1024;
+
 /// A header and its payload, in private memory.
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -51,16 +54,26 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn new(consumer: Consumer<Memory>, message_len_max: u64) -> Self {
-        Self { consumer, partial: None, message_len_max }
+        Self {
+            consumer,
+            partial: None,
+            message_len_max,
+        }
     }
 
     /// Takes the next frame, putting its payload into `body`, whose memory is used again.
     ///
     /// # Errors
     /// [`LinkError`] when the peer breaks the rules; the link is then of no more use.
+    ///
+    /// None may also mean that many pieces have come and no whole frame yet: `doze` then says that
+    /// there is more.
     #[inline]
     pub(crate) fn try_recv(&mut self, body: &mut Buffer) -> Result<Option<Head>, LinkError> {
-        while let Some(record) = self.consumer.read()? {
+        for _ in 0..RECORDS_MAX {
+            let Some(record) = self.consumer.read()? else {
+                break;
+            };
             let head_len = Head::len_of(record.tag());
             if record.len() < head_len {
                 return Err(FrameError::Short(record.len()).into());
@@ -97,6 +110,11 @@ impl Receiver {
         self.consumer.doze()
     }
 
+    /// Whether nothing has come in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.consumer.is_empty()
+    }
+
     /// Whether the peer waits for room that was made since the last question, and must be rung.
     pub(crate) fn freed(&mut self) -> bool {
         self.consumer.freed()
@@ -113,7 +131,10 @@ impl Receiver {
             (Some(_), Kind::Abort, None) => Ok(None),
             (None, kind, Some(total)) if kind != Kind::Chunk => {
                 if total > self.message_len_max {
-                    return Err(LinkError::TooLarge { len: total, limit: self.message_len_max });
+                    return Err(LinkError::TooLarge {
+                        len: total,
+                        limit: self.message_len_max,
+                    });
                 }
                 let mut body = Buffer::new();
                 body.extend_from_slice(piece);

@@ -5,9 +5,9 @@
 //!    └─ none ─> send: queue for the turn (first come, first served), then wait for room
 //! ```
 //!
-//! What it does not know: what a frame means. A payload beyond [`Sender::inline_len_max`] goes in chunks;
-//! the turn is kept meanwhile, so nothing comes between them, and if the future is dropped half-way the
-//! peer is told to forget them.
+//! What it does not know: what a frame means. A payload beyond [`Sender::inline_len_max`] goes in
+//! chunks; the turn is kept meanwhile, so nothing comes between them, and if the future is dropped
+//! half-way the peer is told to forget them.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +60,12 @@ impl Sender {
     /// Sends through `producer` and rings `bell`. One frame carries at most an eighth of the ring.
     pub(crate) fn new(producer: Producer<Memory>, ring_capacity: usize, bell: Doorbell) -> Self {
         Self {
-            outbox: Mutex::new(Outbox { producer, bell, closed: false, abort_due: false }),
+            outbox: Mutex::new(Outbox {
+                producer,
+                bell,
+                closed: false,
+                abort_due: false,
+            }),
             waiting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
@@ -77,7 +82,8 @@ impl Sender {
     /// Sends a frame now, and gives the position behind it.
     ///
     /// # Errors
-    /// [`SendError::Full`] when it would have to wait: no room, others wait already, or it needs chunks.
+    /// [`SendError::Full`] when it would have to wait: no room, others wait already, or it needs
+    /// chunks.
     #[inline]
     pub(crate) fn try_send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
         if body.len() > self.inline_len_max {
@@ -141,11 +147,16 @@ impl Sender {
     }
 
     async fn write_chunks(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
-        let first = Head { total: Some(body.len() as u64), ..*head };
+        let first = Head {
+            total: Some(body.len() as u64),
+            ..*head
+        };
         let chunk = Head::new(Kind::Chunk, 0, CallId::NONE);
         let mut pieces = body.chunks(self.inline_len_max);
         let mut unfinished = Unfinished { sender: Some(self) };
-        let mut position = self.write_when_room(&first, pieces.next().unwrap_or_default()).await?;
+        let mut position = self
+            .write_when_room(&first, pieces.next().unwrap_or_default())
+            .await?;
         for piece in pieces {
             position = self.write_when_room(&chunk, piece).await?;
         }
@@ -179,7 +190,8 @@ impl Sender {
     }
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
-        // Nothing of the user's runs under this lock, and a claim that was not committed left no trace.
+        // Nothing of the user's runs under this lock, and a claim that was not committed left no
+        // trace.
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -245,7 +257,8 @@ struct Unfinished<'a> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(sender) = self.sender {
-            // The next frame carries the news; until then the peer holds what it has, within its limit.
+            // The next frame carries the news; until then the peer holds what it has, within its
+            // limit.
             sender.lock().abort_due = true;
         }
     }

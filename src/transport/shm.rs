@@ -6,7 +6,8 @@
 //!            cancel table ─────────────>
 //! ```
 //!
-//! It only puts the parts together. Both processes map the segment; neither knows it by name afterwards.
+//! It only puts the parts together. Both processes map the segment; neither knows it by name
+//! afterwards.
 
 use std::io;
 use std::sync::Arc;

@@ -6,7 +6,8 @@ use super::board::{Board, Side};
 use super::idle::{Budget, Idle, Wait};
 use crate::sys::cpu;
 
-/// Looks between two glances at the clock: a microsecond or two, depending on the processor's pause.
+/// Looks between two glances at the clock: a microsecond or two, depending on the processor's
+/// pause.
 const BURST: u32 = 128;
 
 /// How long one poll looks before the runtime's other tasks get a turn.
@@ -38,10 +39,14 @@ pub(crate) struct Vigil {
 impl Vigil {
     /// A wait that may begin with a burst of looks, before anything is locked.
     pub(crate) fn new(first: Option<Plan>) -> Self {
-        Self { first, ..Self::default() }
+        Self {
+            first,
+            ..Self::default()
+        }
     }
 
-    /// The first burst of looks, once, if the wait may begin with one. True: something seems to be there.
+    /// The first burst of looks, once, if the wait may begin with one. True: something seems to be
+    /// there.
     #[inline]
     pub(crate) fn first_burst(&mut self, found: impl FnMut() -> bool) -> bool {
         self.first.take().is_some() && Plan::burst(found)
@@ -70,7 +75,10 @@ pub(crate) struct Plan {
 
 impl Spin {
     pub(crate) fn new(idle: Idle) -> Self {
-        Self { idle, budget: Budget::default() }
+        Self {
+            idle,
+            budget: Budget::default(),
+        }
     }
 
     /// How to look in this turn; none: sleep at once.
@@ -82,7 +90,10 @@ impl Spin {
             Idle::Busy => true,
             Idle::Adaptive => !length.is_zero(),
         };
-        looks.then_some(Plan { idle: self.idle, length })
+        looks.then_some(Plan {
+            idle: self.idle,
+            length,
+        })
     }
 
     /// Takes in what a look in vain has shown.

@@ -1,8 +1,8 @@
 //! Values to archives and back. Pure.
 //!
-//! Encoding writes into memory of this thread that is used again, so it allocates nothing once warm, and
-//! no user's code runs while a link is locked. Decoding checks the whole archive first: lengths, offsets,
-//! utf-8, and a depth of at most [`DEPTH_MAX`]; then it copies the value out.
+//! Encoding writes into memory of this thread that is used again, so it allocates nothing once
+//! warm, and no user's code runs while a link is locked. Decoding checks the whole archive first:
+//! lengths, offsets, utf-8, and a depth of at most [`DEPTH_MAX`]; then it copies the value out.
 //!
 //! An archive carries no schema: both sides must mean the same type. The greeting sees to that.
 
@@ -35,7 +35,8 @@ const GROWTH_LEN_MIN: usize = 1024;
 /// A thread's memory for encoding shrinks back to this after something larger.
 const SCRATCH_LEN_MAX: usize = 64 * 1024;
 
-/// What encodes a [`Message`]: bounded, unshared (`Rc` and `Arc` are no messages), reusing its memory.
+/// What encodes a [`Message`]: bounded, unshared (`Rc` and `Arc` are no messages), reusing its
+/// memory.
 #[doc(hidden)]
 pub type Encoder<'a> = Strategy<Serializer<Sink<'a>, ArenaHandle<'a>, ()>, Cause>;
 
@@ -47,11 +48,12 @@ pub type Decoder = Strategy<(), Cause>;
 #[doc(hidden)]
 pub type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Cause>;
 
-/// A value that can be an argument or a result: anything that rkyv archives, checks and copies back.
+/// A value that can be an argument or a result: anything that rkyv archives, checks and copies
+/// back.
 ///
-/// Implemented for every such type by itself: numbers, strings, vectors, maps, options, results, tuples
-/// of up to 13, and what [`message`](macro@crate::message) is written on. `Rc`, `Arc` and borrowed data
-/// are no messages.
+/// Implemented for every such type by itself: numbers, strings, vectors, maps, options, results,
+/// tuples of up to 13, and what [`message`](macro@crate::message) is written on. `Rc`, `Arc` and
+/// borrowed data are no messages.
 ///
 /// # Examples
 /// ```
@@ -171,12 +173,24 @@ struct Scratch {
 
 impl Scratch {
     fn new() -> Self {
-        Self { bytes: Buffer::new(), arena: Arena::new() }
+        Self {
+            bytes: Buffer::new(),
+            arena: Arena::new(),
+        }
     }
 
     fn encode<M: Message>(&mut self, message: &M, limit: usize) -> Result<&[u8], EncodeError> {
-        const { assert!(align_of::<M::Archived>() <= ALIGNMENT, "archives are aligned to at most 16") };
-        let sink = Sink { bytes: &mut self.bytes, limit, len: 0 };
+        const {
+            assert!(
+                align_of::<M::Archived>() <= ALIGNMENT,
+                "archives are aligned to at most 16"
+            )
+        };
+        let sink = Sink {
+            bytes: &mut self.bytes,
+            limit,
+            len: 0,
+        };
         let mut encoder = Serializer::new(sink, self.arena.acquire(), ());
         let written = serialize_using::<_, Cause>(message, &mut encoder);
         let len = encoder.into_writer().len;
@@ -233,7 +247,11 @@ pub(crate) fn copy(bytes: &[u8]) -> Buffer {
 /// The error for bytes where none were to come: a method without errors of its own reported one.
 pub(crate) fn unexpected<T>(bytes: &[u8]) -> Result<T, DecodeError> {
     let source = cause(NoSuchError);
-    Err(DecodeError { type_name: std::any::type_name::<T>(), len: bytes.len(), source })
+    Err(DecodeError {
+        type_name: std::any::type_name::<T>(),
+        len: bytes.len(),
+        source,
+    })
 }
 
 /// A failure came from a method that has none.
@@ -292,8 +310,9 @@ pub(crate) fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
         len: bytes.len(),
         source,
     };
-    // Where overflow is checked, rkyv panics at some made-up archives of hash maps. What is foreign must
-    // not end a task: it becomes an error. What needs no drop has no map in it, and no price to pay.
+    // Where overflow is checked, rkyv panics at some made-up archives of hash maps. What is foreign
+    // must not end a task: it becomes an error. What needs no drop has no map in it, and no price
+    // to pay.
     let checked = if const { std::mem::needs_drop::<M>() } {
         let caught = catch_unwind(AssertUnwindSafe(|| view::<M>(bytes)));
         caught.unwrap_or_else(|_| Err(cause(CheckPanicked)))
@@ -318,24 +337,42 @@ mod tests {
     #[test]
     fn values_round_trip() {
         let value = (7_u64, String::from("a name"), vec![Some(1.5_f64), None]);
-        assert_eq!(decode::<(u64, String, Vec<Option<f64>>)>(&archive(&value)).unwrap(), value);
+        assert_eq!(
+            decode::<(u64, String, Vec<Option<f64>>)>(&archive(&value)).unwrap(),
+            value
+        );
         decode::<()>(&archive(&())).unwrap();
         assert_eq!(decode::<u128>(&archive(&u128::MAX)).unwrap(), u128::MAX);
-        assert_eq!(decode::<usize>(&archive(&0x1_0000_0005_usize)).unwrap(), 0x1_0000_0005);
+        assert_eq!(
+            decode::<usize>(&archive(&0x1_0000_0005_usize)).unwrap(),
+            0x1_0000_0005
+        );
     }
 
     /// A message beyond the limit is an error that names both sizes, and the next one is fine.
     #[test]
     fn the_limit_names_both_sizes() {
         let error = encode(&vec![1_u8; 100], 64, |_| ()).unwrap_err();
-        assert!(matches!(error, EncodeError::TooLarge { len: 120, limit: 64 }), "{error}");
+        assert!(
+            matches!(
+                error,
+                EncodeError::TooLarge {
+                    len: 120,
+                    limit: 64
+                }
+            ),
+            "{error}"
+        );
         encode(&vec![1_u8; 16], 64, |_| ()).unwrap();
     }
 
     /// Cut, flipped and foreign bytes are errors or other values, never panics.
     #[test]
     fn foreign_bytes_are_refused() {
-        let good = archive(&vec![String::from("one"), String::from("two, but longer than inline")]);
+        let good = archive(&vec![
+            String::from("one"),
+            String::from("two, but longer than inline"),
+        ]);
         assert!(decode::<Vec<String>>(&good[..good.len() - 1]).is_err());
         assert!(decode::<Vec<String>>(&[]).is_err());
         for at in 0..good.len() {
@@ -347,7 +384,8 @@ mod tests {
         }
     }
 
-    /// An archive at which rkyv's check panics, where overflow is checked, is an error as others are.
+    /// An archive at which rkyv's check panics, where overflow is checked, is an error as others
+    /// are.
     #[test]
     fn panics_of_the_check_are_errors() {
         let mut map = [0xFF; 32];
@@ -368,15 +406,17 @@ mod tests {
     )))]
     struct Nested {
         #[rkyv(omit_bounds)]
-        inner: Option<Box<Nested>>,
+        inner: Option<Box<Self>>,
     }
 
     /// A tree that is deeper than the limit is an error and no stack overflow.
     #[test]
     fn depth_bombs_are_refused() {
-        let nest = |depth| (0..depth).fold(Nested { inner: None }, |inner, _| Nested {
-            inner: Some(Box::new(inner)),
-        });
+        let nest = |depth| {
+            (0..depth).fold(Nested { inner: None }, |inner, _| Nested {
+                inner: Some(Box::new(inner)),
+            })
+        };
         assert!(decode::<Nested>(&archive(&nest(100))).is_ok());
         let bomb = archive(&nest(2_000));
         assert!(decode::<Nested>(&bomb).is_err());

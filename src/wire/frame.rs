@@ -77,12 +77,21 @@ pub(crate) struct Head {
 impl Head {
     /// A header without deadline, of a payload in one piece.
     pub(crate) fn new(kind: Kind, method: u16, call: CallId) -> Self {
-        Self { kind, method, call, deadline: None, total: None }
+        Self {
+            kind,
+            method,
+            call,
+            deadline: None,
+            total: None,
+        }
     }
 
     /// The tag and the header's bytes.
     pub(crate) fn encode(&self) -> (u32, HeadBytes) {
-        let mut bytes = HeadBytes { bytes: [0; HEAD_LEN_MAX], len: 0 };
+        let mut bytes = HeadBytes {
+            bytes: [0; HEAD_LEN_MAX],
+            len: 0,
+        };
         let mut flags = 0;
         bytes.push(self.call.bits());
         if let Some(deadline) = self.deadline {
@@ -94,7 +103,10 @@ impl Head {
             bytes.push(total);
         }
         let [low, high] = self.method.to_le_bytes();
-        (u32::from_le_bytes([self.kind as u8, flags, low, high]), bytes)
+        (
+            u32::from_le_bytes([self.kind as u8, flags, low, high]),
+            bytes,
+        )
     }
 
     /// How many header bytes a frame with this tag has.
@@ -120,9 +132,23 @@ impl Head {
         });
         let mut next = || words.next().ok_or(FrameError::Short(bytes.len()));
         let call = CallId::from_bits(next()?);
-        let deadline = if flags & DEADLINE == 0 { None } else { Some(next()?) };
-        let total = if flags & LARGE == 0 { None } else { Some(next()?) };
-        Ok(Self { kind, method: u16::from_le_bytes([low, high]), call, deadline, total })
+        let deadline = if flags & DEADLINE == 0 {
+            None
+        } else {
+            Some(next()?)
+        };
+        let total = if flags & LARGE == 0 {
+            None
+        } else {
+            Some(next()?)
+        };
+        Ok(Self {
+            kind,
+            method: u16::from_le_bytes([low, high]),
+            call,
+            deadline,
+            total,
+        })
     }
 }
 
@@ -169,7 +195,11 @@ mod tests {
             let kind = Kind::parse(kind).unwrap();
             for deadline in [None, Some(0), Some(u64::MAX)] {
                 for total in [None, Some(1 << 26)] {
-                    let head = Head { deadline, total, ..Head::new(kind, 0xBEEF, CallId::new(9, 3)) };
+                    let head = Head {
+                        deadline,
+                        total,
+                        ..Head::new(kind, 0xBEEF, CallId::new(9, 3))
+                    };
                     let (tag, bytes) = head.encode();
                     assert_eq!(bytes.as_slice().len(), Head::len_of(tag));
                     assert_eq!(Head::decode(tag, bytes.as_slice()), Ok(head));
@@ -185,7 +215,10 @@ mod tests {
             for len in [0, 7, 8, 24] {
                 let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0xFC == 0;
                 let long_enough = len >= Head::len_of(tag);
-                assert_eq!(Head::decode(tag, &[0; 24][..len]).is_ok(), known && long_enough);
+                assert_eq!(
+                    Head::decode(tag, &[0; 24][..len]).is_ok(),
+                    known && long_enough
+                );
             }
         }
     }

@@ -25,7 +25,12 @@ fn format() -> u32 {
     let width = size_of::<rkyv::primitive::ArchivedUsize>();
     let alignment = align_of::<rkyv::primitive::ArchivedU64>();
     let order = u8::from(cfg!(target_endian = "big"));
-    u32::from_le_bytes([8, u8::try_from(width).unwrap_or(0), u8::try_from(alignment).unwrap_or(0), order])
+    u32::from_le_bytes([
+        8,
+        u8::try_from(width).unwrap_or(0),
+        u8::try_from(alignment).unwrap_or(0),
+        order,
+    ])
 }
 
 /// What a parent tells its new child.
@@ -100,9 +105,10 @@ impl Numbers {
     pub(crate) fn theirs(&self, ours: u16) -> Result<u16, Mismatch> {
         match self {
             Self::Same => Ok(ours),
-            Self::Mapped(numbers) => {
-                numbers.get(usize::from(ours)).copied().unwrap_or(Err(Mismatch::Unknown))
-            }
+            Self::Mapped(numbers) => numbers
+                .get(usize::from(ours))
+                .copied()
+                .unwrap_or(Err(Mismatch::Unknown)),
         }
     }
 }
@@ -110,7 +116,10 @@ impl Numbers {
 impl Tables {
     pub(crate) fn of(interface: &Interface) -> Self {
         let list = |methods: &[Method]| {
-            methods.iter().map(|method| (method.name.to_owned(), method.signature)).collect()
+            methods
+                .iter()
+                .map(|method| (method.name.to_owned(), method.signature))
+                .collect()
         };
         Self {
             hash: interface.hash(),
@@ -165,7 +174,9 @@ pub(crate) fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
 /// # Errors
 /// [`HelloError`]; the versions are compared before the archive is looked at.
 pub(crate) fn decode<M: Message>(packet: &[u8]) -> Result<M, HelloError> {
-    let (preamble, archive) = packet.split_at_checked(PREAMBLE_LEN).ok_or(HelloError::Foreign)?;
+    let (preamble, archive) = packet
+        .split_at_checked(PREAMBLE_LEN)
+        .ok_or(HelloError::Foreign)?;
     if preamble[..8] != MAGIC {
         return Err(HelloError::Foreign);
     }
@@ -175,10 +186,16 @@ pub(crate) fn decode<M: Message>(packet: &[u8]) -> Result<M, HelloError> {
         u32::from_le_bytes(le)
     };
     if word(8) != PROTOCOL {
-        return Err(HelloError::Version { ours: PROTOCOL, theirs: word(8) });
+        return Err(HelloError::Version {
+            ours: PROTOCOL,
+            theirs: word(8),
+        });
     }
     if word(12) != format() {
-        return Err(HelloError::Format { ours: format(), theirs: word(12) });
+        return Err(HelloError::Format {
+            ours: format(),
+            theirs: word(12),
+        });
     }
     let mut aligned = Buffer::with_capacity(archive.len());
     aligned.extend_from_slice(archive);
@@ -219,7 +236,11 @@ mod tests {
 
     const ADD: Method = Method::new("add", 1, true);
     const GET: Method = Method::new("get", 2, false);
-    const NOW: Interface = Interface { name: "x", constructors: &[], methods: &[ADD, GET] };
+    const NOW: Interface = Interface {
+        name: "x",
+        constructors: &[],
+        methods: &[ADD, GET],
+    };
 
     fn hello() -> Hello {
         Hello {
@@ -242,11 +263,20 @@ mod tests {
         assert_eq!(decode::<Hello>(&packet).unwrap(), hello());
         let mut old = packet.clone();
         old[8] = 0;
-        assert!(matches!(decode::<Hello>(&old), Err(HelloError::Version { theirs: 0, .. })));
+        assert!(matches!(
+            decode::<Hello>(&old),
+            Err(HelloError::Version { theirs: 0, .. })
+        ));
         let mut narrow = packet.clone();
         narrow[13] = 4;
-        assert!(matches!(decode::<Hello>(&narrow), Err(HelloError::Format { .. })));
-        assert!(matches!(decode::<Hello>(b"GET / HTTP/1.1\r\n"), Err(HelloError::Foreign)));
+        assert!(matches!(
+            decode::<Hello>(&narrow),
+            Err(HelloError::Format { .. })
+        ));
+        assert!(matches!(
+            decode::<Hello>(b"GET / HTTP/1.1\r\n"),
+            Err(HelloError::Foreign)
+        ));
         for len in 0..packet.len() {
             assert!(decode::<Hello>(&packet[..len]).is_err(), "{len}");
         }
@@ -258,7 +288,11 @@ mod tests {
         const CHANGED: Method = Method::new("add", 9, true);
         const NEW: Method = Method::new("new", 5, false);
         assert_eq!(Tables::of(&NOW).methods(&NOW), Numbers::Same);
-        let other = Interface { name: "x", constructors: &[], methods: &[NEW, GET, CHANGED] };
+        let other = Interface {
+            name: "x",
+            constructors: &[],
+            methods: &[NEW, GET, CHANGED],
+        };
         let numbers = Tables::of(&other).methods(&NOW);
         assert_eq!(numbers.theirs(0), Err(Mismatch::Changed), "add changed");
         assert_eq!(numbers.theirs(1), Ok(1), "get is second there too");

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-/// The most calls of one link that may wait for their answers: the bits of a [`CallId`] that name its slot.
+/// The most calls of one link that may wait for their answers: the bits of a [`CallId`] that name
+/// its slot.
 pub(crate) const SLOTS_MAX: usize = 1 << SLOT_BITS;
 
 const SLOT_BITS: u32 = 12;
 
 /// One call on one link: a slot of the caller's table and which of its uses this is.
 ///
-/// The sequence number grows with every call of the link, so an answer that comes late never meets a
-/// later call in the same slot. At 20 million calls a second its 52 bits last for seven years.
+/// The sequence number grows with every call of the link, so an answer that comes late never meets
+/// a later call in the same slot. At 20 million calls a second its 52 bits last for seven years.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct CallId(u64);
 

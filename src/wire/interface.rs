@@ -1,7 +1,8 @@
 //! What an actor offers, as both sides of a link compare it. Pure.
 //!
-//! A method is a name and a hash of its signature: its text and the size and alignment of its archives.
-//! Two programs that were built apart may disagree on one method and still use the others.
+//! A method is a name and a hash of its signature: its text and the size and alignment of its
+//! archives. Two programs that were built apart may disagree on one method and still use the
+//! others.
 
 use std::mem::{align_of, size_of};
 
@@ -20,7 +21,11 @@ impl Method {
     /// A method called `name`; `exclusive` if it runs alone.
     #[must_use]
     pub const fn new(name: &'static str, signature: u64, exclusive: bool) -> Self {
-        Self { name, signature, exclusive }
+        Self {
+            name,
+            signature,
+            exclusive,
+        }
     }
 }
 
@@ -62,8 +67,8 @@ pub const fn signature<Args: Archive, Ok: Archive, Err: Archive>(text: &str) -> 
         .0
 }
 
-/// FNV-1a, 64 bits: small, the same everywhere, and possible in constants. It tells builds apart; it
-/// keeps nobody out.
+/// FNV-1a, 64 bits: small, the same everywhere, and possible in constants. It tells builds apart;
+/// it keeps nobody out.
 struct Fnv(u64);
 
 impl Fnv {
@@ -117,9 +122,21 @@ mod tests {
     fn order_counts() {
         const A: Method = Method::new("a", 1, false);
         const B: Method = Method::new("b", 1, false);
-        let one = Interface { name: "x", constructors: &[], methods: &[A, B] };
-        let two = Interface { name: "x", constructors: &[], methods: &[B, A] };
-        let three = Interface { name: "x", constructors: &[A], methods: &[B] };
+        let one = Interface {
+            name: "x",
+            constructors: &[],
+            methods: &[A, B],
+        };
+        let two = Interface {
+            name: "x",
+            constructors: &[],
+            methods: &[B, A],
+        };
+        let three = Interface {
+            name: "x",
+            constructors: &[A],
+            methods: &[B],
+        };
         assert_ne!(one.hash(), two.hash());
         assert_ne!(one.hash(), three.hash());
     }

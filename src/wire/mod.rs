@@ -1,7 +1,8 @@
 //! What the bytes mean: identifiers, frames, archives, the greeting. Pure.
 //!
-//! Nothing here waits, and nothing knows how bytes travel. Every decoder treats its input as foreign: it
-//! checks lengths before it allocates, depth before it recurses, and answers with an error.
+//! Nothing here waits, and nothing knows how bytes travel. Every decoder treats its input as
+//! foreign: it checks lengths before it allocates, depth before it recurses, and answers with an
+//! error.
 
 #![forbid(unsafe_code)]
 

@@ -66,6 +66,9 @@ mod tests {
     fn reports_read_well() {
         let report = PanicReport::new("no luck".into(), Some("src/main.rs:7:5".into()));
         assert_eq!(report.to_string(), "\"no luck\" at src/main.rs:7:5");
-        assert_eq!(PanicReport::new("no luck".into(), None).to_string(), "\"no luck\"");
+        assert_eq!(
+            PanicReport::new("no luck".into(), None).to_string(),
+            "\"no luck\""
+        );
     }
 }

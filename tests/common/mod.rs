@@ -1,4 +1,4 @@
-//! What the tests of real processes share: bounds, folders, looks at processes, processes of their own.
+//! What the tests of real processes share: bounds, folders, looks at processes, own processes.
 
 #![allow(
     dead_code,
