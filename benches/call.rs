@@ -244,7 +244,8 @@ fn crowds(criterion: &mut Criterion) {
                 bencher.to_async(&runtime).iter_custom(async |count| {
                     let began = Instant::now();
                     let mut callers = JoinSet::new();
-                    for actor in actors.iter().cloned() {
+                    for actor in actors {
+                        let actor = actor.clone();
                         callers.spawn(async move {
                             for _ in 0..count {
                                 actor.small([7; 64]).await.expect("an answer");

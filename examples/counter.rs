@@ -12,7 +12,7 @@ impl Counter {
     pub fn pid(&self) -> u32 { std::process::id() }
 }
 
-#[callboard::main]                                              // tokio runtime + the child-process hook
+#[callboard::main]                                              // tokio, and the child-process hook
 async fn main() -> callboard::Result<()> {
     let counter = Counter::spawn(10).await?;                    // CounterProxy; a new OS process
     println!("{} in {}", counter.add(5).await?, counter.pid().await?);

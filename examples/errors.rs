@@ -120,7 +120,7 @@ async fn main() -> callboard::Result<()> {
 async fn errors_of_their_own() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
     assert_eq!(vault.take(3).await?, 7);
-    let error = vault.take(8).await.expect_err("this is refused");
+    let error = vault.take(8).await.expect_err("it fails");
     say("own error", &error);
     assert_eq!(error.outcome(), Outcome::Ran);
     assert!(matches!(
@@ -133,15 +133,18 @@ async fn errors_of_their_own() -> callboard::Result<()> {
 
 /// What a constructor says comes back from the spawn, and nothing is left of the process.
 async fn starts_that_fail() -> callboard::Result<()> {
-    let refused = Vault::spawn_open(0).await.expect_err("this is refused");
+    let refused = Vault::spawn_open(0).await.expect_err("it fails");
     say("constructor's error", &refused);
     assert!(matches!(refused, SpawnError::Constructor(Refused::Empty)));
 
-    let panicked = Vault::spawn(1_000_000).await.expect_err("this is refused");
+    let panicked = Vault::spawn(1_000_000).await.expect_err("it fails");
     say("constructor's panic", &panicked);
     assert!(matches!(panicked, SpawnError::Panicked(report) if report.message().contains("large")));
 
-    let nowhere = Vault::spawn(1).exe("/no/such/program").await.expect_err("this is refused");
+    let nowhere = Vault::spawn(1)
+        .exe("/no/such/program")
+        .await
+        .expect_err("it fails");
     say("no such program", &nowhere);
     assert!(matches!(nowhere, SpawnError::Exec(_)));
     Ok(())
@@ -151,7 +154,7 @@ async fn starts_that_fail() -> callboard::Result<()> {
 /// left.
 async fn panics() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
-    let error = vault.drop_on_foot().await.expect_err("this is refused");
+    let error = vault.drop_on_foot().await.expect_err("it fails");
     say("panic", &error);
     let CallError::Panicked(report) = error else {
         panic!("{error:?}")
@@ -163,7 +166,7 @@ async fn panics() -> callboard::Result<()> {
             .is_some_and(|place| place.contains("errors.rs:"))
     );
 
-    let after = vault.coins().await.expect_err("this is refused");
+    let after = vault.coins().await.expect_err("it fails");
     say("call after it", &after);
     assert_eq!(after.outcome(), Outcome::NotRun);
     assert_eq!(vault.exited().await, Exit::Code(101));
@@ -176,7 +179,7 @@ async fn deaths_and_trying_again() -> callboard::Result<()> {
     let running = vault.count_slowly().start();
     vault.coins().await?; // in order: answered, so the call before it has begun
     kill_9(&vault)?;
-    let error = running.await.expect_err("this is refused");
+    let error = running.await.expect_err("it fails");
     say("killed in a call", &error);
     assert_eq!(error.outcome(), Outcome::MayHaveRun);
     let CallError::Died { death, .. } = error else {
@@ -209,7 +212,7 @@ async fn timeouts() -> callboard::Result<()> {
         .count_slowly()
         .timeout(Duration::from_millis(20))
         .await
-        .expect_err("this is refused");
+        .expect_err("it fails");
     say("timeout", &error);
     assert!(matches!(error, CallError::Timeout { .. }));
     assert_eq!(vault.coins().await?, 10);
@@ -223,18 +226,18 @@ async fn timeouts() -> callboard::Result<()> {
 /// Too large or too deep a message is an error of its call alone: the link stays as it was.
 async fn messages_that_cannot_travel() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
-    let error = vault.keep(vec![0; TOO_LARGE]).await.expect_err("this is refused");
+    let error = vault.keep(vec![0; TOO_LARGE]).await.expect_err("it fails");
     say("argument too large", &error);
     assert!(matches!(error, CallError::Encode { method: "keep", .. }));
     assert_eq!(error.outcome(), Outcome::NotRun);
 
-    let error = vault.give(TOO_LARGE).await.expect_err("this is refused");
+    let error = vault.give(TOO_LARGE).await.expect_err("it fails");
     say("result too large", &error);
     assert!(matches!(error, CallError::Result { method: "give", .. }));
     assert_eq!(error.outcome(), Outcome::Ran);
 
     assert_eq!(vault.unpack(nested(50)).await?, 50);
-    let error = vault.unpack(nested(1_000)).await.expect_err("this is refused");
+    let error = vault.unpack(nested(1_000)).await.expect_err("it fails");
     say("nested too deeply", &error);
     assert!(matches!(
         error,
@@ -253,7 +256,7 @@ async fn ends_out_of_order() -> callboard::Result<()> {
     let vault = Vault::spawn(10).await?;
     vault.shutdown().await?;
     vault.shutdown().await?; // as good as once
-    let error = vault.coins().await.expect_err("this is refused");
+    let error = vault.coins().await.expect_err("it fails");
     say("after a shutdown", &error);
     assert!(matches!(
         error,
@@ -264,7 +267,7 @@ async fn ends_out_of_order() -> callboard::Result<()> {
 
     let stuck = Vault::spawn(10).grace(Duration::from_millis(100)).await?;
     stuck.get_stuck().tell().await?;
-    let error = stuck.shutdown().await.expect_err("this is refused");
+    let error = stuck.shutdown().await.expect_err("it fails");
     say("stuck at its end", error.as_error());
     let error: Option<&ShutdownError> = error.as_error().downcast_ref();
     assert!(matches!(error, Some(ShutdownError::Killed { .. })));

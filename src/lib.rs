@@ -19,6 +19,18 @@
 //!     counter.shutdown().await
 //! }
 //! ```
+//!
+//! - [`actor`](macro@actor) turns an impl block into an actor and its proxy. [`main`](macro@main)
+//!   or [`init`] lets a process become one, and so does [`test`](macro@test) in tests.
+//! - [`Spawn`] starts it; [`Proxy`] is what all proxies can do.
+//! - [`Call`] is what a method of a proxy returns: awaited, told, started or dropped. [`Pending`]
+//!   is a call that runs.
+//! - [`CallError`] says what went wrong, and [`Outcome`] whether the method ran.
+//! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
+//! - [`Idle`] is how to wait.
+//!
+//! The README says what it is for and what not, what is guaranteed, and what it costs. How it is
+//! built is told in `architecture`, the map of the house.
 #![warn(
     missing_docs,
     missing_debug_implementations,

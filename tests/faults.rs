@@ -76,10 +76,8 @@ impl Victim {
     }
 
     pub fn raise(&self, number: i32) {
-        loop {
-            let signal = Signal::try_from(number).expect("there is such a signal");
-            raise(signal).expect("one may signal oneself");
-        }
+        let signal = Signal::try_from(number).expect("there is such a signal");
+        while raise(signal).is_ok() {}
     }
 
     pub fn panic(&mut self, text: String) -> u64 {
@@ -378,8 +376,8 @@ async fn stopped_actors_are_unreachable() -> callboard::Result<()> {
     running.await?;
     signal(pid, Signal::SIGSTOP);
     eventually(SOON, "it stands still", || is_stopped(pid)).await;
-    let calls: Vec<_> = (0..2000)
-        .map(|n| victim.see_heavy(n, vec![0; n as usize]).start())
+    let calls: Vec<_> = (0..2000_u16)
+        .map(|n| victim.see_heavy(n.into(), vec![0; n.into()]).start())
         .collect();
     let tell = tokio::spawn({
         let victim = victim.clone();

@@ -41,16 +41,16 @@ use proc_macro::TokenStream;
 /// - **Arguments and results are owned**: they travel between processes. At most twelve arguments.
 /// - All else in the block (private functions, constants) is left alone.
 ///
-/// Refused, with the place and what to do instead: generic and `unsafe` functions, borrowed arguments
-/// and results, `impl Trait`, receivers other than `&self` and `&mut self`, and a method called
-/// `shutdown`, which every proxy has already.
+/// Refused, with the place and what to do instead: generic and `unsafe` functions, borrowed
+/// arguments and results, `impl Trait`, receivers other than `&self` and `&mut self`, and a method
+/// called `shutdown`, which every proxy has already.
 ///
 /// # How it runs
 ///
 /// The actor lives on one thread of its process, in a tokio runtime there, so it need be neither
-/// `Send` nor `Sync`. Calls of one process begin in the order in which they were sent. A method that
-/// blocks its thread blocks this actor and nobody else. A panic in a method is an error of its call
-/// and ends the actor. When the actor ends in order, its value is dropped.
+/// `Send` nor `Sync`. Calls of one process begin in the order in which they were sent. A method
+/// that blocks its thread blocks this actor and nobody else. A panic in a method is an error of its
+/// call and ends the actor. When the actor ends in order, its value is dropped.
 ///
 /// # Options
 ///
@@ -89,9 +89,9 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Derives rkyv's `Archive`, `Serialize` and `Deserialize` and nothing else; rkyv's own attributes
 /// (`#[rkyv(..)]`) work on the type and its fields, and rkyv need not be a dependency of yours.
 ///
-/// An error that a method returns is a message that also implements [`std::error::Error`], by
-/// `thiserror` for instance. A type that contains itself needs its bounds in writing, and rkyv as a
-/// dependency to name them; `examples/errors.rs` has one.
+/// For `?` an error that a method returns also implements [`std::error::Error`], by `thiserror` for
+/// instance. A type that contains itself needs its bounds in writing, and rkyv as a dependency to
+/// name them; `examples/errors.rs` has one.
 ///
 /// # Examples
 ///
@@ -111,8 +111,8 @@ pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
 /// here. The options are tokio's: `flavor = "multi_thread"` (the default) or `"current_thread"`,
 /// and `worker_threads = 4`. They are for this process; an actor's has one thread.
 ///
-/// When `main` has returned, actors that still live are asked to end, and are waited for: at most as
-/// long as their grace.
+/// When `main` has returned, actors that still live are asked to end, and are waited for: at most
+/// as long as their grace.
 ///
 /// # Panics
 ///

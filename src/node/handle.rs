@@ -212,7 +212,7 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     #[doc(hidden)]
     fn __handle(&self) -> &Handle;
 
-    /// The id of the actor's process.
+    /// The id of the actor's process, as it was while it lived.
     fn process_id(&self) -> u32 {
         self.__handle().owner.ward.pid()
     }
@@ -226,6 +226,16 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Nothing is lost: it can be asked again.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::Exit;
+    /// use callboard::prelude::*;
+    ///
+    /// async fn has_failed(actor: impl Proxy) -> bool {
+    ///     actor.exited().await != Exit::Code(0)
+    /// }
+    /// ```
     fn exited(&self) -> impl Future<Output = Exit> + Send {
         self.__handle().owner.ward.exited()
     }

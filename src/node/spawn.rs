@@ -52,6 +52,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// An actor about to be started: await it, or refine it first.
 ///
+/// # Errors
+/// Awaiting gives a [`SpawnError`] when there is no actor then; nothing is left of the attempt.
+///
+/// # Panics
+/// Awaited outside a tokio runtime.
+///
 /// # Cancel safety
 /// Dropped before it is done, the process is killed and nothing is left of it.
 ///

@@ -76,21 +76,26 @@ impl Drop for Driver {
 /// Looks once a second, while calls are in flight, whether the peer is stopped.
 #[derive(Default)]
 struct Watch {
+    /// Made once and set again: a link that is quiet now and then allocates nothing for that.
     clock: Option<Pin<Box<Sleep>>>,
+    is_on: bool,
     stopped: u32,
 }
 
 impl Watch {
     fn poll(&mut self, cx: &mut Context<'_>, watched: bool, exchange: &Exchange) {
-        if !watched && self.clock.is_none() {
+        if !watched && !self.is_on {
             return;
         }
         let clock = self
             .clock
             .get_or_insert_with(|| Box::pin(sleep(WATCH_PERIOD)));
+        if !std::mem::replace(&mut self.is_on, true) {
+            clock.as_mut().reset(Instant::now() + WATCH_PERIOD);
+        }
         while clock.as_mut().poll(cx).is_ready() {
             if !exchange.keep_watching() {
-                self.clock = None;
+                self.is_on = false;
                 self.stopped = 0;
                 return;
             }

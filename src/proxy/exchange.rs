@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crossbeam_utils::CachePadded;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
@@ -59,7 +60,8 @@ pub(crate) struct Exchange {
     pub(crate) board: Board,
     pub(super) sender: Sender,
     glance: Glance<Memory>,
-    core: Mutex<Core>,
+    /// On cache lines of its own: threads that call meet here.
+    core: CachePadded<Mutex<Core>>,
     /// The queue's first changed, or a slot came free.
     pub(super) queue_moved: Notify,
     /// The peer does not react: who waits to send gives up.
@@ -115,7 +117,7 @@ impl Exchange {
             board: link.board,
             sender: link.sender,
             glance: link.glance,
-            core: Mutex::new(core),
+            core: CachePadded::new(Mutex::new(core)),
             queue_moved: Notify::new(),
             given_up: Notify::new(),
             driver: AtomicWaker::new(),

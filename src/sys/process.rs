@@ -171,6 +171,15 @@ impl Child {
 }
 
 /// How a process ended.
+///
+/// # Examples
+/// ```
+/// use callboard::Exit;
+///
+/// assert_eq!(Exit::Code(3).to_string(), "exit code 3");
+/// let killed = Exit::Signal { number: 9, core_dumped: false };
+/// assert_eq!(killed.to_string(), "SIGKILL (9)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exit {

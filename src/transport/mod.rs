@@ -1,8 +1,8 @@
 //! Carries frames to a peer: in order, whole, with back-pressure.
 //!
 //! A [`Link`] is one end of the path to one peer. Its halves are apart: many send through the
-//! [`Sender`], one reads from the [`Receiver`], whoever looks for news takes a glance, and one task
-//! waits for the bell. What a frame means is not known here.
+//! [`Sender`](sender::Sender), one reads from the [`Receiver`](receiver::Receiver), whoever looks
+//! for news takes a glance, and one task waits for the bell. What a frame means is not known here.
 
 #![forbid(unsafe_code)]
 

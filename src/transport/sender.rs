@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::board::Memory;
@@ -38,7 +39,8 @@ pub(crate) enum SendError {
 /// The sending half of a link, shared by everyone in this process who sends over it.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    outbox: Mutex<Outbox>,
+    /// On cache lines of its own: threads that send meet here.
+    outbox: CachePadded<Mutex<Outbox>>,
     /// How many wait in [`Sender::send`]; nobody overtakes them.
     waiting: AtomicUsize,
     turn: tokio::sync::Mutex<()>,
@@ -60,12 +62,12 @@ impl Sender {
     /// Sends through `producer` and rings `bell`. One frame carries at most an eighth of the ring.
     pub(crate) fn new(producer: Producer<Memory>, ring_capacity: usize, bell: Doorbell) -> Self {
         Self {
-            outbox: Mutex::new(Outbox {
+            outbox: CachePadded::new(Mutex::new(Outbox {
                 producer,
                 bell,
                 closed: false,
                 abort_due: false,
-            }),
+            })),
             waiting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),

@@ -1,4 +1,4 @@
-//! Looking for a while before sleeping: the impure side of [`Idle`](super::idle::Idle).
+//! Looking for a while before sleeping: the impure side of [`Idle`].
 
 use std::time::{Duration, Instant};
 

@@ -130,6 +130,15 @@ impl<E> Writer<E> for Sink<'_> {
 }
 
 /// A value could not be written as an archive.
+///
+/// # Examples
+/// ```
+/// use callboard::{CallError, EncodeError};
+///
+/// fn is_too_large(error: &CallError) -> bool {
+///     matches!(error, CallError::Encode { source: EncodeError::TooLarge { .. }, .. })
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -152,7 +161,16 @@ pub enum EncodeError {
     },
 }
 
-/// Bytes are no archive of the expected type.
+/// Bytes are no archive of the expected type: damaged, of another type, or nested too deeply.
+///
+/// # Examples
+/// ```
+/// use callboard::CallError;
+///
+/// fn is_unreadable(error: &CallError) -> bool {
+///     matches!(error, CallError::Decode { .. } | CallError::Arguments { .. })
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{len} bytes are no archive of `{type_name}`")]
 pub struct DecodeError {
@@ -162,7 +180,23 @@ pub struct DecodeError {
     len: usize,
     /// What the check said.
     #[source]
-    source: Cause,
+    source: Fault,
+}
+
+/// What the check of an archive said, cut to what a person reads: it adds a line for each level of
+/// nesting, and a deep archive has many.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Fault(String);
+
+impl Fault {
+    const LEN_MAX: usize = 200;
+
+    fn new(cause: &Cause) -> Self {
+        let text = cause.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        Self(line.chars().take(Self::LEN_MAX).collect())
+    }
 }
 
 /// Reused memory of one thread.
@@ -246,7 +280,7 @@ pub(crate) fn copy(bytes: &[u8]) -> Buffer {
 
 /// The error for bytes where none were to come: a method without errors of its own reported one.
 pub(crate) fn unexpected<T>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let source = cause(NoSuchError);
+    let source = Fault::new(&cause(NoSuchError));
     Err(DecodeError {
         type_name: std::any::type_name::<T>(),
         len: bytes.len(),
@@ -305,10 +339,10 @@ fn view<M: Message>(bytes: &[u8]) -> Result<&M::Archived, Cause> {
 /// # Errors
 /// [`DecodeError`] when they are no archive of `M`, or nested too deeply.
 pub(crate) fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
-    let failed = |source| DecodeError {
+    let failed = |cause: Cause| DecodeError {
         type_name: std::any::type_name::<M>(),
         len: bytes.len(),
-        source,
+        source: Fault::new(&cause),
     };
     // Where overflow is checked, rkyv panics at some made-up archives of hash maps. What is foreign
     // must not end a task: it becomes an error. What needs no drop has no map in it, and no price
@@ -419,6 +453,8 @@ mod tests {
         };
         assert!(decode::<Nested>(&archive(&nest(100))).is_ok());
         let bomb = archive(&nest(2_000));
-        assert!(decode::<Nested>(&bomb).is_err());
+        let error = decode::<Nested>(&bomb).map(drop).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.len() <= Fault::LEN_MAX * 4, "{cause}");
     }
 }

@@ -203,6 +203,15 @@ pub(crate) fn decode<M: Message>(packet: &[u8]) -> Result<M, HelloError> {
 }
 
 /// Two processes cannot talk to each other.
+///
+/// # Examples
+/// ```
+/// use callboard::{HelloError, SpawnError};
+///
+/// fn was_built_apart(error: &SpawnError) -> bool {
+///     matches!(error, SpawnError::Hello(HelloError::Version { .. } | HelloError::Format { .. }))
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelloError {

@@ -1,23 +1,145 @@
-//! System calls, counted by strace.
-use super::{Counter, calls};
+//! System calls: counted by strace, and where that would disturb what is counted, by the kernel.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use callboard::prelude::*;
-#[callboard::test]
-async fn experiment() -> callboard::Result<()> {
-    let idle = match std::env::var("IDLE").as_deref() {
-        Ok("park") => Idle::Park,
-        Ok("busy") => Idle::Busy,
-        Ok("adaptive") => Idle::Adaptive,
-        _ => return Ok(()),
+use tokio::time::Instant;
+
+use super::common::{LONG, Scratch, again, is_role, must_pass, skipped};
+use super::{Counter, CounterProxy, calls};
+
+/// Calls that are counted, tells among them.
+const CALLS: u64 = 20_000;
+
+/// What a process needs to begin, to start an actor and to end: about 570 for both of them.
+const LIVES_MAX: u64 = 800;
+
+/// System calls by their names, of `test` of this program in the role `traced`, and of its actors.
+/// None, and said so, where they cannot be counted.
+fn count(test: &str, filter: &[&str]) -> Option<HashMap<String, u64>> {
+    let strace = || {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-c"]).args(filter);
+        strace
     };
+    let scratch = Scratch::new();
+    let table = scratch.path("counts");
+    let mut tried = strace();
+    tried
+        .args(["-o", "/dev/null", "true"])
+        .stderr(Stdio::null());
+    if !tried.status().is_ok_and(|status| status.success()) {
+        skipped("strace is not here, or may not trace");
+        return None;
+    }
+    let program = env::current_exe().expect("this program has a path");
+    let again = again(test, "traced");
+    let roles = again
+        .get_envs()
+        .filter_map(|(name, role)| Some((name, role?)));
+    let mut traced = strace();
+    traced
+        .args(["-o", &table])
+        .arg(program)
+        .args(again.get_args())
+        .envs(roles);
+    must_pass(&mut traced);
+    // Each line: share, seconds, microseconds each, how many, errors if there were any, name.
+    let table = fs::read_to_string(table).expect("strace has written it");
+    let counts = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        Some((fields.last()?.to_string(), fields.get(3)?.parse().ok()?))
+    });
+    Some(counts.collect())
+}
+
+async fn traced(idle: Idle) -> callboard::Result<()> {
     let counter = Counter::spawn().idle(idle).await?;
-    calls(&counter, 1000).await?;
-    for _ in 0..40 {
-        let _ = std::fs::metadata("/mark");
-        for _ in 0..500 {
+    calls(&counter, u32::try_from(CALLS / 4)?).await?;
+    counter.shutdown().await?;
+    Ok(())
+}
+
+/// The calls of two busy processes need no system calls: no bell, no lock, no memory.
+///
+/// Left out is what a busy side does while it waits, which is the more the longer the other one is
+/// kept from its core: after some microseconds of looking it offers the core to others
+/// (`sched_yield`), and the task offers the thread to other tasks, so that tokio looks around
+/// (`epoll_wait`). That look comes after every 128 calls of a task in any case. Tracing these two
+/// would keep both sides waiting for each other.
+#[callboard::test]
+async fn hot_calls_need_no_system_calls() -> callboard::Result<()> {
+    if is_role("traced") {
+        return traced(Idle::Busy).await;
+    }
+    let waits = "trace=!sched_yield,epoll_wait,epoll_pwait,epoll_pwait2";
+    let filter = ["--seccomp-bpf", "-e", waits];
+    if let Some(counts) = count("traced::hot_calls_need_no_system_calls", &filter) {
+        let total = counts["total"];
+        assert!(total < CALLS / 20, "{total} of {CALLS} calls: {counts:?}");
+    }
+    Ok(())
+}
+
+/// A call to a sleeping actor needs at most two system calls of each side: one to ring, one to
+/// sleep.
+#[callboard::test]
+async fn parked_calls_need_few_system_calls() -> callboard::Result<()> {
+    if is_role("traced") {
+        return traced(Idle::Park).await;
+    }
+    if let Some(counts) = count("traced::parked_calls_need_few_system_calls", &[]) {
+        let total = counts["total"];
+        assert!(
+            total <= 4 * CALLS + LIVES_MAX,
+            "{total} of {CALLS} calls: {counts:?}"
+        );
+        // Otherwise nobody slept, and nothing was shown.
+        assert!(total > CALLS, "{total} of {CALLS} calls: {counts:?}");
+    }
+    Ok(())
+}
+
+/// How often this process and the actor have written to a descriptor: rung a bell, that is.
+fn writes(counter: &CounterProxy) -> Option<u64> {
+    let writes = |process: &str| {
+        let text = fs::read_to_string(format!("/proc/{process}/io")).ok()?;
+        let count = text.lines().find_map(|line| line.strip_prefix("syscw: "))?;
+        count.parse::<u64>().ok()
+    };
+    Some(writes("self")? + writes(&counter.process_id().to_string())?)
+}
+
+/// While both sides find what they look for, adaptive ones ring no bell either.
+///
+/// Whether they do depends on who else wants the cores, and strace would teach them to sleep. So
+/// the kernel's own count is taken, and the first batch of calls that went quietly counts.
+#[callboard::test]
+async fn adaptive_calls_ring_no_bell() -> callboard::Result<()> {
+    const BATCH: u64 = 200;
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        skipped("two sides on one core sleep while they wait");
+        return Ok(());
+    }
+    let counter = Counter::spawn().await?;
+    let end = Instant::now() + LONG / 2;
+    let mut fewest = u64::MAX;
+    while fewest > BATCH / 20 && Instant::now() < end {
+        let Some(before) = writes(&counter) else {
+            skipped("this kernel does not count writes");
+            return Ok(());
+        };
+        for _ in 0..BATCH {
             counter.get().await?;
         }
+        fewest = fewest.min(writes(&counter).expect("it was counted before") - before);
+        tokio::time::sleep(Duration::from_micros(100)).await;
     }
-    let _ = std::fs::metadata("/mark");
+    assert!(fewest <= BATCH / 20, "{fewest} bells of {BATCH} calls");
     counter.shutdown().await?;
     Ok(())
 }
