@@ -31,6 +31,15 @@ impl Witness {
         value
     }
 
+    /// The same, after a while of work.
+    pub fn ponder(&self, value: u64, us: u64) -> u64 {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(us) {
+            std::hint::spin_loop();
+        }
+        value
+    }
+
     pub fn see(&mut self, value: u64) -> u64 {
         self.seen.borrow_mut().push(value);
         value
@@ -218,6 +227,7 @@ async fn calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
     let (mut answered, mut dropped) = (0, 0);
     for round in 0..10_000 {
         let turns = dice.throw(6);
+        let work = dice.throw(4) * 20;
         let given_up = async {
             for _ in 0..turns {
                 tokio::task::yield_now().await;
@@ -228,7 +238,7 @@ async fn calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
         };
         tokio::select! {
             biased;
-            value = witness.echo(round) => {
+            value = witness.ponder(round, work) => {
                 assert_eq!(value?, round);
                 answered += 1;
             }
