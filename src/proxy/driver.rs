@@ -25,7 +25,7 @@ pub(crate) fn drive(exchange: Arc<Exchange>, ear: Ear) -> impl Future<Output = (
     // Made here and not at the first poll, which never comes where the runtime ends before.
     let driver = Driver { exchange, ear };
     let mut vigil = Vigil::default();
-    let mut watch = Watch::default();
+    let mut watch = Watch::new();
     poll_fn(move |cx| driver.poll(cx, &mut vigil, &mut watch))
 }
 
@@ -74,22 +74,28 @@ impl Drop for Driver {
 }
 
 /// Looks once a second, while calls are in flight, whether the peer is stopped.
-#[derive(Default)]
 struct Watch {
-    /// Made once and set again: a link that is quiet now and then allocates nothing for that.
-    clock: Option<Pin<Box<Sleep>>>,
+    /// Made once, with the link, and set again: no call allocates it.
+    clock: Pin<Box<Sleep>>,
     is_on: bool,
     stopped: u32,
 }
 
 impl Watch {
+    fn new() -> Self {
+        let clock = Box::pin(sleep(WATCH_PERIOD));
+        Self {
+            clock,
+            is_on: false,
+            stopped: 0,
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, watched: bool, exchange: &Exchange) {
         if !watched && !self.is_on {
             return;
         }
-        let clock = self
-            .clock
-            .get_or_insert_with(|| Box::pin(sleep(WATCH_PERIOD)));
+        let clock = &mut self.clock;
         if !std::mem::replace(&mut self.is_on, true) {
             clock.as_mut().reset(Instant::now() + WATCH_PERIOD);
         }
