@@ -113,7 +113,8 @@ fn writes(counter: &CounterProxy) -> Option<u64> {
     Some(writes("self")? + writes(&counter.process_id().to_string())?)
 }
 
-/// Whether more processes want to run than there are cores, by the kernel's count of the last minute.
+/// Whether more processes want to run than there are cores, by the kernel's count of the last
+/// minute.
 fn is_busy() -> bool {
     let load = fs::read_to_string("/proc/loadavg").expect("there is a count");
     let load = load.split_whitespace().next().map(str::parse::<f64>);
@@ -141,8 +142,8 @@ async fn bells(batch: u64) -> callboard::Result<Option<u64>> {
 
 /// While both sides find what they look for, adaptive ones ring no bell either.
 ///
-/// Whether they do depends on who else wants the cores, and strace would teach them to sleep. So the
-/// kernel's own count is taken, and the first batch of calls that went quietly counts.
+/// Whether they do depends on who else wants the cores, and strace would teach them to sleep. So
+/// the kernel's own count is taken, and the first batch of calls that went quietly counts.
 #[callboard::test]
 async fn adaptive_calls_ring_no_bell() -> callboard::Result<()> {
     const BATCH: u64 = 200;
