@@ -33,6 +33,7 @@ pub mod __private {
 
     pub use crate::actor::Actor;
     pub use crate::actor::incoming::{Incoming, Rejected, decode_args};
+    pub use crate::actor::replies::Answer;
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::registry::{ACTORS, ActorType};

@@ -15,8 +15,10 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     let proxy = format_ident!("{name}Proxy");
     let table = table(interface);
     let construct = construct(interface);
-    let run_shared = run(interface, Kind::Shared);
-    let run_exclusive = run(interface, Kind::Exclusive);
+    let run_shared = run(interface, Kind::Shared, false);
+    let run_exclusive = run(interface, Kind::Exclusive, false);
+    let await_shared = run(interface, Kind::Shared, true);
+    let await_exclusive = run(interface, Kind::Exclusive, true);
     quote! {
         #[allow(
             deprecated,
@@ -29,12 +31,32 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
 
             #construct
 
-            async fn run_shared(&self, call: ::callboard::__private::Incoming<'_>) {
+            fn run_shared(
+                &self,
+                call: ::callboard::__private::Incoming<'_>,
+            ) -> ::callboard::__private::Answer {
                 #run_shared
             }
 
-            async fn run_exclusive(&mut self, call: ::callboard::__private::Incoming<'_>) {
+            fn run_exclusive(
+                &mut self,
+                call: ::callboard::__private::Incoming<'_>,
+            ) -> ::callboard::__private::Answer {
                 #run_exclusive
+            }
+
+            async fn await_shared(
+                &self,
+                call: ::callboard::__private::Incoming<'_>,
+            ) -> ::callboard::__private::Answer {
+                #await_shared
+            }
+
+            async fn await_exclusive(
+                &mut self,
+                call: ::callboard::__private::Incoming<'_>,
+            ) -> ::callboard::__private::Answer {
+                #await_exclusive
             }
         }
 
@@ -69,7 +91,8 @@ fn table(interface: &Interface) -> TokenStream {
 /// A function's entry in its table; without a name where `#[cfg]` leaves the function out.
 fn entry(function: &Function) -> TokenStream {
     let (name, text) = (function.ident.unraw().to_string(), &function.text);
-    let exclusive = function.kind != Kind::Shared;
+    let exclusive = (function.kind == Kind::Exclusive).then(|| quote!(.exclusive()));
+    let waits = function.is_async.then(|| quote!(.waits()));
     let arguments = function.arguments_type();
     let (ok, error) = match &function.answer {
         Answer::Value(value) => (value, &quote!(())),
@@ -77,15 +100,14 @@ fn entry(function: &Function) -> TokenStream {
     };
     let present = function.attributes.present();
     let absent = function.attributes.absent().map(|absent| {
-        quote! { , #absent ::callboard::__private::Method::new("", 0, #exclusive) }
+        quote! { , #absent ::callboard::__private::Method::new("", 0) }
     });
     quote! {
         #present
         ::callboard::__private::Method::new(
             #name,
             ::callboard::__private::signature::<#arguments, #ok, #error>(#text),
-            #exclusive,
-        )
+        ) #exclusive #waits
         #absent
     }
 }
@@ -128,15 +150,15 @@ fn construct(interface: &Interface) -> TokenStream {
 }
 
 /// The body that runs the methods of one kind and answers a number that is none of them.
-fn run(interface: &Interface, kind: Kind) -> TokenStream {
+fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
     let methods = || {
         interface
             .methods
             .iter()
-            .filter(|function| function.kind == kind)
+            .filter(|function| function.kind == kind && function.is_async == waits)
     };
     if methods().next().is_none() {
-        return quote!(call.unknown().await);
+        return quote!(call.unknown());
     }
     let arms = methods().map(|function| {
         let (index, present) = (&function.index, function.attributes.present());
@@ -153,19 +175,16 @@ fn run(interface: &Interface, kind: Kind) -> TokenStream {
         };
         quote! {
             #present
-            #index => {
-                if let ::core::option::Option::Some(#pattern) =
-                    call.open::<#arguments_type>().await
-                {
-                    call.#reply(&#value).await;
-                }
-            }
+            #index => match call.open::<#arguments_type>() {
+                ::core::result::Result::Ok(#pattern) => call.#reply(&#value),
+                ::core::result::Result::Err(refused) => refused,
+            },
         }
     });
     quote! {
         match call.method() {
             #(#arms)*
-            _ => call.unknown().await,
+            _ => call.unknown(),
         }
     }
 }

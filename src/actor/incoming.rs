@@ -2,163 +2,101 @@
 
 use std::fmt;
 
-use crate::transport::sender::Sender;
-use crate::wire::codec::{self, Buffer, EncodeError, Message};
+use super::replies::{Answer, Replies, describe};
+use super::server::Work;
+use crate::wire::codec::{self, Buffer, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
-use crate::wire::report::{PanicReport, Refusal};
+use crate::wire::report::Refusal;
 
 /// A call that has come in.
 #[doc(hidden)]
+#[derive(Clone, Copy)]
 pub struct Incoming<'a> {
-    head: Head,
-    body: Buffer,
+    work: &'a Work,
     replies: Replies<'a>,
 }
 
 impl<'a> Incoming<'a> {
-    pub(crate) fn new(head: Head, body: Buffer, replies: Replies<'a>) -> Self {
-        Self {
-            head,
-            body,
-            replies,
-        }
-    }
-
-    pub(crate) fn id(&self) -> CallId {
-        self.head.call
+    #[inline]
+    pub(crate) fn new(work: &'a Work, replies: Replies<'a>) -> Self {
+        Self { work, replies }
     }
 
     /// The method's number.
+    #[inline]
     #[must_use]
-    pub fn method(&self) -> u16 {
-        self.head.method
+    pub fn method(self) -> u16 {
+        self.work.head.method
     }
 
-    /// The arguments. None: they were no archive of `Args`, and the caller has been told.
-    pub async fn open<Args: Message>(&self) -> Option<Args> {
-        match codec::decode(&self.body) {
-            Ok(args) => Some(args),
-            Err(error) => {
-                tracing::warn!(
-                    error = describe(&error),
-                    "a call's arguments were unreadable"
-                );
-                self.refuse(Refusal::Arguments(describe(&error))).await;
-                None
-            }
-        }
+    /// The arguments.
+    ///
+    /// # Errors
+    /// They were no archive of `Args`, and the caller is told.
+    #[inline]
+    pub fn open<Args: Message>(self) -> Result<Args, Answer> {
+        codec::decode(&self.work.body).map_err(|error| {
+            tracing::warn!(
+                error = describe(&error),
+                "a call's arguments were unreadable"
+            );
+            self.refuse(&Refusal::Arguments(describe(&error)))
+        })
     }
 
     /// Answers with the method's result.
     #[inline]
-    pub async fn reply<T: Message>(self, value: &T) {
-        self.answer(Kind::Reply, value).await;
+    pub fn reply<T: Message>(self, value: &T) -> Answer {
+        self.answer(Kind::Reply, value)
     }
 
     /// Answers with the method's result, or its own error. Of a tell, the error is logged.
-    pub async fn reply_result<T: Message, E: Message>(self, result: &Result<T, E>) {
+    #[inline]
+    pub fn reply_result<T: Message, E: Message>(self, result: &Result<T, E>) -> Answer {
         match result {
-            Ok(value) => self.answer(Kind::Reply, value).await,
+            Ok(value) => self.answer(Kind::Reply, value),
             Err(error) => {
-                if self.head.kind == Kind::Tell {
+                if self.work.head.kind == Kind::Tell {
                     let error = std::any::type_name::<E>();
                     tracing::warn!(error, "a method that was told returned its error");
                 }
-                self.answer(Kind::Failure, error).await;
+                self.answer(Kind::Failure, error)
             }
         }
     }
 
     /// Answers that there is no such method.
-    pub async fn unknown(self) {
-        self.refuse(Refusal::Unknown).await;
+    pub fn unknown(self) -> Answer {
+        self.refuse(&Refusal::Unknown)
     }
 
-    async fn refuse(&self, refusal: Refusal) {
-        if self.head.kind != Kind::Tell {
-            self.replies
-                .send(Kind::Refused, self.head.call, &refusal)
-                .await;
+    #[cold]
+    fn refuse(self, refusal: &Refusal) -> Answer {
+        if self.work.head.kind == Kind::Tell {
+            return Answer(None);
         }
+        self.replies
+            .send(Kind::Refused, self.work.head.call, refusal)
     }
 
     #[inline]
-    async fn answer<M: Message>(&self, kind: Kind, message: &M) {
-        if self.head.kind != Kind::Tell {
-            crate::sys::failpoint::at("callee.reply.before");
-            self.replies.send(kind, self.head.call, message).await;
-            crate::sys::failpoint::at("callee.reply.after");
+    fn answer<M: Message>(self, kind: Kind, message: &M) -> Answer {
+        if self.work.head.kind == Kind::Tell {
+            return Answer(None);
         }
-    }
-}
-
-impl Drop for Incoming<'_> {
-    fn drop(&mut self) {
-        codec::recycle(std::mem::take(&mut self.body));
+        crate::sys::failpoint::at("callee.reply.before");
+        let answer = self.replies.send(kind, self.work.head.call, message);
+        crate::sys::failpoint::at("callee.reply.after");
+        answer
     }
 }
 
 impl fmt::Debug for Incoming<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming")
-            .field("head", &self.head)
+            .field("head", &self.work.head)
             .finish_non_exhaustive()
-    }
-}
-
-/// The way back to the caller.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Replies<'a> {
-    sender: &'a Sender,
-    message_len_max: usize,
-}
-
-impl<'a> Replies<'a> {
-    pub(crate) fn new(sender: &'a Sender, message_len_max: usize) -> Self {
-        Self {
-            sender,
-            message_len_max,
-        }
-    }
-
-    /// Sends an answer; what cannot be sent becomes a refusal that says so.
-    #[inline]
-    pub(crate) async fn send<M: Message>(self, kind: Kind, call: CallId, message: &M) {
-        let head = Head::new(kind, 0, call);
-        let sent = codec::encode(message, self.message_len_max, |bytes| {
-            match self.sender.try_send(&head, bytes) {
-                Ok(_) => None,
-                // It waits for room with a copy of its own: the encoder's memory is the thread's.
-                Err(_) => Some(codec::copy(bytes)),
-            }
-        });
-        match sent {
-            Ok(None) => {}
-            Ok(Some(copy)) => {
-                // A link that has ended needs no answer.
-                let _ = self.sender.send(&head, &copy).await;
-                codec::recycle(copy);
-            }
-            Err(error) => self.send_refusal(call, &error).await,
-        }
-    }
-
-    /// Tells the caller that the method panicked.
-    pub(crate) async fn send_panic(self, call: CallId, report: &PanicReport) {
-        self.send(Kind::Panicked, call, report).await;
-    }
-
-    #[cold]
-    async fn send_refusal(self, call: CallId, error: &EncodeError) {
-        let refusal = Refusal::Result(describe(error));
-        if let Ok(copy) = codec::encode(&refusal, self.message_len_max, codec::copy) {
-            // A link that has ended needs no answer.
-            let _ = self
-                .sender
-                .send(&Head::new(Kind::Refused, 0, call), &copy)
-                .await;
-        }
     }
 }
 
@@ -181,6 +119,11 @@ impl Rejected {
     #[must_use]
     pub fn error<E: Message>(error: &E) -> Self {
         Self::of(Kind::Failure, error)
+    }
+
+    /// Sends it to whoever asked for the actor.
+    pub(crate) fn answer(self, call: CallId, replies: Replies<'_>) -> Answer {
+        replies.send_bytes(Head::new(self.kind, 0, call), &self.body)
     }
 
     fn arguments(reason: String) -> Self {
@@ -209,15 +152,4 @@ impl Rejected {
 #[doc(hidden)]
 pub fn decode_args<Args: Message>(body: &[u8]) -> Result<Args, Rejected> {
     codec::decode(body).map_err(|error| Rejected::arguments(describe(&error)))
-}
-
-/// An error and its causes in one line, for the other process.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

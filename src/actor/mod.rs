@@ -8,6 +8,7 @@
 pub(crate) mod incoming;
 pub(crate) mod panic;
 pub(crate) mod port;
+pub(crate) mod replies;
 pub(crate) mod server;
 pub(crate) mod shared;
 
@@ -21,6 +22,7 @@ mod pair_tests;
 use std::future::Future;
 
 use incoming::{Incoming, Rejected};
+use replies::Answer;
 
 use crate::wire::interface::Interface;
 
@@ -36,9 +38,15 @@ pub trait Actor: Sized + 'static {
     /// Runs constructor `index` with the archived arguments `body`.
     fn construct(index: u16, body: &[u8]) -> impl Future<Output = Result<Self, Rejected>>;
 
-    /// Runs a method that takes `&self`.
-    fn run_shared(&self, call: Incoming<'_>) -> impl Future<Output = ()>;
+    /// Runs a method that takes `&self` and is not async.
+    fn run_shared(&self, call: Incoming<'_>) -> Answer;
 
-    /// Runs a method that takes `&mut self`.
-    fn run_exclusive(&mut self, call: Incoming<'_>) -> impl Future<Output = ()>;
+    /// Runs a method that takes `&mut self` and is not async.
+    fn run_exclusive(&mut self, call: Incoming<'_>) -> Answer;
+
+    /// Runs a method that takes `&self` and is async.
+    fn await_shared(&self, call: Incoming<'_>) -> impl Future<Output = Answer>;
+
+    /// Runs a method that takes `&mut self` and is async.
+    fn await_exclusive(&mut self, call: Incoming<'_>) -> impl Future<Output = Answer>;
 }

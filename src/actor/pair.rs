@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use super::Actor;
 use super::incoming::{Incoming, Rejected, decode_args};
 use super::port::{Port, Stop};
+use super::replies::{Answer, Replies};
 use super::server::{End, serve};
 use crate::proxy::Caller;
 use crate::proxy::call::Call;
@@ -50,19 +51,19 @@ pub(super) struct Tester {
 const INTERFACE: Interface = Interface {
     name: "Tester",
     constructors: &[
-        Method::new("new", 0, false),
-        Method::new("failing", 0, false),
-        Method::new("panicking", 0, false),
+        Method::new("new", 0),
+        Method::new("failing", 0),
+        Method::new("panicking", 0),
     ],
     methods: &[
-        Method::new("add", 0, true),
-        Method::new("get", 0, false),
-        Method::new("wait", 0, false),
-        Method::new("hold", 0, true),
-        Method::new("panic", 0, true),
-        Method::new("panic_shared", 0, false),
-        Method::new("fill", 0, false),
-        Method::new("fail", 0, false),
+        Method::new("add", 0).exclusive(),
+        Method::new("get", 0),
+        Method::new("wait", 0).waits(),
+        Method::new("hold", 0).exclusive().waits(),
+        Method::new("panic", 0).exclusive(),
+        Method::new("panic_shared", 0).waits(),
+        Method::new("fill", 0),
+        Method::new("fail", 0),
     ],
 };
 
@@ -80,59 +81,60 @@ impl Actor for Tester {
         }
     }
 
-    async fn run_shared(&self, call: Incoming<'_>) {
+    fn run_shared(&self, call: Incoming<'_>) -> Answer {
         match call.method() {
-            GET => call.reply(&self.number).await,
-            WAIT => {
-                let Some((name,)) = call.open::<(u64,)>().await else {
-                    return;
-                };
-                note(name);
-                pass_gate().await;
-                call.reply(&name).await;
-            }
-            PANIC_SHARED => panic!("shared"),
-            FILL => {
-                let Some((len,)) = call.open::<(u64,)>().await else {
-                    return;
-                };
-                call.reply(&vec![7_u8; usize::try_from(len).unwrap()]).await;
-            }
-            FAIL => {
-                let Some((number,)) = call.open::<(u64,)>().await else {
-                    return;
-                };
-                let result = if number > 9 {
+            GET => call.reply(&self.number),
+            FILL => match call.open::<(u64,)>() {
+                Ok((len,)) => call.reply(&vec![7_u8; usize::try_from(len).unwrap()]),
+                Err(refused) => refused,
+            },
+            FAIL => match call.open::<(u64,)>() {
+                Ok((number,)) => call.reply_result(&if number > 9 {
                     Err(format!("{number}"))
                 } else {
                     Ok(number)
-                };
-                call.reply_result(&result).await;
-            }
-            _ => call.unknown().await,
+                }),
+                Err(refused) => refused,
+            },
+            _ => call.unknown(),
         }
     }
 
-    async fn run_exclusive(&mut self, call: Incoming<'_>) {
+    fn run_exclusive(&mut self, call: Incoming<'_>) -> Answer {
         match call.method() {
-            ADD => {
-                let Some((by,)) = call.open::<(u64,)>().await else {
-                    return;
-                };
-                note(by);
-                self.number += by;
-                call.reply(&self.number).await;
-            }
-            HOLD => {
-                let Some((name,)) = call.open::<(u64,)>().await else {
-                    return;
-                };
-                note(name);
-                pass_gate().await;
-                call.reply(&name).await;
-            }
+            ADD => match call.open::<(u64,)>() {
+                Ok((by,)) => {
+                    note(by);
+                    self.number += by;
+                    call.reply(&self.number)
+                }
+                Err(refused) => refused,
+            },
             _ => panic!("exclusive"),
         }
+    }
+
+    async fn await_shared(&self, call: Incoming<'_>) -> Answer {
+        match call.method() {
+            WAIT => pass(call).await,
+            _ => panic!("shared"),
+        }
+    }
+
+    async fn await_exclusive(&mut self, call: Incoming<'_>) -> Answer {
+        pass(call).await
+    }
+}
+
+/// Notes the call's name, and answers with it when the gate lets it through.
+async fn pass(call: Incoming<'_>) -> Answer {
+    match call.open::<(u64,)>() {
+        Ok((name,)) => {
+            note(name);
+            pass_gate().await;
+            call.reply(&name)
+        }
+        Err(refused) => refused,
     }
 }
 
@@ -264,5 +266,5 @@ pub(super) async fn server(link: Link, idle: Idle, stop: Stop) -> End {
         idle,
         stop,
     );
-    serve::<Tester>(port, &link.sender, MESSAGE_LEN_MAX).await
+    serve::<Tester>(port, Replies::new(&link.sender, MESSAGE_LEN_MAX)).await
 }

@@ -14,7 +14,7 @@ use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::Sender;
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
-use crate::wire::codec::{self, Buffer};
+use crate::wire::codec::Buffer;
 use crate::wire::frame::{Head, Kind};
 
 /// After how many frames other tasks get a turn.
@@ -60,7 +60,7 @@ pub(crate) struct Port {
 /// What comes in.
 pub(crate) enum Event {
     /// A call or tell that somebody still wants.
-    Frame(Head, Buffer),
+    Frame(Head),
     /// No more will come: stop was asked, and all that had come in was given out.
     Stopped,
 }
@@ -87,7 +87,7 @@ impl Port {
         }
     }
 
-    /// The next call.
+    /// The next call; its payload is put into `body`, whose memory is used again.
     ///
     /// # Errors
     /// [`LinkError`] when the caller breaks the rules.
@@ -96,6 +96,7 @@ impl Port {
         &mut self,
         cx: &mut Context<'_>,
         sender: &Sender,
+        body: &mut Buffer,
     ) -> Poll<Result<Event, LinkError>> {
         loop {
             if self.turn >= TURN_MAX {
@@ -103,7 +104,7 @@ impl Port {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if let Some(event) = self.take(sender)? {
+            if let Some(event) = self.take(sender, body)? {
                 self.turn += 1;
                 return Poll::Ready(Ok(event));
             }
@@ -129,18 +130,14 @@ impl Port {
 
     /// Takes the next frame that somebody still wants.
     #[inline]
-    fn take(&mut self, sender: &Sender) -> Result<Option<Event>, LinkError> {
+    fn take(&mut self, sender: &Sender, body: &mut Buffer) -> Result<Option<Event>, LinkError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
         loop {
-            let mut body = codec::spare();
-            let head = match self.receiver.try_recv(&mut body) {
+            let head = match self.receiver.try_recv(body) {
                 Ok(Some(head)) => head,
-                Ok(None) => {
-                    codec::recycle(body);
-                    return Ok(None);
-                }
+                Ok(None) => return Ok(None),
                 Err(error) => {
                     self.broken = Some(error.clone());
                     return Err(error);
@@ -152,9 +149,8 @@ impl Port {
             }
             crate::sys::failpoint::at("callee.recv.after");
             if self.is_wanted(&head) {
-                return Ok(Some(Event::Frame(head, body)));
+                return Ok(Some(Event::Frame(head)));
             }
-            codec::recycle(body);
         }
     }
 

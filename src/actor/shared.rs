@@ -1,4 +1,4 @@
-//! Calls of `&self` methods, which may run at the same time.
+//! Async calls of `&self` methods, which may run at the same time.
 //!
 //! The first one is kept where it is: if it does not wait, or nothing else comes meanwhile, nothing
 //! is allocated. Others that really wait are kept in a set beside it.
@@ -10,13 +10,12 @@ use std::task::{Context, Poll};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Actor;
-use super::incoming::{Incoming, Replies};
-use super::panic::caught;
+use super::incoming::Incoming;
+use super::panic::{caught, caught_now};
 use super::port::{Event, Port};
-use super::server::{Failed, Work};
-use crate::transport::sender::Sender;
-use crate::wire::id::CallId;
-use crate::wire::report::PanicReport;
+use super::replies::{Late, Replies};
+use super::server::{Failed, Work, check};
+use crate::wire::codec::{self, Buffer};
 
 /// The most `&self` calls that one actor runs at once; more wait in the ring.
 const CONCURRENT_MAX: usize = 1024;
@@ -31,6 +30,13 @@ pub(crate) enum Next {
     Stopped,
 }
 
+/// What is run beside others.
+enum Job {
+    Call(Work),
+    /// The answer of a call that was run at once.
+    Late(Late),
+}
+
 /// Runs `work` and the `&self` calls that come in meanwhile, until none is left or one wants to be
 /// alone.
 ///
@@ -40,17 +46,13 @@ pub(crate) async fn run<A: Actor>(
     actor: &A,
     work: Work,
     port: &mut Port,
-    (sender, message_len_max): (&Sender, usize),
+    replies: Replies<'_>,
 ) -> Result<Next, Failed> {
-    let replies = Replies::new(sender, message_len_max);
-    let begin = |work: Work| {
-        let call = Incoming::new(work.head, work.body, replies);
-        guarded(call.id(), actor.run_shared(call))
-    };
-    let mut first = pin!(begin(work));
+    let mut first = pin!(do_job(actor, Job::Call(work), replies));
     let mut first_runs = true;
     // Made when a second call really comes while the first waits.
     let mut others = None;
+    let mut body = Buffer::new();
     let mut next = Next::Idle;
     poll_fn(|cx| {
         loop {
@@ -67,35 +69,61 @@ pub(crate) async fn run<A: Actor>(
                 return Poll::Ready(Ok(()));
             }
             if !matches!(next, Next::Idle) || running >= CONCURRENT_MAX {
-                port.poll_room(cx, sender);
+                port.poll_room(cx, replies.sender);
                 return Poll::Pending;
             }
-            match port.poll_next(cx, sender) {
+            let head = match port.poll_next(cx, replies.sender, &mut body) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Link(error))),
-                Poll::Ready(Ok(Event::Stopped)) => next = Next::Stopped,
-                Poll::Ready(Ok(Event::Frame(head, body))) => {
-                    let work = Work { head, body };
-                    if work.is_exclusive::<A>() {
-                        next = Next::Exclusive(work);
-                    } else {
-                        others
-                            .get_or_insert_with(FuturesUnordered::new)
-                            .push(begin(work));
-                    }
+                Poll::Ready(Ok(Event::Stopped)) => {
+                    next = Next::Stopped;
+                    continue;
                 }
+                Poll::Ready(Ok(Event::Frame(head))) => head,
+            };
+            check(head.kind)?;
+            let body = std::mem::replace(&mut body, codec::spare());
+            let work = Work { head, body };
+            if work.is_exclusive::<A>() {
+                next = Next::Exclusive(work);
+            } else if let Some(job) = begin(actor, work, replies)? {
+                others
+                    .get_or_insert_with(FuturesUnordered::new)
+                    .push(do_job(actor, job, replies));
             }
         }
     })
     .await?;
+    codec::recycle(body);
     Ok(next)
 }
 
-/// Runs one call and tells whose it was if it panics.
-async fn guarded(call: CallId, run: impl Future<Output = ()>) -> Result<(), Failed> {
-    caught(run)
-        .await
-        .map_err(|report: PanicReport| Failed::Panicked(call, report))
+/// Runs a call at once, if its method is not async; gives what is left to do.
+fn begin<A: Actor>(actor: &A, work: Work, replies: Replies<'_>) -> Result<Option<Job>, Failed> {
+    if work.waits::<A>() {
+        return Ok(Some(Job::Call(work)));
+    }
+    let answer = caught_now(|| actor.run_shared(Incoming::new(&work, replies)))
+        .map_err(|report| Failed::Panicked(work.head.call, report))?;
+    codec::recycle(work.body);
+    Ok(answer.0.map(Job::Late))
+}
+
+/// Does one job to its end, and tells whose it was if it panics.
+async fn do_job<A: Actor>(actor: &A, job: Job, replies: Replies<'_>) -> Result<(), Failed> {
+    let late = match job {
+        Job::Late(late) => Some(late),
+        Job::Call(work) => {
+            let ran = caught(actor.await_shared(Incoming::new(&work, replies))).await;
+            let answer = ran.map_err(|report| Failed::Panicked(work.head.call, report))?;
+            codec::recycle(work.body);
+            answer.0
+        }
+    };
+    if let Some(late) = late {
+        late.send(replies.sender).await;
+    }
+    Ok(())
 }
 
 /// The next of the set that has ended; none when the set is empty.

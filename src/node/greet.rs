@@ -16,6 +16,7 @@ use super::{handle, ward};
 use crate::actor::Actor;
 use crate::actor::panic::{caught_now, install_hook};
 use crate::actor::port::{Port, Stop};
+use crate::actor::replies::Replies;
 use crate::actor::server::{self, End};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
@@ -252,7 +253,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             idle,
             stop,
         );
-        Some(server::serve::<A>(port, &link.sender, limit).await)
+        Some(server::serve::<A>(port, Replies::new(&link.sender, limit)).await)
     });
     crate::sys::failpoint::at("child.end");
     // What the actor's tasks still do is dropped with them, without waiting for blocking ones.

@@ -237,12 +237,6 @@ impl Scratch {
         }
         Ok(&self.bytes[..len])
     }
-
-    fn trim(&mut self) {
-        if self.bytes.len() > SCRATCH_LEN_MAX {
-            self.bytes = Buffer::new();
-        }
-    }
 }
 
 thread_local! {
@@ -261,7 +255,7 @@ pub(crate) fn encode<M: Message, R>(
     SCRATCH.with(|cell| {
         if let Ok(mut scratch) = cell.try_borrow_mut() {
             let used = scratch.encode(message, limit).map(use_bytes);
-            scratch.trim();
+            trim(&mut scratch.bytes);
             used
         } else {
             // A message whose own archiving encodes another one.
@@ -324,6 +318,14 @@ pub(crate) fn recycle(buffer: Buffer) {
                 spares.push(buffer);
             }
         });
+    }
+}
+
+/// Gives back the memory of a buffer that has grown large.
+#[inline]
+pub(crate) fn trim(buffer: &mut Buffer) {
+    if buffer.capacity() > SCRATCH_LEN_MAX {
+        *buffer = Buffer::new();
     }
 }
 

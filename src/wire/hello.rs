@@ -243,8 +243,8 @@ pub enum HelloError {
 mod tests {
     use super::*;
 
-    const ADD: Method = Method::new("add", 1, true);
-    const GET: Method = Method::new("get", 2, false);
+    const ADD: Method = Method::new("add", 1).exclusive();
+    const GET: Method = Method::new("get", 2);
     const NOW: Interface = Interface {
         name: "x",
         constructors: &[],
@@ -294,8 +294,8 @@ mod tests {
     /// Equal builds need no map; a method that moved is found, one that changed is missing.
     #[test]
     fn methods_are_matched_by_name_and_signature() {
-        const CHANGED: Method = Method::new("add", 9, true);
-        const NEW: Method = Method::new("new", 5, false);
+        const CHANGED: Method = Method::new("add", 9).exclusive();
+        const NEW: Method = Method::new("new", 5);
         assert_eq!(Tables::of(&NOW).methods(&NOW), Numbers::Same);
         let other = Interface {
             name: "x",

@@ -14,17 +14,39 @@ use rkyv::Archive;
 pub struct Method {
     pub(crate) name: &'static str,
     pub(crate) signature: u64,
+    /// It takes `&mut self`: it runs alone.
     pub(crate) exclusive: bool,
+    /// It is async: it may wait.
+    pub(crate) waits: bool,
 }
 
 impl Method {
-    /// A method called `name`; `exclusive` if it runs alone.
+    /// A method called `name` that takes `&self` and is not async.
     #[must_use]
-    pub const fn new(name: &'static str, signature: u64, exclusive: bool) -> Self {
+    pub const fn new(name: &'static str, signature: u64) -> Self {
         Self {
             name,
             signature,
-            exclusive,
+            exclusive: false,
+            waits: false,
+        }
+    }
+
+    /// The same, taking `&mut self`.
+    #[must_use]
+    pub const fn exclusive(self) -> Self {
+        Self {
+            exclusive: true,
+            ..self
+        }
+    }
+
+    /// The same, async.
+    #[must_use]
+    pub const fn waits(self) -> Self {
+        Self {
+            waits: true,
+            ..self
         }
     }
 }
@@ -120,8 +142,8 @@ mod tests {
     /// The interface's number changes with the order of its methods.
     #[test]
     fn order_counts() {
-        const A: Method = Method::new("a", 1, false);
-        const B: Method = Method::new("b", 1, false);
+        const A: Method = Method::new("a", 1);
+        const B: Method = Method::new("b", 1);
         let one = Interface {
             name: "x",
             constructors: &[],

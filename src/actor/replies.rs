@@ -1,0 +1,97 @@
+//! The way back to the caller: results become frames.
+//!
+//! An answer goes out at once where there is room; else it is kept as [`Late`], for the server to
+//! send when there is. So no method's code waits for its caller.
+
+use std::error::Error;
+
+use crate::transport::sender::Sender;
+use crate::wire::codec::{self, Buffer, EncodeError, Message};
+use crate::wire::frame::{Head, Kind};
+use crate::wire::id::CallId;
+use crate::wire::report::{PanicReport, Refusal};
+
+/// That a call was answered, or what is still to be sent for it.
+#[doc(hidden)]
+#[derive(Debug)]
+#[must_use = "an answer may have to wait for room"]
+pub struct Answer(pub(crate) Option<Late>);
+
+/// A frame that waits for room.
+#[derive(Debug)]
+pub(crate) struct Late {
+    head: Head,
+    body: Buffer,
+}
+
+impl Late {
+    /// Sends it when there is room.
+    #[cold]
+    pub(crate) async fn send(self, sender: &Sender) {
+        // A link that has ended needs no answer.
+        let _ = sender.send(&self.head, &self.body).await;
+        codec::recycle(self.body);
+    }
+}
+
+/// The way back to the caller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replies<'a> {
+    pub(crate) sender: &'a Sender,
+    message_len_max: usize,
+}
+
+impl<'a> Replies<'a> {
+    pub(crate) fn new(sender: &'a Sender, message_len_max: usize) -> Self {
+        Self {
+            sender,
+            message_len_max,
+        }
+    }
+
+    /// Answers `call`; what cannot be sent becomes a refusal that says so.
+    #[inline]
+    pub(crate) fn send<M: Message>(self, kind: Kind, call: CallId, message: &M) -> Answer {
+        let head = Head::new(kind, 0, call);
+        let sent = codec::encode(message, self.message_len_max, |bytes| {
+            self.send_bytes(head, bytes)
+        });
+        sent.unwrap_or_else(|error| self.refuse(call, &error))
+    }
+
+    /// Answers that the method panicked.
+    pub(crate) fn send_panic(self, call: CallId, report: &PanicReport) -> Answer {
+        self.send(Kind::Panicked, call, report)
+    }
+
+    #[inline]
+    pub(crate) fn send_bytes(self, head: Head, bytes: &[u8]) -> Answer {
+        match self.sender.try_send(&head, bytes) {
+            Ok(_) => Answer(None),
+            // It waits with a copy of its own: the encoder's memory is the thread's.
+            Err(_) => Answer(Some(Late {
+                head,
+                body: codec::copy(bytes),
+            })),
+        }
+    }
+
+    #[cold]
+    fn refuse(self, call: CallId, error: &EncodeError) -> Answer {
+        let refusal = Refusal::Result(describe(error));
+        let head = Head::new(Kind::Refused, 0, call);
+        let sent = codec::encode(&refusal, usize::MAX, |bytes| self.send_bytes(head, bytes));
+        sent.unwrap_or(Answer(None))
+    }
+}
+
+/// An error and its causes in one line, for the other process.
+pub(crate) fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
