@@ -163,7 +163,7 @@ impl Caller {
     ) -> Result<Head, CallError<E>> {
         let theirs = match kind {
             Kind::Construct => Ok(method),
-            _ => self.exchange.numbers().theirs(method),
+            _ => self.exchange().numbers().theirs(method),
         };
         let mut head = match theirs {
             Ok(theirs) => Head::new(kind, theirs, CallId::NONE),
@@ -188,7 +188,7 @@ impl Caller {
         failure: DecodeFailure<E>,
         (call, vigil): (CallId, &mut Vigil),
     ) -> Poll<Result<T, CallError<E>>> {
-        let answer = ready!(self.exchange.poll_answer(cx, call, vigil));
+        let answer = ready!(self.exchange().poll_answer(cx, call, vigil));
         Poll::Ready(self.read_answer(method, failure, answer))
     }
 
@@ -207,7 +207,7 @@ impl Caller {
                 } else {
                     Outcome::NotRun
                 };
-                return Err(CallError::ended(self.exchange.ended(), outcome));
+                return Err(CallError::ended(self.exchange().ended(), outcome));
             }
         };
         let result = match kind {
@@ -360,12 +360,12 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         let Some(args) = &self.args else {
             return Err(Refused::Full);
         };
-        let exchange = &self.caller.exchange;
+        let exchange = self.caller.exchange();
         let head = self
             .caller
             .head(self.kind, self.method, self.timeout)
             .map_err(Refused::Failed)?;
-        let begun = codec::encode(args, self.caller.message_len_max, |body| {
+        let begun = codec::encode(args, self.caller.message_len_max(), |body| {
             exchange.try_begin(head, body)
         });
         match begun {
@@ -401,7 +401,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             unreachable!("a call is begun once")
         };
         let begun = ready!(beginning.as_mut().poll(cx));
-        let ended = |_| CallError::ended(self.caller.exchange.ended(), Outcome::NotRun);
+        let ended = |_| CallError::ended(self.caller.exchange().ended(), Outcome::NotRun);
         Poll::Ready(begun.map(|call| (call, Vigil::default())).map_err(ended))
     }
 
@@ -413,10 +413,10 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             .args
             .take()
             .expect("the arguments are kept until the call is sent");
-        let limit = self.caller.message_len_max;
+        let limit = self.caller.message_len_max();
         let body = codec::encode(&args, limit, codec::copy)
             .map_err(|source| CallError::Encode { method, source })?;
-        let ticket = self.caller.exchange.queue_up();
+        let ticket = self.caller.exchange().queue_up();
         Ok(Box::pin(async move {
             Exchange::begin(ticket, head, &body).await
         }))
@@ -538,7 +538,7 @@ impl<Args, T, E> Call<'_, Args, T, E> {
     /// Cancels the call, if it was begun.
     fn give_up(&mut self) {
         if let Stage::Waiting(call, _) = std::mem::replace(&mut self.stage, Stage::Done) {
-            self.caller.exchange.cancel(call);
+            self.caller.exchange().cancel(call);
         }
     }
 }

@@ -12,25 +12,24 @@
 //! is the task itself, or the driver, which always runs: a call that its owner forgets to poll
 //! holds up no other.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use crossbeam_utils::CachePadded;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::failure::Ended;
 use super::in_flight::{Answer, InFlight};
+use super::queue::Queue;
 use crate::ring::Glance;
 use crate::sys::doorbell::Ear;
 use crate::transport::Link;
 use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
-use crate::transport::sender::{SendError, Sender};
+use crate::transport::sender::{Locked, SendError, Sender};
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
 use crate::wire::codec::{Buffer, spare};
 use crate::wire::frame::{Head, Kind};
@@ -58,12 +57,9 @@ pub(crate) trait Peer: Send + Sync {
 /// One link and the calls on it.
 pub(crate) struct Exchange {
     pub(crate) board: Board,
-    pub(super) sender: Sender,
+    /// Its lock guards the core too: a call takes it once to begin and once for its answer.
+    pub(super) sender: Sender<Core>,
     glance: Glance<Memory>,
-    /// On cache lines of its own: threads that call meet here.
-    core: CachePadded<Mutex<Core>>,
-    /// The queue's first changed, or a slot came free.
-    pub(super) queue_moved: Notify,
     /// The peer does not react: who waits to send gives up.
     pub(super) given_up: Notify,
     driver: AtomicWaker,
@@ -78,9 +74,8 @@ pub(super) struct Core {
     pub(super) in_flight: InFlight,
     spin: Spin,
     body: Buffer,
-    /// The tickets of those who wait for a slot or room, in their order; nobody overtakes them.
-    pub(super) queue: BTreeSet<u64>,
-    pub(super) next_ticket: u64,
+    /// Those who wait for a slot or room; nobody overtakes them.
+    pub(super) queue: Queue,
     /// The driver looks again by himself: nobody need announce that he dozes.
     driver_awake: bool,
     /// The driver looks once a second whether the peer is stopped.
@@ -108,17 +103,14 @@ impl Exchange {
             in_flight: InFlight::new(slots),
             spin: Spin::new(idle),
             body: Buffer::new(),
-            queue: BTreeSet::new(),
-            next_ticket: 0,
+            queue: Queue::default(),
             driver_awake: false,
             watched: false,
         };
         let exchange = Arc::new(Self {
             board: link.board,
-            sender: link.sender,
+            sender: link.sender.with(core),
             glance: link.glance,
-            core: CachePadded::new(Mutex::new(core)),
-            queue_moved: Notify::new(),
             given_up: Notify::new(),
             driver: AtomicWaker::new(),
             ended: OnceLock::new(),
@@ -160,9 +152,10 @@ impl Exchange {
     /// Lets no new call begin; those in flight go on.
     pub(crate) fn stop_beginning(&self) {
         // Under the lock, so that a call has begun before it or does not begin.
-        let _core = self.lock();
+        let mut held = self.lock();
         self.stopping.store(true, Ordering::Relaxed);
-        self.queue_moved.notify_waiters();
+        held.state.queue.wake_all();
+        drop(held);
         self.driver.wake();
     }
 
@@ -180,40 +173,40 @@ impl Exchange {
     /// begins.
     #[inline]
     pub(crate) fn try_begin(&self, head: Head, body: &[u8]) -> Result<(CallId, Vigil), BeginError> {
-        let mut core = self.lock();
+        let mut held = self.lock();
         if self.ended().is_some() {
             return Err(BeginError::Ended);
         }
-        if !core.queue.is_empty() {
+        if !held.state.queue.is_empty() {
             return Err(BeginError::Full);
         }
         if head.kind == Kind::Tell {
-            return match self.sender.try_send(&head, body) {
+            return match held.outbox.try_send(&head, body) {
                 Ok(_) => Ok((CallId::NONE, Vigil::default())),
-                Err(error) => Err(self.not_sent(&mut core, &error)),
+                Err(error) => Err(self.not_sent(&mut held, &error)),
             };
         }
-        let Some(call) = core.in_flight.insert() else {
+        let Some(call) = held.state.in_flight.insert() else {
             return Err(BeginError::Full);
         };
-        match self.sender.try_send(&Head { call, ..head }, body) {
+        match held.outbox.try_send(&Head { call, ..head }, body) {
             Ok(position) => {
-                core.in_flight.sent(call, position);
-                Ok((call, Vigil::new(core.plan())))
+                held.state.in_flight.sent(call, position);
+                Ok((call, Vigil::new(held.state.plan())))
             }
             Err(error) => {
-                core.in_flight.remove(call);
-                Err(self.not_sent(&mut core, &error))
+                held.state.in_flight.remove(call);
+                Err(self.not_sent(&mut held, &error))
             }
         }
     }
 
-    pub(super) fn not_sent(&self, core: &mut Core, error: &SendError) -> BeginError {
+    pub(super) fn not_sent(&self, held: &mut Locked<Core>, error: &SendError) -> BeginError {
         match error {
             SendError::Full => BeginError::Full,
             SendError::Closed => BeginError::Ended,
             SendError::Corrupt(corrupt) => {
-                self.break_off(core, &LinkError::from(*corrupt));
+                self.break_off(held, &LinkError::from(*corrupt));
                 BeginError::Ended
             }
         }
@@ -231,27 +224,27 @@ impl Exchange {
     ) -> Poll<Answer> {
         let promising = || self.glance.is_promising();
         vigil.first_burst(promising);
-        let mut core = self.lock();
-        if let Some(answer) = self.look_for(&mut core, call, vigil) {
+        let mut held = self.lock();
+        if let Some(answer) = self.look_for(&mut held, call, vigil) {
             return Poll::Ready(answer);
         }
-        let Some(plan) = core.plan() else {
-            self.park(core, cx.waker(), call, vigil);
+        let Some(plan) = held.state.plan() else {
+            self.park(held, cx.waker(), call, vigil);
             return Poll::Pending;
         };
-        drop(core);
+        drop(held);
         let next = plan.look(vigil, (&self.board, Side::Caller), promising);
-        let mut core = self.lock();
-        core.spin.learn(vigil);
-        if let Some(answer) = self.look_for(&mut core, call, vigil) {
+        let mut held = self.lock();
+        held.state.spin.learn(vigil);
+        if let Some(answer) = self.look_for(&mut held, call, vigil) {
             return Poll::Ready(answer);
         }
         if next == Next::Sleep {
-            self.park(core, cx.waker(), call, vigil);
+            self.park(held, cx.waker(), call, vigil);
         } else {
             // Who never parks still wants to know whether the peer stands still.
-            let is_watched = next == Next::Look || std::mem::replace(&mut core.watched, true);
-            drop(core);
+            let is_watched = next == Next::Look || std::mem::replace(&mut held.state.watched, true);
+            drop(held);
             if !is_watched {
                 self.driver.wake();
             }
@@ -262,29 +255,29 @@ impl Exchange {
 
     /// Ready when the answer of `call` has come, and leaves it there.
     pub(crate) fn poll_settled(&self, cx: &Context<'_>, call: CallId) -> Poll<()> {
-        let mut core = self.lock();
-        self.drain(&mut core, None);
-        if core.in_flight.is_settled(call) {
+        let mut held = self.lock();
+        self.drain(&mut held, None);
+        if held.state.in_flight.is_settled(call) {
             return Poll::Ready(());
         }
-        self.park(core, cx.waker(), call, &mut Vigil::default());
+        self.park(held, cx.waker(), call, &mut Vigil::default());
         Poll::Pending
     }
 
     /// Whether the answer has come; looks into the ring too.
     pub(crate) fn is_settled(&self, call: CallId) -> bool {
-        let mut core = self.lock();
-        self.drain(&mut core, None);
-        core.in_flight.is_settled(call)
+        let mut held = self.lock();
+        self.drain(&mut held, None);
+        held.state.in_flight.is_settled(call)
     }
 
     /// Says that nobody wants the answer of `call` any more: not begun, it is not run.
     pub(crate) fn cancel(&self, call: CallId) {
-        let mut core = self.lock();
-        if core.in_flight.remove(call) {
+        let mut held = self.lock();
+        if held.state.in_flight.remove(call) {
             self.board.cancel(call);
         }
-        self.slot_was_freed(&core);
+        held.state.queue.wake_first();
     }
 
     /// Ends the link: every waiting call ends with an error, and no new one begins. The first cause
@@ -292,82 +285,83 @@ impl Exchange {
     pub(crate) fn end(&self, ended: Ended) {
         // Before anybody is woken by it: who wakes asks why. The first cause stays.
         let _ = self.ended.set(ended);
-        self.sender.close();
-        let mut core = self.lock();
+        let mut held = self.lock();
+        held.outbox.close();
         // What the peer answered before its end is an answer.
-        self.drain(&mut core, None);
-        self.close(&mut core);
+        self.drain(&mut held, None);
+        self.close(&mut held);
     }
 
     /// Ends the calls in flight, but not the link: the peer does not react.
     pub(crate) fn give_up_waiting(&self) {
-        let mut core = self.lock();
+        let mut held = self.lock();
         // It may go on later: then it shall not begin what was given up, and what it has read by
         // now says nothing.
-        core.in_flight
+        held.state
+            .in_flight
             .calls()
             .for_each(|call| self.board.cancel(call));
-        let wakers = core.in_flight.lose_all(u64::MAX);
-        self.slot_was_freed(&core);
-        drop(core);
+        let wakers = held.state.in_flight.lose_all(u64::MAX);
+        held.state.queue.wake_first();
+        drop(held);
         self.given_up.notify_waiters();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// One turn of the driver; see [`drive`](super::driver::drive).
     pub(crate) fn turn(&self, vigil: &mut Vigil) -> Turn {
-        let mut core = self.lock();
-        self.drain(&mut core, None);
-        if core.in_flight.parked() == 0 && core.queue.is_empty() {
+        let mut held = self.lock();
+        self.drain(&mut held, None);
+        if held.state.in_flight.parked() == 0 && held.state.queue.is_empty() {
             // Answers that nobody waits for any more are taken in too: the peer may wait for their
             // room.
-            if !core.receiver.is_empty() {
-                core.driver_awake = true;
+            if !held.state.receiver.is_empty() {
+                held.state.driver_awake = true;
                 return Turn::Again;
             }
-            if core.receiver.freed() {
-                self.sender.ring();
+            if held.state.receiver.freed() {
+                held.outbox.ring();
             }
             // An actor that ends may still answer what nobody waits for, and must find room for it.
-            core.driver_awake = self.is_stopping() && !core.receiver.doze();
-            if core.driver_awake {
+            held.state.driver_awake = self.is_stopping() && !held.state.receiver.doze();
+            if held.state.driver_awake {
                 return Turn::Again;
             }
             return Turn::Idle {
-                watched: core.watched,
+                watched: held.state.watched,
             };
         }
         // While senders wait for room, only the bell brings news of it.
         let plan = if self.sender.is_waited_on() {
             None
         } else {
-            core.spin.plan()
+            held.state.spin.plan()
         };
         if let Some(plan) = plan {
-            core.driver_awake = true;
-            drop(core);
+            held.state.driver_awake = true;
+            drop(held);
             let next = plan.look(vigil, (&self.board, Side::Caller), || {
                 self.glance.is_promising()
             });
-            core = self.lock();
-            core.spin.learn(vigil);
+            held = self.lock();
+            held.state.spin.learn(vigil);
             if next != Next::Sleep {
                 if next == Next::Look {
-                    core.spin.found(vigil);
-                    self.drain(&mut core, None);
+                    held.state.spin.found(vigil);
+                    self.drain(&mut held, None);
                 }
                 return Turn::Again;
             }
         }
-        if core.receiver.freed() {
-            self.sender.ring();
+        if held.state.receiver.freed() {
+            held.outbox.ring();
         }
-        core.driver_awake = !core.receiver.doze();
-        if core.driver_awake {
+        held.state.driver_awake = !held.state.receiver.doze();
+        if held.state.driver_awake {
             Turn::Again
         } else {
             Turn::Idle {
-                watched: core.watched,
+                watched: held.state.watched,
             }
         }
     }
@@ -384,25 +378,35 @@ impl Exchange {
 
     /// Whether the driver shall go on watching for a stopped peer.
     pub(crate) fn keep_watching(&self) -> bool {
-        let mut core = self.lock();
-        core.watched = core.in_flight.waiting() > 0 || !core.queue.is_empty();
-        core.watched
+        let mut held = self.lock();
+        held.state.watched = held.state.in_flight.waiting() > 0 || !held.state.queue.is_empty();
+        held.state.watched
     }
 
     /// Leaves the lock with `call` parked, and somebody sure to look.
-    fn park(&self, mut core: MutexGuard<'_, Core>, waker: &Waker, call: CallId, vigil: &mut Vigil) {
-        vigil.sleep();
-        core.in_flight.park(call, waker);
-        let mut wake_driver = !std::mem::replace(&mut core.watched, true);
-        if !core.driver_awake {
+    fn park(
+        &self,
+        mut held: MutexGuard<'_, Locked<Core>>,
+        waker: &Waker,
+        call: CallId,
+        vigil: &mut Vigil,
+    ) {
+        if held.state.in_flight.waiting() > 1 {
+            vigil.share();
+        } else {
+            vigil.sleep();
+        }
+        held.state.in_flight.park(call, waker);
+        let mut wake_driver = !std::mem::replace(&mut held.state.watched, true);
+        if !held.state.driver_awake {
             // Several calls: the driver looks for all of them. One: the bell will do.
-            let crowd = core.in_flight.waiting() > 1 && core.spin.plan().is_some();
-            if crowd || !core.receiver.doze() {
-                core.driver_awake = true;
+            let crowd = held.state.in_flight.waiting() > 1 && held.state.spin.plan().is_some();
+            if crowd || !held.state.receiver.doze() {
+                held.state.driver_awake = true;
                 wake_driver = true;
             }
         }
-        drop(core);
+        drop(held);
         if wake_driver {
             self.driver.wake();
         }
@@ -413,95 +417,90 @@ impl Exchange {
     /// It stops at the answer: the word behind it lies in a line that the peer has just written,
     /// and the look would cost the hot call a transfer between cores.
     #[inline]
-    fn look_for(&self, core: &mut Core, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
-        self.drain(core, Some(call));
-        let answer = core.in_flight.take(call, spare)?;
-        core.spin.found(vigil);
-        self.slot_was_freed(core);
+    fn look_for(&self, held: &mut Locked<Core>, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
+        self.drain(held, Some(call));
+        let answer = held.state.in_flight.take(call, spare)?;
+        held.state.spin.found(vigil);
+        held.state.queue.wake_first();
         Some(answer)
-    }
-
-    #[inline]
-    fn slot_was_freed(&self, core: &Core) {
-        if !core.queue.is_empty() {
-            self.queue_moved.notify_waiters();
-        }
     }
 
     /// Takes in the answers that have come, up to the one of `last`, and wakes their tasks.
     #[inline]
-    fn drain(&self, core: &mut Core, last: Option<CallId>) {
+    fn drain(&self, held: &mut Locked<Core>, last: Option<CallId>) {
         for _ in 0..DRAIN_MAX {
-            if last.is_some_and(|call| core.in_flight.is_settled(call)) {
+            if last.is_some_and(|call| held.state.in_flight.is_settled(call)) {
                 break;
             }
-            match core.receiver.try_recv(&mut core.body) {
+            match held.state.receiver.try_recv(&mut held.state.body) {
                 Ok(None) => break,
-                Ok(Some(head)) => self.take_in(core, head),
+                Ok(Some(head)) => self.take_in(held, head),
                 Err(error) => {
-                    self.break_off(core, &error);
+                    self.break_off(held, &error);
                     break;
                 }
             }
         }
-        if core.receiver.owes_room() && core.receiver.freed() {
-            self.sender.ring();
+        if held.state.receiver.owes_room() && held.state.receiver.freed() {
+            held.outbox.ring();
         }
     }
 
     #[inline]
-    fn take_in(&self, core: &mut Core, head: Head) {
+    fn take_in(&self, held: &mut Locked<Core>, head: Head) {
         match head.kind {
             Kind::Reply | Kind::Failure | Kind::Panicked | Kind::Refused => {
-                if let Some(waker) = core
-                    .in_flight
-                    .complete(head.call, head.kind, &mut core.body)
-                {
+                let Core {
+                    in_flight, body, ..
+                } = &mut held.state;
+                if let Some(waker) = in_flight.complete(head.call, head.kind, body) {
                     waker.wake();
                 }
                 // The answer can be set aside, so its slot is as good as free.
-                self.slot_was_freed(core);
+                held.state.queue.wake_first();
             }
             // A server has no business to send these.
             Kind::Call | Kind::Tell | Kind::Construct | Kind::Chunk | Kind::Abort => {
-                self.break_off(core, &LinkError::Unexpected);
+                self.break_off(held, &LinkError::Unexpected);
             }
         }
     }
 
     /// Ends the link because the peer broke the rules.
-    fn break_off(&self, core: &mut Core, error: &LinkError) {
+    fn break_off(&self, held: &mut Locked<Core>, error: &LinkError) {
         if self.ended.get().is_none() {
             tracing::error!(%error, "a peer broke the rules; its link is closed");
         }
         let _ = self.ended.set(Ended::Corrupt(error.to_string()));
-        self.sender.close();
-        self.close(core);
+        held.outbox.close();
+        self.close(held);
     }
 
     /// Ends the calls in flight, the cause having been set.
-    fn close(&self, core: &mut Core) {
+    fn close(&self, held: &mut Locked<Core>) {
         let released = match self.ended.get() {
-            Some(Ended::Died(_) | Ended::Stopped) => self.sender.released(),
+            Some(Ended::Died(_) | Ended::Stopped) => held.outbox.released(),
             // The peer lives on: as in `give_up_waiting`.
             Some(Ended::Corrupt(_) | Ended::NoRuntime) | None => {
-                core.in_flight
+                held.state
+                    .in_flight
                     .calls()
                     .for_each(|call| self.board.cancel(call));
                 u64::MAX
             }
         };
-        core.in_flight
+        held.state
+            .in_flight
             .lose_all(released)
             .into_iter()
             .for_each(Waker::wake);
-        self.queue_moved.notify_waiters();
+        held.state.queue.wake_all();
+        self.sender.wake_all();
         self.driver.wake();
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
-        // Nothing of the user's runs under this lock but wakers, which do not panic in any runtime.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Locked<Core>> {
+        self.sender.lock()
     }
 }
 

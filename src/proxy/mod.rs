@@ -22,9 +22,13 @@ use exchange::Exchange;
 
 use crate::wire::interface::Interface;
 
-/// The untyped half of a proxy: makes calls on one actor. A clone calls the same actor.
+/// The untyped half of a proxy: makes calls on one actor. A clone calls the same actor, and costs
+/// one count: each started call has one.
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(crate) struct Caller(Arc<Called>);
+
+/// Whom a caller calls.
+struct Called {
     exchange: Arc<Exchange>,
     interface: &'static Interface,
     message_len_max: usize,
@@ -40,25 +44,32 @@ impl Caller {
         message_len_max: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        Self {
+        Self(Arc::new(Called {
             exchange,
             interface,
             message_len_max,
             _owner: owner,
-        }
+        }))
     }
 
+    #[inline]
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
-        &self.exchange
+        &self.0.exchange
     }
 
     pub(crate) fn interface(&self) -> &'static Interface {
-        self.interface
+        self.0.interface
+    }
+
+    /// The most bytes of an argument's or a result's archive.
+    #[inline]
+    fn message_len_max(&self) -> usize {
+        self.0.message_len_max
     }
 
     /// The name of a method, for errors.
     fn method_name(&self, method: u16) -> &'static str {
-        self.interface
+        self.interface()
             .methods
             .get(usize::from(method))
             .map_or("?", |method| method.name)
@@ -68,8 +79,8 @@ impl Caller {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller")
-            .field("actor", &self.interface.name)
-            .field("exchange", &self.exchange)
+            .field("actor", &self.interface().name)
+            .field("exchange", self.exchange())
             .finish_non_exhaustive()
     }
 }

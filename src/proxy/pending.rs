@@ -99,7 +99,8 @@ fn lock(queued: &Mutex<Queued>) -> MutexGuard<'_, Queued> {
 
 /// When a call that is made now is late.
 fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    Instant::now().checked_add(timeout?)
+    let timeout = timeout?;
+    Instant::now().checked_add(timeout)
 }
 
 impl<T, E> Pending<T, E> {

@@ -3,12 +3,15 @@
 //! A call for which there is no slot or no room takes a ticket. While there are tickets, nobody
 //! sends without one, so the calls of one caller go out in the order in which they were made.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 use futures_util::future::{Either, select};
 
-use super::exchange::{BeginError, Exchange};
+use super::exchange::{BeginError, Core, Exchange};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
@@ -21,8 +24,45 @@ pub(crate) struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.exchange.lock().queue.remove(&self.number);
-        self.exchange.queue_moved.notify_waiters();
+        let mut held = self.exchange.lock();
+        held.state.queue.waiting.remove(&self.number);
+        held.state.queue.wake_first();
+    }
+}
+
+/// Those who wait to begin a call, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// By their tickets; each with its task, once that sleeps.
+    waiting: BTreeMap<u64, Option<Waker>>,
+    next_ticket: u64,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Wakes the first: it is its turn, or a slot came free. Only it can do anything about it.
+    pub(super) fn wake_first(&mut self) {
+        if let Some(mut first) = self.waiting.first_entry()
+            && let Some(waker) = first.get_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Wakes all: no call begins any more.
+    pub(super) fn wake_all(&mut self) {
+        let wakers = self.waiting.values_mut().filter_map(Option::take);
+        wakers.for_each(Waker::wake);
+    }
+
+    fn join(&mut self) -> u64 {
+        let number = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(number, None);
+        number
     }
 }
 
@@ -43,12 +83,10 @@ impl Drop for Unsent<'_> {
 impl Exchange {
     /// A place in the queue of those who wait: from now on nobody overtakes.
     pub(crate) fn queue_up(self: &Arc<Self>) -> Ticket {
-        let mut core = self.lock();
-        let number = core.next_ticket;
-        core.next_ticket += 1;
-        core.queue.insert(number);
-        core.watched = true;
-        drop(core);
+        let mut held = self.lock();
+        let number = held.state.queue.join();
+        held.state.watched = true;
+        drop(held);
         // Answers free slots: from now on somebody has to look for them.
         self.driver().wake();
         Ticket {
@@ -83,7 +121,7 @@ impl Exchange {
         let mut unsent = Unsent { exchange, call };
         match exchange.sender.send(&Head { call, ..head }, body).await {
             Ok(position) => {
-                exchange.lock().in_flight.sent(call, position);
+                exchange.lock().state.in_flight.sent(call, position);
                 unsent.call = CallId::NONE;
                 Ok(call)
             }
@@ -92,24 +130,28 @@ impl Exchange {
     }
 
     async fn wait_for_turn(&self, ticket: &Ticket, kind: Kind) -> Result<CallId, BeginError> {
-        loop {
-            let mut moved = pin!(self.queue_moved.notified());
-            moved.as_mut().enable();
-            {
-                let mut core = self.lock();
-                if self.ended().is_some() {
-                    return Err(BeginError::Ended);
+        poll_fn(|cx| {
+            let mut held = self.lock();
+            if self.ended().is_some() {
+                return Poll::Ready(Err(BeginError::Ended));
+            }
+            let Core {
+                queue, in_flight, ..
+            } = &mut held.state;
+            let first = queue.waiting.first_key_value().map(|(number, _)| *number);
+            if first == Some(ticket.number) {
+                if kind == Kind::Tell {
+                    return Poll::Ready(Ok(CallId::NONE));
                 }
-                if core.queue.first() == Some(&ticket.number) {
-                    if kind == Kind::Tell {
-                        return Ok(CallId::NONE);
-                    }
-                    if let Some(call) = core.in_flight.insert() {
-                        return Ok(call);
-                    }
+                if let Some(call) = in_flight.insert() {
+                    return Poll::Ready(Ok(call));
                 }
             }
-            moved.await;
-        }
+            if let Some(waker) = queue.waiting.get_mut(&ticket.number) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
     }
 }

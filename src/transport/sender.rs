@@ -10,7 +10,7 @@
 //! half-way the peer is told to forget them.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -37,41 +37,73 @@ pub(crate) enum SendError {
 }
 
 /// The sending half of a link, shared by everyone in this process who sends over it.
+///
+/// Its lock guards a `T` of its owner's too, for owners that do something else with each frame: one
+/// lock is taken where two would be.
 #[derive(Debug)]
-pub(crate) struct Sender {
+pub(crate) struct Sender<T = ()> {
     /// On cache lines of its own: threads that send meet here.
-    outbox: CachePadded<Mutex<Outbox>>,
-    /// How many wait in [`Sender::send`]; nobody overtakes them.
-    waiting: AtomicUsize,
+    locked: CachePadded<Mutex<Locked<T>>>,
+    /// Whether somebody waits, for those who have no lock.
+    is_waited_on: AtomicBool,
     turn: tokio::sync::Mutex<()>,
     room: Notify,
     inline_len_max: usize,
 }
 
+/// What is guarded by a sender's lock.
 #[derive(Debug)]
-struct Outbox {
+pub(crate) struct Locked<T> {
+    pub(crate) outbox: Outbox,
+    /// The owner's.
+    pub(crate) state: T,
+}
+
+/// Where frames leave. Whoever has it locks nothing else that sends.
+#[derive(Debug)]
+pub(crate) struct Outbox {
     producer: Producer<Memory>,
     /// The peer's bell.
     bell: Doorbell,
     closed: bool,
+    /// How many wait in [`Sender::send`]; nobody overtakes them.
+    waiting: usize,
     /// Chunks were begun that will never be finished, and the peer has not been told.
     abort_due: bool,
+    inline_len_max: usize,
 }
 
 impl Sender {
     /// Sends through `producer` and rings `bell`. One frame carries at most an eighth of the ring.
     pub(crate) fn new(producer: Producer<Memory>, ring_capacity: usize, bell: Doorbell) -> Self {
+        let inline_len_max = ring_capacity / 8 - HEAD_LEN_MAX;
+        let outbox = Outbox {
+            producer,
+            bell,
+            closed: false,
+            waiting: 0,
+            abort_due: false,
+            inline_len_max,
+        };
+        Self::guarding(outbox, ())
+    }
+}
+
+impl<T> Sender<T> {
+    /// The same sender, guarding `state` too.
+    pub(crate) fn with<U>(self, state: U) -> Sender<U> {
+        let locked = self.locked.into_inner().into_inner();
+        let Locked { outbox, .. } = locked.unwrap_or_else(PoisonError::into_inner);
+        Sender::guarding(outbox, state)
+    }
+
+    fn guarding(outbox: Outbox, state: T) -> Self {
         Self {
-            outbox: CachePadded::new(Mutex::new(Outbox {
-                producer,
-                bell,
-                closed: false,
-                abort_due: false,
-            })),
-            waiting: AtomicUsize::new(0),
+            inline_len_max: outbox.inline_len_max,
+            locked: CachePadded::new(Mutex::new(Locked { outbox, state })),
+            is_waited_on: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
-            inline_len_max: ring_capacity / 8 - HEAD_LEN_MAX,
         }
     }
 
@@ -88,15 +120,7 @@ impl Sender {
     /// chunks.
     #[inline]
     pub(crate) fn try_send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
-        if body.len() > self.inline_len_max {
-            return Err(SendError::Full);
-        }
-        let mut outbox = self.lock();
-        // Looked at under the lock, where those who wait announce themselves.
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            return Err(SendError::Full);
-        }
-        outbox.write(head, body)
+        self.lock().outbox.try_send(head, body)
     }
 
     /// Sends a frame, when its turn and room have come, and gives the position behind it.
@@ -129,22 +153,23 @@ impl Sender {
 
     /// Whether somebody waits to send.
     pub(crate) fn is_waited_on(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.is_waited_on.load(Ordering::Relaxed)
     }
 
     /// Rings the peer for room that it waits for.
     pub(crate) fn ring(&self) {
-        self.lock().bell.ring();
-    }
-
-    /// How far the peer has read, as it says.
-    pub(crate) fn released(&self) -> u64 {
-        self.lock().producer.released()
+        self.lock().outbox.ring();
     }
 
     /// Ends the link's sending half; who waits gets an error.
+    #[cfg(test)]
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.lock().outbox.close();
+        self.wake_all();
+    }
+
+    /// Wakes all who wait, the link's sending half having been closed.
+    pub(crate) fn wake_all(&self) {
         self.room.notify_waiters();
     }
 
@@ -171,7 +196,7 @@ impl Sender {
             let mut notified = pin!(self.room.notified());
             notified.as_mut().enable();
             let written = {
-                let mut outbox = self.lock();
+                let outbox = &mut self.lock().outbox;
                 match outbox.write(head, body) {
                     Err(SendError::Full) => {
                         outbox.producer.want_room();
@@ -191,14 +216,41 @@ impl Sender {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Outbox> {
-        // Nothing of the user's runs under this lock, and a claim that was not committed left no
-        // trace.
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<T>> {
+        // Nothing of the user's runs under this lock but wakers, which do not panic in any runtime,
+        // and a claim that was not committed left no trace.
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Outbox {
+    /// Sends a frame now, and gives the position behind it.
+    ///
+    /// # Errors
+    /// As [`Sender::try_send`].
+    #[inline]
+    pub(crate) fn try_send(&mut self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+        if self.waiting > 0 || body.len() > self.inline_len_max {
+            return Err(SendError::Full);
+        }
+        self.write(head, body)
+    }
+
+    /// Rings the peer for room that it waits for.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// How far the peer has read, as it says.
+    pub(crate) fn released(&self) -> u64 {
+        self.producer.released()
+    }
+
+    /// Sends nothing any more. Those who wait are still to be [woken](Sender::wake_all).
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
     #[inline]
     fn write(&mut self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
         if self.closed {
@@ -235,33 +287,37 @@ impl Outbox {
 }
 
 /// Counts one who waits; the count changes under the lock, so that a fast sender sees it.
-struct Queued<'a>(&'a Sender);
+struct Queued<'a, T>(&'a Sender<T>);
 
-impl<'a> Queued<'a> {
-    fn new(sender: &'a Sender) -> Self {
-        let _locked = sender.lock();
-        sender.waiting.fetch_add(1, Ordering::Relaxed);
+impl<'a, T> Queued<'a, T> {
+    fn new(sender: &'a Sender<T>) -> Self {
+        sender.lock().outbox.waiting += 1;
+        sender.is_waited_on.store(true, Ordering::Relaxed);
         Self(sender)
     }
 }
 
-impl Drop for Queued<'_> {
+impl<T> Drop for Queued<'_, T> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        let outbox = &mut self.0.lock().outbox;
+        outbox.waiting -= 1;
+        self.0
+            .is_waited_on
+            .store(outbox.waiting > 0, Ordering::Relaxed);
     }
 }
 
 /// Tells the peer to forget chunks whose rest will not come.
-struct Unfinished<'a> {
-    sender: Option<&'a Sender>,
+struct Unfinished<'a, T> {
+    sender: Option<&'a Sender<T>>,
 }
 
-impl Drop for Unfinished<'_> {
+impl<T> Drop for Unfinished<'_, T> {
     fn drop(&mut self) {
         if let Some(sender) = self.sender {
             // The next frame carries the news; until then the peer holds what it has, within its
             // limit.
-            sender.lock().abort_due = true;
+            sender.lock().outbox.abort_due = true;
         }
     }
 }

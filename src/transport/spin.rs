@@ -33,6 +33,8 @@ pub(crate) struct Vigil {
     first: Option<Plan>,
     began: Option<Instant>,
     slept: bool,
+    /// One of several waits at once: how long each took says nothing about looking.
+    is_shared: bool,
     lesson: Option<Wait>,
 }
 
@@ -50,6 +52,12 @@ impl Vigil {
     #[inline]
     pub(crate) fn first_burst(&mut self, found: impl FnMut() -> bool) -> bool {
         self.first.take().is_some() && Plan::burst(found)
+    }
+
+    /// Notes that others wait too.
+    #[inline]
+    pub(crate) fn share(&mut self) {
+        self.is_shared = true;
     }
 
     /// Notes that the one who waits goes to sleep.
@@ -108,6 +116,7 @@ impl Spin {
     #[inline]
     pub(crate) fn found(&mut self, vigil: &mut Vigil) {
         match vigil.began {
+            _ if vigil.is_shared => {}
             Some(began) if vigil.slept => self.budget.learn(Wait::Slept(began.elapsed())),
             _ => self.budget.learn(Wait::Found),
         }
