@@ -100,7 +100,7 @@ fn live_on(link: &mut Link, frames: usize) -> Result<(), LinkError> {
             Ok(_) | Err(SendError::Full | SendError::Closed) => {}
             Err(SendError::Corrupt(corrupt)) => return Err(corrupt.into()),
         }
-        sender.released();
+        sender.lock().outbox.released();
         glance.is_promising();
         board.is_cancelled(head.call);
         board.read_last_words();
