@@ -7,6 +7,7 @@ pub use callboard_macros::{actor, main, message, test};
 
 pub use crate::node::greet::init;
 pub use crate::node::handle::{Proxy, ShutdownError};
+pub use crate::node::output::Output;
 pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;
 pub use crate::proxy::call::{Call, TryCallError};
@@ -21,7 +22,7 @@ pub use crate::wire::report::PanicReport;
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        CallError, Idle, Message, Outcome, Pending, Proxy, SpawnError, actor, message,
+        CallError, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError, actor, message,
     };
 }
 

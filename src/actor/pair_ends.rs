@@ -31,6 +31,7 @@ fn killed() -> Ended {
             core_dumped: false,
         },
         None,
+        None,
     ))
 }
 

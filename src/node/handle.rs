@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::output::{Tail, Tails};
 use super::ward::Ward;
 use crate::proxy::Caller;
 use crate::proxy::call::Call;
@@ -20,6 +21,7 @@ pub(crate) struct Owner {
     pub(crate) id: u64,
     pub(crate) ward: Ward,
     pub(crate) exchange: Arc<Exchange>,
+    pub(crate) tails: Tails,
     pub(crate) grace: Duration,
 }
 
@@ -37,16 +39,17 @@ impl Peer for Ward {
 }
 
 /// How a process's end is told to its callers. Runs on the warden's thread.
-pub(crate) fn report_end(exchange: &Exchange, pid: u32, exit: Exit) {
+pub(crate) fn report_end(exchange: &Exchange, tails: &Tails, (pid, exit): (u32, Exit)) {
     let ended = if exchange.is_stopping() && exit == Exit::Code(0) {
         Ended::Stopped
     } else {
-        Ended::Died(death(exchange, pid, exit))
+        Ended::Died(death(exchange, tails, (pid, exit)))
     };
     exchange.end(ended);
 }
 
-fn death(exchange: &Exchange, pid: u32, exit: Exit) -> Death {
+/// All that is known about the end of a process.
+pub(crate) fn death(exchange: &Exchange, tails: &Tails, (pid, exit): (u32, Exit)) -> Death {
     let panicked = matches!(
         exit,
         Exit::Code(PANIC_CODE)
@@ -60,7 +63,8 @@ fn death(exchange: &Exchange, pid: u32, exit: Exit) -> Death {
     } else {
         None
     };
-    Death::new(pid, exit, words.map(|words| parse_last_words(&words)))
+    let report = words.map(|words| parse_last_words(&words));
+    Death::new(pid, exit, report, tails.last_error())
 }
 
 /// The exit code of a process whose actor panicked, as Rust's own.
@@ -122,6 +126,7 @@ impl Handle {
         let Owner {
             ward,
             exchange,
+            tails,
             grace,
             ..
         } = &*self.owner;
@@ -130,7 +135,11 @@ impl Handle {
         match ward.exited().await {
             Exit::Code(0) => Ok(()),
             _ if ward.was_killed_by_us() => Err(ShutdownError::Killed { grace: *grace }),
-            exit => Err(ShutdownError::Died(death(exchange, ward.pid(), exit))),
+            exit => Err(ShutdownError::Died(death(
+                exchange,
+                tails,
+                (ward.pid(), exit),
+            ))),
         }
     }
 }
@@ -222,6 +231,18 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
         self.__handle().owner.ward.exit().is_none()
     }
 
+    /// The end of what the actor's process has written to its standard output until now, if that
+    /// is kept ([`Output::Tail`](crate::Output::Tail)); else nothing. Bytes that are no UTF-8 are
+    /// replaced.
+    fn stdout_tail(&self) -> String {
+        text(self.__handle().owner.tails.stdout.as_deref())
+    }
+
+    /// The same of its standard error.
+    fn stderr_tail(&self) -> String {
+        text(self.__handle().owner.tails.stderr.as_deref())
+    }
+
     /// Waits until the actor's process has ended, and tells how.
     ///
     /// # Cancel safety
@@ -239,4 +260,8 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     fn exited(&self) -> impl Future<Output = Exit> + Send {
         self.__handle().owner.ward.exited()
     }
+}
+
+fn text(tail: Option<&Tail>) -> String {
+    tail.map(Tail::text).unwrap_or_default()
 }

@@ -10,9 +10,11 @@
 pub(crate) mod census;
 pub(crate) mod greet;
 pub(crate) mod handle;
+pub(crate) mod output;
 pub(crate) mod registry;
 pub(crate) mod runtime;
 pub(crate) mod spawn;
 pub(crate) mod spawn_error;
+mod spawn_options;
 mod ward;
 mod warden;

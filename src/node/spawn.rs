@@ -1,18 +1,20 @@
 //! The parent's side of a start: a builder that can be awaited at once or refined first.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::io;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
-use std::time::Duration;
 
-use super::handle::{Handle, Owner, Proxy, report_end};
+use super::handle::{Handle, Owner, Proxy, death, report_end};
+use super::output::Tails;
 use super::spawn_error::SpawnError;
+use super::spawn_options::Options;
 use super::ward::Ward;
 use super::warden::{self, GreetError, Order, Started};
 use super::{census, greet};
@@ -26,7 +28,6 @@ use crate::sys::memory::{Segment, sweep_dead_owners};
 use crate::sys::process::Launch;
 use crate::sys::socket::Lifeline;
 use crate::transport::board::{Board, Geometry, Memory, Side};
-use crate::transport::idle::Idle;
 use crate::transport::shm::{Bells, connect};
 use crate::wire::codec::{self, Message};
 use crate::wire::frame::Kind;
@@ -42,13 +43,6 @@ const SLOTS: u64 = 1024;
 
 /// The longest message in bytes.
 const MESSAGE_LEN_MAX: u64 = 256 * 1024 * 1024;
-
-/// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine
-/// that starts a thousand at once takes longer.
-const GREET_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long an actor has to end in order before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// An actor about to be started: await it, or refine it first.
 ///
@@ -94,19 +88,8 @@ pub struct Spawn<P, Args, E = Infallible> {
     constructor: u16,
     args: Args,
     failure: DecodeFailure<E>,
-    options: Options,
+    pub(super) options: Options,
     proxy: PhantomData<fn() -> P>,
-}
-
-#[derive(Debug)]
-struct Options {
-    name: Option<String>,
-    exe: Option<PathBuf>,
-    env: Vec<(OsString, OsString)>,
-    dir: Option<PathBuf>,
-    idle: Idle,
-    grace: Duration,
-    greet_within: Duration,
 }
 
 impl<P, Args> Spawn<P, Args> {
@@ -128,160 +111,21 @@ impl<P, Args, E> Spawn<P, Args, E> {
     }
 
     fn of<A: Actor<Proxy = P>>(constructor: u16, args: Args, failure: DecodeFailure<E>) -> Self {
-        let options = Options {
-            name: None,
-            exe: None,
-            env: Vec::new(),
-            dir: None,
-            idle: Idle::default(),
-            grace: GRACE,
-            greet_within: GREET_WITHIN,
-        };
         let interface = const { &A::INTERFACE };
         Self {
             interface,
             constructor,
             args,
             failure,
-            options,
+            options: Options::default(),
             proxy: PhantomData,
         }
-    }
-
-    /// Names the process, for `ps` and logs. Default: the actor's type.
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// Ok(Echo::spawn().name("echo-1").await?)
-    /// # }
-    /// ```
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.options.name = Some(name.into());
-        self
-    }
-
-    /// Starts this program instead of the current one. It must know the actor, and call
-    /// [`init`](crate::init) first in `main`. Methods that it lacks, or has with another signature,
-    /// are errors of their calls.
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// Ok(Echo::spawn().exe("/usr/lib/my-program/actors").await?)
-    /// # }
-    /// ```
-    pub fn exe(mut self, path: impl Into<PathBuf>) -> Self {
-        self.options.exe = Some(path.into());
-        self
-    }
-
-    /// Sets a variable of the process's environment, beside those it inherits.
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// Ok(Echo::spawn().env("RUST_LOG", "debug").env("LANG", "C").await?)
-    /// # }
-    /// ```
-    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.options.env.push((key.into(), value.into()));
-        self
-    }
-
-    /// The process's working folder. Default: this process's.
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// Ok(Echo::spawn().current_dir("/tmp").await?)
-    /// # }
-    /// ```
-    pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.options.dir = Some(dir.into());
-        self
-    }
-
-    /// How both sides of the link wait for messages. Default: [`Idle::Adaptive`].
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// // Called now and then, and nobody should see it in `top`.
-    /// Ok(Echo::spawn().idle(Idle::Park).await?)
-    /// # }
-    /// ```
-    pub fn idle(mut self, idle: Idle) -> Self {
-        self.options.idle = idle;
-        self
-    }
-
-    /// How long the actor has to end in order, at a shutdown or with its last proxy, before it is
-    /// killed. Default: 5 s.
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// let grace = std::time::Duration::from_millis(500);
-    /// Ok(Echo::spawn().grace(grace).await?)
-    /// # }
-    /// ```
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.options.grace = grace;
-        self
-    }
-
-    /// How long the process has to say that it is an actor. The constructor's own time is not
-    /// counted. Default: 10 s.
-    ///
-    /// # Examples
-    /// ```
-    /// # use callboard::prelude::*;
-    /// # pub struct Echo;
-    /// # #[actor]
-    /// # impl Echo { pub fn new() -> Self { Self } }
-    /// # async fn start() -> callboard::Result<EchoProxy> {
-    /// let within = std::time::Duration::from_secs(60);
-    /// Ok(Echo::spawn().greet_within(within).await?)
-    /// # }
-    /// ```
-    pub fn greet_within(mut self, within: Duration) -> Self {
-        self.options.greet_within = within;
-        self
     }
 }
 
 impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
     async fn run(self) -> Result<P, SpawnError<E>> {
-        if greet::was_missed() {
-            return Err(SpawnError::NotInitialised);
-        }
-        static SWEPT: Once = Once::new();
-        SWEPT.call_once(sweep_dead_owners);
+        look_around()?;
         let Self {
             interface,
             constructor,
@@ -297,17 +141,19 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             lifelines,
             hello,
             fds,
+            outputs,
         } = prepare(interface, &options)?;
         crate::sys::failpoint::at("parent.prepared");
         let pid_told = Arc::new(std::sync::OnceLock::new());
         let id = next_id();
         let order = Order {
-            launch: launch(interface, &options, lifelines.1),
+            launch: launch(interface, &options, lifelines.1, outputs.fds),
             lifeline: lifelines.0,
             hello,
             fds,
+            tails: outputs.tails.clone(),
             greet_within: options.greet_within,
-            on_exit: on_exit(id, &exchange, &pid_told),
+            on_exit: on_exit(id, &exchange, &outputs.tails, &pid_told),
         };
         // Until the handle is complete, a future that is dropped ends what it has begun.
         let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
@@ -325,6 +171,7 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             id,
             ward,
             exchange: Arc::clone(&exchange),
+            tails: outputs.tails,
             grace: options.grace,
         });
         let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
@@ -348,6 +195,16 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
     }
 }
 
+/// What is looked at before a start.
+fn look_around<E>() -> Result<(), SpawnError<E>> {
+    if greet::was_missed() {
+        return Err(SpawnError::NotInitialised);
+    }
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(sweep_dead_owners);
+    Ok(())
+}
+
 /// What a start needs before there is a process.
 struct Parts {
     named: Named,
@@ -355,7 +212,27 @@ struct Parts {
     ear: Ear,
     lifelines: (Lifeline, Lifeline),
     hello: Vec<u8>,
-    fds: Vec<std::os::fd::OwnedFd>,
+    fds: Vec<OwnedFd>,
+    outputs: Outputs,
+}
+
+/// Where the process writes to, and what is kept of it here.
+struct Outputs {
+    /// Its standard output and error, where they are not ours.
+    fds: [Option<OwnedFd>; 2],
+    tails: Tails,
+}
+
+impl Outputs {
+    fn open(options: &Options) -> io::Result<Self> {
+        let (out, stdout) = options.stdout.open()?;
+        let (err, stderr) = options.stderr.open()?;
+        let tails = Tails { stdout, stderr };
+        Ok(Self {
+            fds: [out, err],
+            tails,
+        })
+    }
 }
 
 fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts, SpawnError<E>> {
@@ -398,6 +275,7 @@ fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts,
         lifelines,
         hello,
         fds,
+        outputs: Outputs::open(options).map_err(descriptors)?,
     })
 }
 
@@ -405,7 +283,12 @@ fn geometry() -> Geometry {
     Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible")
 }
 
-fn launch(interface: &Interface, options: &Options, lifeline: Lifeline) -> Launch {
+fn launch(
+    interface: &Interface,
+    options: &Options,
+    lifeline: Lifeline,
+    [stdout, stderr]: [Option<OwnedFd>; 2],
+) -> Launch {
     Launch {
         // The link, not its target: it works when the file has been replaced or removed.
         exe: options
@@ -418,6 +301,8 @@ fn launch(interface: &Interface, options: &Options, lifeline: Lifeline) -> Launc
         dir: options.dir.clone(),
         mark: (greet::MARK, "0".to_owned()),
         lifeline,
+        stdout,
+        stderr,
     }
 }
 
@@ -438,17 +323,19 @@ fn next_id() -> u64 {
 fn on_exit(
     id: u64,
     exchange: &Arc<Exchange>,
+    tails: &Tails,
     pid: &Arc<std::sync::OnceLock<u32>>,
 ) -> warden::OnExit {
-    let (exchange, pid) = (Arc::clone(exchange), Arc::clone(pid));
+    let (exchange, tails, pid) = (Arc::clone(exchange), tails.clone(), Arc::clone(pid));
     Box::new(move |exit| {
         census::leave(id);
-        report_end(&exchange, pid.get().copied().unwrap_or_default(), exit);
+        let pid = pid.get().copied().unwrap_or_default();
+        report_end(&exchange, &tails, (pid, exit));
     })
 }
 
 fn warden_is_gone() -> warden::StartError {
-    warden::StartError::Warden(std::io::Error::other("the warden has panicked"))
+    warden::StartError::Warden(io::Error::other("the warden has panicked"))
 }
 
 fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, SpawnError<E>> {
@@ -459,12 +346,9 @@ fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, Spaw
 /// The error of a process that ended without a greeting.
 async fn died<E>(owner: &Owner) -> SpawnError<E> {
     let exit = owner.ward.exited().await;
-    report_end(&owner.exchange, owner.ward.pid(), exit);
-    SpawnError::Died(crate::proxy::failure::Death::new(
-        owner.ward.pid(),
-        exit,
-        None,
-    ))
+    let ended = (owner.ward.pid(), exit);
+    report_end(&owner.exchange, &owner.tails, ended);
+    SpawnError::Died(death(&owner.exchange, &owner.tails, ended))
 }
 
 /// The peer's number of our constructor.

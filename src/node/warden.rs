@@ -4,6 +4,7 @@
 //! start(order) --> hello queued, process started --> Started { ward, greeting }
 //!                                    first packet --> greeting
 //!                               ward.stop(grace) --> "stop" sent, killed when the grace is over
+//!                            output is readable --> into its tail
 //!                               pidfd is readable --> reaped, ward.exited(), on_exit(exit)
 //! ```
 //!
@@ -28,9 +29,11 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::sync::oneshot;
 
+use crate::node::output::{Tail, Tails};
 use crate::node::ward::{Body, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
+use crate::sys::oom::OomKills;
 use crate::sys::process::{self, Exit, Launch};
 use crate::sys::socket::Lifeline;
 
@@ -53,6 +56,8 @@ pub(crate) struct Order {
     pub(crate) hello: Vec<u8>,
     /// What travels with it.
     pub(crate) fds: Vec<OwnedFd>,
+    /// What is kept of its output; their other ends are in the launch.
+    pub(crate) tails: Tails,
     /// How long until its first packet; it is killed then.
     pub(crate) greet_within: Duration,
     /// Runs on the warden's thread, once, if the process was started; must not wait.
@@ -138,6 +143,7 @@ impl Office {
             deadlines: BinaryHeap::new(),
             next_id: 0,
             is_behind: false,
+            oom_kills: OomKills::nearest(),
             buffer: vec![0; GREETING_LEN_MAX],
         };
         thread::Builder::new()
@@ -161,24 +167,29 @@ enum Token {
     Bell,
     Ended(u64),
     Spoke(u64),
+    /// Into its tail of this number, 0 or 1.
+    Wrote(u64, u64),
 }
 
 impl Token {
     const BELL: u64 = u64::MAX;
 
     const fn of(number: u64) -> Self {
-        match number {
-            Self::BELL => Self::Bell,
-            even if even.is_multiple_of(2) => Self::Ended(even / 2),
-            odd => Self::Spoke(odd / 2),
+        let id = number / 4;
+        match (number, number % 4) {
+            (Self::BELL, _) => Self::Bell,
+            (_, 0) => Self::Ended(id),
+            (_, 1) => Self::Spoke(id),
+            (_, more) => Self::Wrote(id, more - 2),
         }
     }
 
     const fn number(&self) -> u64 {
         match *self {
             Self::Bell => Self::BELL,
-            Self::Ended(id) => id * 2,
-            Self::Spoke(id) => id * 2 + 1,
+            Self::Ended(id) => id * 4,
+            Self::Spoke(id) => id * 4 + 1,
+            Self::Wrote(id, tail) => id * 4 + 2 + tail,
         }
     }
 }
@@ -195,6 +206,8 @@ struct Warden {
     next_id: u64,
     /// Whether commands may be waiting that have been rung for.
     is_behind: bool,
+    /// Tells a kill for want of memory from any other.
+    oom_kills: OomKills,
     /// For greetings.
     buffer: Vec<u8>,
 }
@@ -204,6 +217,7 @@ struct Watched {
     ward: Ward,
     /// Until it has greeted or been given up.
     greeting: Option<oneshot::Sender<Result<Vec<u8>, GreetError>>>,
+    tails: Tails,
     on_exit: OnExit,
 }
 
@@ -225,6 +239,7 @@ impl Warden {
                     Token::Bell => {}
                     Token::Ended(id) => self.see_end(id),
                     Token::Spoke(id) => self.hear(id),
+                    Token::Wrote(id, tail) => self.read_on(id, tail),
                 }
             }
             self.keep_deadlines();
@@ -305,9 +320,14 @@ impl Warden {
             lifeline,
             hello,
             fds,
+            tails,
             greet_within,
             on_exit,
         } = order;
+        if self.watched.is_empty() {
+            // What was killed before was none of ours.
+            self.oom_kills.forget();
+        }
         // Queued before the process runs, so that one that ends at once cannot make it fail.
         let with: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
         let hello_sent = lifeline
@@ -320,7 +340,7 @@ impl Warden {
         crate::sys::failpoint::at("warden.launched");
         let id = self.next_id;
         self.next_id += 1;
-        if let Err(error) = self.watch(id, child.as_fd(), lifeline.as_fd()) {
+        if let Err(error) = self.watch(id, child.as_fd(), lifeline.as_fd(), &tails) {
             // What epoll watches ends with its descriptor.
             child.end();
             return Err(StartError::Watch(error));
@@ -331,6 +351,7 @@ impl Warden {
         let watched = Watched {
             ward: ward.clone(),
             greeting: Some(greeting),
+            tails,
             on_exit,
         };
         self.watched.insert(id, watched);
@@ -341,15 +362,37 @@ impl Warden {
         Ok(Started { ward, greeting })
     }
 
-    fn watch(&self, id: u64, pidfd: BorrowedFd<'_>, lifeline: BorrowedFd<'_>) -> io::Result<()> {
-        let readable = EpollFlags::EPOLLIN;
-        self.epoll
-            .add(pidfd, EpollEvent::new(readable, Token::Ended(id).number()))?;
-        self.epoll.add(
-            lifeline,
-            EpollEvent::new(readable, Token::Spoke(id).number()),
-        )?;
+    fn watch(
+        &self,
+        id: u64,
+        pidfd: BorrowedFd<'_>,
+        lifeline: BorrowedFd<'_>,
+        tails: &Tails,
+    ) -> io::Result<()> {
+        let readable = |token: Token| EpollEvent::new(EpollFlags::EPOLLIN, token.number());
+        self.epoll.add(pidfd, readable(Token::Ended(id)))?;
+        self.epoll.add(lifeline, readable(Token::Spoke(id)))?;
+        for (number, tail) in tails.iter() {
+            let event = readable(Token::Wrote(id, number));
+            tail.with_fd(|fd| self.epoll.add(fd, event)).transpose()?;
+        }
         Ok(())
+    }
+
+    /// Takes in what a process has written, once: the others have their turn.
+    fn read_on(&self, id: u64, number: u64) {
+        let watched = self.watched.get(&id);
+        if let Some(tail) = watched.and_then(|watched| watched.tails.get(number))
+            && !tail.read_on()
+        {
+            self.finish(tail);
+        }
+    }
+
+    fn finish(&self, tail: &Tail) {
+        // Explicitly, as for the other descriptors of a process. Fails if it had ended before.
+        tail.with_fd(|fd| self.epoll.delete(fd).ok());
+        tail.finish();
     }
 
     /// Takes the greeting. After that, or the lifeline's end, the lifeline is not watched any more:
@@ -408,11 +451,16 @@ impl Warden {
         let Some(Watched {
             ward,
             greeting,
+            tails,
             on_exit,
         }) = self.watched.remove(&id)
         else {
             return;
         };
+        for (_, tail) in tails.iter() {
+            self.finish(tail);
+        }
+        let exit = self.cause(exit, &ward);
         tracing::debug!(pid = ward.pid(), %exit, "process ended");
         ward.tell(exit);
         if let Some(greeting) = greeting {
@@ -424,6 +472,17 @@ impl Warden {
                 pid = ward.pid(),
                 "what was to run at the process's end has panicked"
             );
+        }
+    }
+
+    /// Whether a SIGKILL that was not ours was the system's, for want of memory.
+    fn cause(&mut self, exit: Exit, ward: &Ward) -> Exit {
+        match exit {
+            Exit::Signal {
+                number: libc::SIGKILL,
+                ..
+            } if !ward.was_killed_by_us() && self.oom_kills.take() => Exit::OutOfMemory,
+            other => other,
         }
     }
 }

@@ -19,6 +19,7 @@ fn order(script: &str) -> (Order, oneshot::Receiver<Exit>) {
         lifeline: ours,
         hello: b"hello".to_vec(),
         fds: Vec::new(),
+        tails: Tails::default(),
         greet_within: LONG,
         on_exit: Box::new(|end| exit.send(end).unwrap_or(())),
     };

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::process::Exit;
@@ -44,42 +45,78 @@ pub enum Outcome {
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Death {
+pub struct Death(Arc<Facts>);
+
+/// Shared by all who are told, and apart from the errors of calls, to keep those small.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
     pid: u32,
     exit: Exit,
     report: Option<PanicReport>,
+    stderr: Option<String>,
 }
 
+/// How much of a last line an error repeats, in characters.
+const LAST_LINE_MAX: usize = 200;
+
 impl Death {
-    pub(crate) fn new(pid: u32, exit: Exit, report: Option<PanicReport>) -> Self {
-        Self { pid, exit, report }
+    pub(crate) fn new(
+        pid: u32,
+        exit: Exit,
+        report: Option<PanicReport>,
+        stderr: Option<String>,
+    ) -> Self {
+        Self(Arc::new(Facts {
+            pid,
+            exit,
+            report,
+            stderr,
+        }))
     }
 
     /// The process's id while it lived.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.0.pid
     }
 
     /// Its exit code, or the signal that killed it.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 
-    /// The panic that ended it, if one did.
+    /// The panic that ended it, if one did; also in a program that is built with
+    /// `panic = "abort"`.
     #[must_use]
     pub fn report(&self) -> Option<&PanicReport> {
-        self.report.as_ref()
+        self.0.report.as_ref()
+    }
+
+    /// What it had last written to its standard error, if that was kept
+    /// ([`Output::Tail`](crate::Output::Tail)).
+    #[must_use]
+    pub fn stderr(&self) -> Option<&str> {
+        self.0.stderr.as_deref()
+    }
+
+    /// The last line with something in it, if there is one.
+    fn last_line(&self) -> Option<&str> {
+        let lines = self.stderr()?.lines().map(str::trim_end);
+        let last = lines.rev().find(|line| !line.is_empty())?;
+        let end = last.char_indices().nth(LAST_LINE_MAX);
+        Some(&last[..end.map_or(last.len(), |(at, _)| at)])
     }
 }
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} ended with {}", self.pid, self.exit)?;
-        match &self.report {
-            Some(report) => write!(f, " after a panic: {report}"),
-            None => Ok(()),
+        write!(f, "process {} ended with {}", self.pid(), self.exit())?;
+        // A panic's text is the end of standard error, or says more than that.
+        match (self.report(), self.last_line()) {
+            (Some(report), _) => write!(f, " after a panic: {report}"),
+            (None, Some(line)) => write!(f, ", its last words: {line:?}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -269,5 +306,32 @@ impl<E> CallError<E> {
             },
             Some(Ended::NoRuntime) | None => Self::Unreachable { outcome },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A death reads as one line: what is known best is said, and no more than fits.
+    #[test]
+    fn deaths_read_well() {
+        let death = |report, stderr: Option<&str>| {
+            let stderr = stderr.map(str::to_owned);
+            Death::new(7, Exit::Code(3), report, stderr).to_string()
+        };
+        assert_eq!(death(None, None), "process 7 ended with exit code 3");
+        assert_eq!(death(None, Some("\n \n")), death(None, None));
+        assert_eq!(
+            death(None, Some("first\nno \"luck\"\n\n")),
+            r#"process 7 ended with exit code 3, its last words: "no \"luck\"""#
+        );
+        let long = death(None, Some(&"\u{e4}".repeat(1000)));
+        assert_eq!(long.matches('\u{e4}').count(), LAST_LINE_MAX);
+        let report = PanicReport::new("oh".into(), None);
+        assert_eq!(
+            death(Some(report), Some("noise")),
+            "process 7 ended with exit code 3 after a panic: \"oh\""
+        );
     }
 }

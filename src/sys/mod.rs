@@ -12,6 +12,8 @@ mod owner;
 pub(crate) mod doorbell;
 pub(crate) mod socket;
 pub(crate) mod process;
+pub(crate) mod pipe;
+pub(crate) mod oom;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod failpoint;

@@ -40,9 +40,13 @@ pub(crate) struct Launch {
     pub(crate) mark: (&'static str, String),
     /// Its end of the lifeline, which becomes its standard input.
     pub(crate) lifeline: Lifeline,
+    /// Its standard output, if not its parent's.
+    pub(crate) stdout: Option<OwnedFd>,
+    /// Its standard error, if not its parent's.
+    pub(crate) stderr: Option<OwnedFd>,
 }
 
-/// Starts a process; standard output and error are the parent's.
+/// Starts a process.
 ///
 /// If the thread that calls this ends, so do children that use [`die_with_parent`].
 ///
@@ -58,6 +62,8 @@ pub(crate) fn launch(launch: Launch) -> io::Result<Child> {
         dir,
         mark,
         lifeline,
+        stdout,
+        stderr,
     } = launch;
     let mut command = Command::new(exe);
     command
@@ -67,6 +73,12 @@ pub(crate) fn launch(launch: Launch) -> io::Result<Child> {
         .env(mark.0, mark.1)
         .process_group(0)
         .stdin(Stdio::from(OwnedFd::from(lifeline)));
+    if let Some(stdout) = stdout {
+        command.stdout(stdout);
+    }
+    if let Some(stderr) = stderr {
+        command.stderr(stderr);
+    }
     if let Some(dir) = dir {
         command.current_dir(dir);
     }
@@ -192,6 +204,9 @@ pub enum Exit {
         /// Whether the system wrote a core file.
         core_dumped: bool,
     },
+    /// By SIGKILL, which the system sent for want of memory: a counter of such kills, the one of
+    /// this process's cgroup where there is one, went up meanwhile.
+    OutOfMemory,
     /// Other code of this program took its exit status, or SIGCHLD is ignored.
     Unknown,
 }
@@ -227,6 +242,7 @@ impl fmt::Display for Exit {
                     Ok(())
                 }
             }
+            Self::OutOfMemory => f.write_str("SIGKILL (9) for want of memory"),
             Self::Unknown => f.write_str("an unknown exit status"),
         }
     }

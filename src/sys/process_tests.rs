@@ -17,6 +17,8 @@ pub(crate) fn plain(exe: &str, lifeline: Lifeline) -> Launch {
         dir: None,
         mark: ("CALLBOARD_TEST_MARK", "1".to_owned()),
         lifeline,
+        stdout: None,
+        stderr: None,
     }
 }
 
@@ -72,6 +74,10 @@ fn an_end_is_told_as_it_was() {
         core_dumped: true,
     };
     assert_eq!(dumped.to_string(), "SIGSEGV (11), core dumped");
+    assert_eq!(
+        Exit::OutOfMemory.to_string(),
+        "SIGKILL (9) for want of memory"
+    );
 }
 
 #[test]

@@ -1,0 +1,215 @@
+//! How a start can be refined: each option with what it is without being set.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::output::Output;
+use super::spawn::Spawn;
+use crate::transport::idle::Idle;
+
+/// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine
+/// that starts a thousand at once takes longer.
+const GREET_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long an actor has to end in order before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What [`Spawn`] was told.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) name: Option<String>,
+    pub(super) exe: Option<PathBuf>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) dir: Option<PathBuf>,
+    pub(super) stdout: Output,
+    pub(super) stderr: Output,
+    pub(super) idle: Idle,
+    pub(super) grace: Duration,
+    pub(super) greet_within: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: None,
+            exe: None,
+            env: Vec::new(),
+            dir: None,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            idle: Idle::default(),
+            grace: GRACE,
+            greet_within: GREET_WITHIN,
+        }
+    }
+}
+
+impl<P, Args, E> Spawn<P, Args, E> {
+    /// Names the process, for `ps` and logs. Default: the actor's type.
+    ///
+    /// `ps -o args` shows `actor:` and the whole name. `top`, `ps -o comm` and `pgrep` show what
+    /// the system keeps of it, which is the first 15 bytes.
+    ///
+    /// # Errors
+    /// A name with a zero byte in it is an error of the start.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().name("echo-1").await?)
+    /// # }
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// Starts this program instead of the current one. It must know the actor, and call
+    /// [`init`](crate::init) first in `main`. Methods that it lacks, or has with another signature,
+    /// are errors of their calls.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().exe("/usr/lib/my-program/actors").await?)
+    /// # }
+    /// ```
+    pub fn exe(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.exe = Some(path.into());
+        self
+    }
+
+    /// Sets a variable of the process's environment, beside those it inherits.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().env("RUST_LOG", "debug").env("LANG", "C").await?)
+    /// # }
+    /// ```
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.options.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// The process's working folder. Default: this process's.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().current_dir("/tmp").await?)
+    /// # }
+    /// ```
+    pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.options.dir = Some(dir.into());
+        self
+    }
+
+    /// Where its standard output goes. Default: where this process's does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().stdout(Output::Null).await?)
+    /// # }
+    /// ```
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.options.stdout = output;
+        self
+    }
+
+    /// Where its standard error goes. Default: where this process's does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// // If it dies, the error ends with the last line that it wrote.
+    /// Ok(Echo::spawn().stderr(Output::Tail(64 * 1024)).await?)
+    /// # }
+    /// ```
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.options.stderr = output;
+        self
+    }
+
+    /// How both sides of the link wait for messages. Default: [`Idle::Adaptive`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// // Called now and then, and nobody should see it in `top`.
+    /// Ok(Echo::spawn().idle(Idle::Park).await?)
+    /// # }
+    /// ```
+    pub fn idle(mut self, idle: Idle) -> Self {
+        self.options.idle = idle;
+        self
+    }
+
+    /// How long the actor has to end in order, at a shutdown or with its last proxy, before it is
+    /// killed. Default: 5 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let grace = std::time::Duration::from_millis(500);
+    /// Ok(Echo::spawn().grace(grace).await?)
+    /// # }
+    /// ```
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options.grace = grace;
+        self
+    }
+
+    /// How long the process has to say that it is an actor. The constructor's own time is not
+    /// counted. Default: 10 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let within = std::time::Duration::from_secs(60);
+    /// Ok(Echo::spawn().greet_within(within).await?)
+    /// # }
+    /// ```
+    pub fn greet_within(mut self, within: Duration) -> Self {
+        self.options.greet_within = within;
+        self
+    }
+}
