@@ -202,7 +202,7 @@ pub(super) fn small(slots: u64) -> Geometry {
 impl Pair {
     /// Callers whose server's end is given back.
     pub(super) fn alone(geometry: Geometry, idle: Idle) -> (Self, Link) {
-        let (near, far) = loopback::pair(geometry, MESSAGE_LEN_MAX as u64).unwrap();
+        let (near, far) = loopback::pair(geometry, MESSAGE_LEN_MAX as u64);
         let (exchange, ear) = Exchange::new(near, geometry.slots(), idle);
         let driver = tokio::spawn(drive(Arc::clone(&exchange), ear));
         let caller = Caller::new(

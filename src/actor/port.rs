@@ -8,7 +8,7 @@ use futures_util::task::AtomicWaker;
 
 use crate::ring::Glance;
 use crate::sys::clock;
-use crate::sys::doorbell::Ear;
+use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};

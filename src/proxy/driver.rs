@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::exchange::{Exchange, Turn};
 use super::failure::Ended;
-use crate::sys::doorbell::Ear;
+use crate::transport::bell::Ear;
 use crate::transport::spin::Vigil;
 
 /// How often a peer that owes answers is looked at.

@@ -12,11 +12,12 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet, yield_now};
 
 use super::Link;
+use super::bell::Ear;
 use super::board::{Geometry, Side};
 use super::receiver::{LinkError, Receiver};
 use super::sender::{SendError, Sender};
 use super::shm::{Bells, connect};
-use crate::sys::doorbell::{Doorbell, Ear};
+use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::{Head, Kind};
@@ -29,7 +30,7 @@ const MESSAGE_LEN_MAX: u32 = 8 << 20;
 type Make = fn(Geometry) -> (Link, Link);
 
 fn loopback(geometry: Geometry) -> (Link, Link) {
-    super::loopback::pair(geometry, MESSAGE_LEN_MAX.into()).unwrap()
+    super::loopback::pair(geometry, MESSAGE_LEN_MAX.into())
 }
 
 fn shm(geometry: Geometry) -> (Link, Link) {

@@ -6,8 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod bell;
 pub(crate) mod board;
 pub(crate) mod idle;
+#[allow(
+    dead_code,
+    reason = "links within one process are used by tests only, so far"
+)]
+pub(crate) mod loopback;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod shm;
@@ -17,11 +23,11 @@ pub(crate) mod spin;
 mod conformance;
 #[cfg(test)]
 mod hostile;
-#[cfg(test)]
-pub(crate) mod loopback;
 
-use crate::ring::Glance;
-use crate::sys::doorbell::Ear;
+use bell::{Bell, Ear};
+use board::{Board, Geometry, Memory, Side};
+
+use crate::ring::{Consumer, Glance, Producer};
 
 /// One end of the path to one peer.
 #[derive(Debug)]
@@ -31,9 +37,38 @@ pub(crate) struct Link {
     /// Frames come in here.
     pub(crate) receiver: receiver::Receiver,
     /// Says without a lock whether something came in.
-    pub(crate) glance: Glance<board::Memory>,
+    pub(crate) glance: Glance<Memory>,
     /// Cancels and last words.
-    pub(crate) board: board::Board,
+    pub(crate) board: Board,
     /// Hears the peer's ringing.
     pub(crate) ear: Ear,
+}
+
+impl Link {
+    /// One end of the link in `memory`, whose rings are still empty, with the ear that hears the
+    /// peer and the bell that the peer hears.
+    ///
+    /// # Panics
+    /// When the memory is shorter than the geometry says.
+    pub(crate) fn over(
+        memory: Memory,
+        geometry: Geometry,
+        side: Side,
+        (ear, bell): (Ear, Bell),
+        message_len_max: u64,
+    ) -> Self {
+        let (out, back) = match side {
+            Side::Caller => (geometry.requests(), geometry.replies()),
+            Side::Server => (geometry.replies(), geometry.requests()),
+        };
+        let producer = Producer::new(memory.clone(), out);
+        let consumer = Consumer::new(memory.clone(), back);
+        Self {
+            sender: sender::Sender::new(producer, geometry.ring_capacity(), bell),
+            receiver: receiver::Receiver::new(consumer, message_len_max),
+            glance: Glance::new(memory.clone(), back),
+            board: Board::new(memory, geometry),
+            ear,
+        }
+    }
 }

@@ -16,9 +16,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::bell::Bell;
 use super::board::Memory;
 use crate::ring::{ClaimError, Corrupt, Producer};
-use crate::sys::doorbell::Doorbell;
 use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind};
 use crate::wire::id::CallId;
 
@@ -64,7 +64,7 @@ pub(crate) struct Locked<T> {
 pub(crate) struct Outbox {
     producer: Producer<Memory>,
     /// The peer's bell.
-    bell: Doorbell,
+    bell: Bell,
     closed: bool,
     /// How many wait in [`Sender::send`]; nobody overtakes them.
     waiting: usize,
@@ -75,7 +75,7 @@ pub(crate) struct Outbox {
 
 impl Sender {
     /// Sends through `producer` and rings `bell`. One frame carries at most an eighth of the ring.
-    pub(crate) fn new(producer: Producer<Memory>, ring_capacity: usize, bell: Doorbell) -> Self {
+    pub(crate) fn new(producer: Producer<Memory>, ring_capacity: usize, bell: Bell) -> Self {
         let inline_len_max = ring_capacity / 8 - HEAD_LEN_MAX;
         let outbox = Outbox {
             producer,

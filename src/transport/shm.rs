@@ -13,11 +13,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::Link;
-use super::board::{Board, Geometry, Memory, Side};
-use super::receiver::Receiver;
-use super::sender::Sender;
-use crate::ring::{Consumer, Glance, Producer};
-use crate::sys::doorbell::{Doorbell, Ear};
+use super::bell::{Bell, Ear};
+use super::board::{Geometry, Memory, Side};
+use crate::sys::doorbell::{self, Doorbell};
 use crate::sys::memory::Segment;
 
 /// The two bells of a link, as this process holds them.
@@ -43,17 +41,8 @@ pub(crate) fn connect(
     bells: Bells,
     message_len_max: u64,
 ) -> io::Result<Link> {
+    let ear = Ear::Door(doorbell::Ear::new(bells.own)?);
+    let bells = (ear, Bell::Door(bells.peer));
     let memory = Memory(segment);
-    let (out, back) = match side {
-        Side::Caller => (geometry.requests(), geometry.replies()),
-        Side::Server => (geometry.replies(), geometry.requests()),
-    };
-    let producer = Producer::new(memory.clone(), out);
-    Ok(Link {
-        sender: Sender::new(producer, geometry.ring_capacity(), bells.peer),
-        receiver: Receiver::new(Consumer::new(memory.clone(), back), message_len_max),
-        glance: Glance::new(memory.clone(), back),
-        board: Board::new(memory, geometry),
-        ear: Ear::new(bells.own)?,
-    })
+    Ok(Link::over(memory, geometry, side, bells, message_len_max))
 }

@@ -1,0 +1,156 @@
+//! What wakes the other end of a link: a doorbell between processes, a waker within one.
+//!
+//! Both say the same: something has happened since the last look. A ring before anybody waits is
+//! kept, several are heard as one, and who wakes looks for itself. Within a process no system call
+//! is made for it, and the two ends may be on different threads and runtimes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use crate::sys::doorbell::{self, Doorbell};
+
+/// The end that rings.
+#[derive(Debug)]
+pub(crate) enum Bell {
+    /// The peer is another process.
+    Door(Doorbell),
+    /// The peer is in this process.
+    Chime(Chime),
+}
+
+impl Bell {
+    /// Wakes whoever waits, now or at the next wait. Never blocks, never fails.
+    #[inline]
+    pub(crate) fn ring(&self) {
+        match self {
+            Self::Door(doorbell) => doorbell.ring(),
+            Self::Chime(chime) => chime.ring(),
+        }
+    }
+}
+
+/// The end that waits.
+#[derive(Debug)]
+pub(crate) enum Ear {
+    /// Bound to the runtime in which it was made.
+    Door(doorbell::Ear),
+    /// In any runtime, or none.
+    Chime(Chime),
+}
+
+impl Ear {
+    /// Ready once for the rings since the last time it was ready; only the last waker is kept.
+    ///
+    /// # Errors
+    /// The runtime to which it is bound is shutting down.
+    #[inline]
+    pub(crate) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Door(ear) => ear.poll_rung(cx),
+            Self::Chime(chime) => chime.poll_rung(cx).map(Ok),
+        }
+    }
+}
+
+/// A bell within one process; a clone is the same bell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chime(Arc<Rope>);
+
+#[derive(Debug, Default)]
+struct Rope {
+    rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Chime {
+    fn ring(&self) {
+        // Release: pairs with the Acquire in `take`, for what was done before the ring. That the
+        // flag is seen by who registers meanwhile is the waker's promise.
+        self.0.rung.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+
+    fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.take() {
+            return Poll::Ready(());
+        }
+        self.0.waker.register(cx.waker());
+        if self.take() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether it was rung since the last question. A look costs nothing when it was not.
+    fn take(&self) -> bool {
+        self.0.rung.load(Ordering::Relaxed) && self.0.rung.swap(false, Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn heard(ear: &Ear) -> bool {
+        poll_fn(|cx| ear.poll_rung(cx)).now_or_never().is_some()
+    }
+
+    /// Rings before the wait are kept, several are one, and each is heard once.
+    #[test]
+    fn rings_are_kept_and_heard_once() {
+        let chime = Chime::default();
+        let (bell, ear) = (Bell::Chime(chime.clone()), Ear::Chime(chime));
+        assert!(!heard(&ear));
+        for _ in 0..2 {
+            bell.ring();
+            bell.ring();
+            assert!(heard(&ear));
+            assert!(!heard(&ear));
+        }
+    }
+
+    /// Two threads that wake each other in turn, each on a runtime of its own, lose no ring.
+    #[test]
+    fn threads_wake_each_other() {
+        const ROUNDS: u32 = 20_000;
+        let chimes = [Chime::default(), Chime::default()];
+        let player = |own: usize, begins: bool| {
+            let ear = Ear::Chime(chimes[own].clone());
+            let bell = Bell::Chime(chimes[1 - own].clone());
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    for round in 0..ROUNDS {
+                        if begins || round > 0 {
+                            bell.ring();
+                        }
+                        let rung = poll_fn(|cx| ear.poll_rung(cx));
+                        let rung = tokio::time::timeout(Duration::from_secs(20), rung).await;
+                        rung.expect("no ring is lost").unwrap();
+                    }
+                    bell.ring();
+                });
+            }
+        };
+        let players = [
+            std::thread::spawn(player(0, true)),
+            std::thread::spawn(player(1, false)),
+        ];
+        players
+            .into_iter()
+            .for_each(|player| player.join().unwrap());
+    }
+}
