@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod inbox;
 pub(crate) mod incoming;
 pub(crate) mod panic;
 pub(crate) mod port;

@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 use super::Actor;
+use super::inbox::{Arrival, Inbox, Line, Signals};
 use super::incoming::{Incoming, Rejected, decode_args};
-use super::port::{Port, Stop};
+use super::port::Port;
 use super::replies::{Answer, Replies};
 use super::server::{End, serve};
 use crate::proxy::Caller;
@@ -191,7 +192,7 @@ pub(super) struct Pair {
     pub(super) caller: Caller,
     pub(super) exchange: Arc<Exchange>,
     pub(super) driver: JoinHandle<()>,
-    pub(super) stop: Stop,
+    pub(super) signals: Signals,
 }
 
 /// The sizes of small links with so many slots.
@@ -216,7 +217,7 @@ impl Pair {
                 caller,
                 exchange,
                 driver,
-                stop: Stop::default(),
+                signals: Signals::default(),
             },
             far,
         )
@@ -225,9 +226,22 @@ impl Pair {
     /// Callers and the server of a [`Tester`] that is not constructed yet.
     pub(super) fn unmade(geometry: Geometry, idle: Idle) -> (Self, JoinHandle<End>) {
         let (pair, link) = Self::alone(geometry, idle);
-        let stop = pair.stop.clone();
-        let server = spawn_local(server(link, idle, stop));
+        let signals = pair.signals.clone();
+        let server = spawn_local(server(link, idle, signals));
         (pair, server)
+    }
+
+    /// Further callers of the same actor, over a link of their own; with what closes it.
+    pub(super) fn join(&self, geometry: Geometry, idle: Idle) -> (Self, Arc<Line>) {
+        let (mut pair, link) = Self::alone(geometry, idle);
+        pair.signals = self.signals.clone();
+        let line = Arc::new(Line::new(link.sender, MESSAGE_LEN_MAX));
+        let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+        pair.signals.arrive(Arrival {
+            port,
+            line: Arc::clone(&line),
+        });
+        (pair, line)
     }
 
     /// Callers of a [`Tester`] whose number is 10.
@@ -258,13 +272,8 @@ impl Pair {
 }
 
 /// Serves a [`Tester`] over `link`.
-pub(super) async fn server(link: Link, idle: Idle, stop: Stop) -> End {
-    let port = Port::new(
-        (link.receiver, link.glance),
-        link.board,
-        link.ear,
-        idle,
-        stop,
-    );
-    serve::<Tester>(port, Replies::new(&link.sender, MESSAGE_LEN_MAX)).await
+pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
+    let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+    let replies = Replies::new(&link.sender, MESSAGE_LEN_MAX);
+    serve::<Tester>(Inbox::new(port, replies, signals)).await
 }

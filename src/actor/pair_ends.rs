@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
+use super::inbox::Signals;
 use super::pair::{
     ADD, HOLD, MESSAGE_LEN_MAX, Pair, WAIT, open_gate, ran, run, server, settle, small,
 };
-use super::port::Stop;
 use super::server::End;
 use crate::proxy::exchange::Peer;
 use crate::proxy::failure::{CallError, Death, Ended, Outcome};
@@ -387,10 +387,10 @@ fn a_lie_about_the_head_does_not_spin_for_ever() {
             words[16].store(32, Ordering::Relaxed);
             let data = words.len() - 2 * geometry.ring_capacity() / 8;
             words[data + 4].store(1, Ordering::Relaxed);
-            let stop = Stop::default();
-            let server = spawn_local(server(link, idle, stop.clone()));
+            let signals = Signals::default();
+            let server = spawn_local(server(link, idle, signals.clone()));
             settle().await;
-            stop.ask();
+            signals.stop();
             assert!(matches!(server.await.unwrap(), End::Stopped));
         });
     }

@@ -36,7 +36,7 @@ fn calls_and_tells_run_in_order() {
                 last = sum;
             }
             assert!(ran().into_iter().eq(0..50), "the order of the starts");
-            pair.stop.ask();
+            pair.signals.stop();
             assert!(matches!(server.await.unwrap(), End::Stopped));
         });
     }
@@ -274,7 +274,7 @@ fn a_stop_is_orderly() {
         pair.call(ADD, 3).tell().await.unwrap();
         settle().await;
         pair.exchange.stop_beginning();
-        pair.stop.ask();
+        pair.signals.stop();
         let late = pair.call(ADD, 4).await.unwrap_err();
         assert!(matches!(
             late,
@@ -286,6 +286,52 @@ fn a_stop_is_orderly() {
         assert_eq!((held.await.unwrap(), next.await.unwrap()), (1, 12));
         assert!(matches!(server.await.unwrap(), End::Stopped));
         assert_eq!(ran(), [1, 2, 3]);
+    });
+}
+
+/// One actor serves several links: each in its order, with its own answers, until each is closed.
+#[test]
+fn one_actor_serves_several_links() {
+    for idle in EVERY_IDLE {
+        run(async {
+            let (pair, server) = Pair::new(small(8), idle).await;
+            let (other, line) = pair.join(small(8), idle);
+            let (third, _) = pair.join(small(2), idle);
+            assert_eq!(other.call(ADD, 5).await.unwrap(), 15);
+            let waits = [&pair, &other, &third].map(|pair| pair.call(WAIT, 7).start());
+            settle().await;
+            assert_eq!(ran(), [5, 7, 7, 7], "they run side by side");
+            open_gate(3);
+            for wait in waits {
+                assert_eq!(wait.await.unwrap(), 7);
+            }
+            assert_eq!(third.fill(100_000).await.unwrap().len(), 100_000);
+            for number in 1..50 {
+                other.call(ADD, number).tell().await.unwrap();
+            }
+            pair.signals.close(&line);
+            drop(other);
+            settle().await;
+            assert!(ran().into_iter().eq(1..50), "what was told is done");
+            assert_eq!(std::sync::Arc::strong_count(&line), 1, "the link is gone");
+            assert_eq!(third.get().await.unwrap(), pair.get().await.unwrap());
+            pair.signals.stop();
+            assert!(matches!(server.await.unwrap(), End::Stopped));
+        });
+    }
+}
+
+/// A further link whose caller breaks the rules is closed alone.
+#[test]
+fn a_liar_harms_only_its_own_link() {
+    run(async {
+        let (pair, _server) = Pair::new(small(8), Idle::Park).await;
+        let (liar, line) = pair.join(small(8), Idle::Park);
+        let again = liar.construct(0).start();
+        settle().await;
+        assert_eq!(std::sync::Arc::strong_count(&line), 1, "the link is gone");
+        assert_eq!(pair.call(ADD, 1).await.unwrap(), 11);
+        drop(again);
     });
 }
 
@@ -323,7 +369,7 @@ fn many_threads_share_an_actor() {
                 task.await.unwrap();
             }
             assert_eq!(pair.get().await.unwrap(), 10 + TASKS * CALLS);
-            pair.stop.ask();
+            pair.signals.stop();
             server.await.unwrap();
             threads.shutdown_background();
         });

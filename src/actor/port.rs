@@ -1,11 +1,8 @@
-//! Where an actor's calls come in: looks, sleeps, and knows when to stop.
+//! One link of an actor, as its calls come in: looks, and sleeps.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
-
+use super::inbox::Signals;
 use crate::ring::Glance;
 use crate::sys::clock;
 use crate::transport::bell::Ear;
@@ -17,33 +14,8 @@ use crate::transport::spin::{Next, Plan, Spin, Vigil};
 use crate::wire::codec::Buffer;
 use crate::wire::frame::{Head, Kind};
 
-/// After how many frames other tasks get a turn.
-const TURN_MAX: u32 = 512;
-
-/// Asks a server to end once it has run what has come in. Shared with whoever may ask.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<StopState>);
-
-#[derive(Debug, Default)]
-struct StopState {
-    asked: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Stop {
-    /// Asks. Once is enough.
-    pub(crate) fn ask(&self) {
-        // Release: pairs with the Acquire in `is_asked`, though nothing but the flag is published.
-        self.0.asked.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-
-    fn is_asked(&self) -> bool {
-        self.0.asked.load(Ordering::Acquire)
-    }
-}
-
-/// The receiving end of a server.
+/// One link of an actor, and how it waits.
+#[derive(Debug)]
 pub(crate) struct Port {
     receiver: Receiver,
     glance: Glance<Memory>,
@@ -51,18 +23,8 @@ pub(crate) struct Port {
     ear: Ear,
     spin: Spin,
     vigil: Vigil,
-    stop: Stop,
-    turn: u32,
-    /// Whether the last poll waits for nothing: its task has been woken by itself.
+    /// Why nothing more comes.
     broken: Option<LinkError>,
-}
-
-/// What comes in.
-pub(crate) enum Event {
-    /// A call or tell that somebody still wants.
-    Frame(Head),
-    /// No more will come: stop was asked, and all that had come in was given out.
-    Stopped,
 }
 
 impl Port {
@@ -71,7 +33,6 @@ impl Port {
         board: Board,
         ear: Ear,
         idle: Idle,
-        stop: Stop,
     ) -> Self {
         let (spin, vigil) = (Spin::new(idle), Vigil::default());
         Self {
@@ -81,43 +42,7 @@ impl Port {
             ear,
             spin,
             vigil,
-            stop,
-            turn: 0,
             broken: None,
-        }
-    }
-
-    /// The next call; its payload is put into `body`, whose memory is used again.
-    ///
-    /// # Errors
-    /// [`LinkError`] when the caller breaks the rules.
-    #[inline]
-    pub(crate) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        sender: &Sender,
-        body: &mut Buffer,
-    ) -> Poll<Result<Event, LinkError>> {
-        loop {
-            if self.turn >= TURN_MAX {
-                self.turn = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if let Some(event) = self.take(sender, body)? {
-                self.turn += 1;
-                return Poll::Ready(Ok(event));
-            }
-            // Nobody is kept waiting for a place while we look or sleep.
-            if self.stop.is_asked() {
-                return Poll::Ready(Ok(Event::Stopped));
-            }
-            if !self.look_again(cx, sender) {
-                self.turn = 0;
-                return Poll::Pending;
-            }
-            // What looks like news and is none can do so for ever.
-            self.turn += 1;
         }
     }
 
@@ -128,9 +53,22 @@ impl Port {
         }
     }
 
-    /// Takes the next frame that somebody still wants.
+    /// Whether nothing has come in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.broken.is_some() || self.receiver.is_empty()
+    }
+
+    /// Takes the next call that somebody still wants; its payload is put into `body`, whose memory
+    /// is used again.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the caller breaks the rules.
     #[inline]
-    fn take(&mut self, sender: &Sender, body: &mut Buffer) -> Result<Option<Event>, LinkError> {
+    pub(crate) fn take(
+        &mut self,
+        sender: &Sender,
+        body: &mut Buffer,
+    ) -> Result<Option<Head>, LinkError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
@@ -149,7 +87,7 @@ impl Port {
             }
             crate::sys::failpoint::at("callee.recv.after");
             if self.is_wanted(&head) {
-                return Ok(Some(Event::Frame(head)));
+                return Ok(Some(head));
             }
         }
     }
@@ -165,7 +103,12 @@ impl Port {
     }
 
     /// Looks or goes to sleep. True: look into the ring again now. False: the task will be woken.
-    fn look_again(&mut self, cx: &mut Context<'_>, sender: &Sender) -> bool {
+    pub(crate) fn look_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        sender: &Sender,
+        signals: &Signals,
+    ) -> bool {
         // Answers that wait for room hear of it only by the bell.
         let plan = if sender.is_waited_on() {
             None
@@ -184,7 +127,7 @@ impl Port {
             match next {
                 Next::Look => return true,
                 Next::Again => {
-                    // The stop flag is looked at in the next round.
+                    // The signals are looked at in the next round.
                     cx.waker().wake_by_ref();
                     return false;
                 }
@@ -193,8 +136,7 @@ impl Port {
         }
         self.vigil.sleep();
         self.tell_of_room(sender);
-        self.stop.0.waker.register(cx.waker());
-        if self.stop.is_asked() || !self.receiver.doze() {
+        if signals.listen(cx) || !self.receiver.doze() {
             return true;
         }
         match self.ear.poll_rung(cx) {

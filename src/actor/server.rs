@@ -12,12 +12,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::Actor;
+use super::inbox::{Event, Inbox, Line};
 use super::incoming::Incoming;
 use super::panic::{caught, caught_now};
-use super::port::{Event, Port};
 use super::replies::{Answer, Late, Replies};
 use super::shared;
 use crate::transport::receiver::LinkError;
@@ -32,9 +33,67 @@ use crate::wire::report::PanicReport;
 pub(crate) struct Work {
     pub(crate) head: Head,
     pub(crate) body: Buffer,
+    /// Over which further link; none: over the main one.
+    line: Option<Arc<Line>>,
 }
 
 impl Work {
+    /// Room for a call.
+    pub(crate) fn new() -> Self {
+        Self {
+            head: Head::new(Kind::Call, 0, CallId::NONE),
+            body: Buffer::new(),
+            line: None,
+        }
+    }
+
+    /// Makes it the call of `head` that came over `line`, its body being there. Always true.
+    #[inline]
+    pub(crate) fn set(&mut self, head: Head, line: Option<&Arc<Line>>) -> bool {
+        self.head = head;
+        self.line = line.cloned();
+        true
+    }
+
+    /// Forgets a call that is done, and keeps its memory for the next one.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        codec::trim(&mut self.body);
+        self.line = None;
+    }
+
+    /// Takes the call out, leaving room for another one.
+    pub(crate) fn take(&mut self) -> Self {
+        let body = std::mem::replace(&mut self.body, codec::spare());
+        let line = self.line.take();
+        Self {
+            head: self.head,
+            body,
+            line,
+        }
+    }
+
+    /// The way back to its caller, where `main` is that over the main link.
+    #[inline]
+    pub(crate) fn replies<'a>(&'a self, main: Replies<'a>) -> Replies<'a> {
+        match &self.line {
+            None => main,
+            Some(line) => line.replies(),
+        }
+    }
+
+    /// Only calls and tells may follow the constructor.
+    ///
+    /// # Errors
+    /// [`LinkError`] when it is neither.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), LinkError> {
+        match self.head.kind {
+            Kind::Call | Kind::Tell => Ok(()),
+            _ => Err(LinkError::Unexpected),
+        }
+    }
+
     /// Its method; none: there is no such method, which is answered in any phase.
     #[inline]
     pub(crate) fn method<A: Actor>(&self) -> Option<&'static Method> {
@@ -70,8 +129,21 @@ pub(crate) enum End {
 
 /// Why the calls could not go on.
 pub(crate) enum Failed {
-    Panicked(CallId, PanicReport),
+    Panicked(Box<Panicked>),
     Link(LinkError),
+}
+
+/// Which call panicked, and how.
+pub(crate) struct Panicked {
+    work: Work,
+    report: PanicReport,
+}
+
+impl Failed {
+    #[cold]
+    pub(crate) fn panicked(work: Work, report: PanicReport) -> Self {
+        Self::Panicked(Box::new(Panicked { work, report }))
+    }
 }
 
 /// What the calls that were run at once left to do.
@@ -79,23 +151,27 @@ enum Next {
     /// A call whose method is async.
     Wait(Work),
     /// An answer that waits for room.
-    Late(Late),
+    Late(Work, Late),
     /// No more calls will come.
     Stopped,
 }
 
-/// Runs an actor of type `A` over its link until it is asked to stop.
-pub(crate) async fn serve<A: Actor>(mut port: Port, replies: Replies<'_>) -> End {
-    let mut actor = match construct::<A>(&mut port, replies).await {
+/// Runs an actor of type `A` until it is asked to stop.
+pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>) -> End {
+    let mut actor = match construct::<A>(&mut inbox).await {
         Ok(actor) => actor,
         Err(end) => return end,
     };
-    let end = match run(&mut actor, &mut port, replies).await {
+    let end = match run(&mut actor, &mut inbox).await {
         Ok(()) => End::Stopped,
         Err(Failed::Link(error)) => End::Corrupt(error),
-        Err(Failed::Panicked(call, report)) => {
-            if call != CallId::NONE {
-                finish(replies.send_panic(call, &report), &port, replies).await;
+        Err(Failed::Panicked(panicked)) => {
+            let Panicked { work, report } = *panicked;
+            if work.head.kind == Kind::Call {
+                let answer = work
+                    .replies(inbox.main())
+                    .send_panic(work.head.call, &report);
+                finish(answer, &work, &inbox).await;
             }
             End::Panicked
         }
@@ -107,50 +183,49 @@ pub(crate) async fn serve<A: Actor>(mut port: Port, replies: Replies<'_>) -> End
 }
 
 /// Waits for the constructor's frame, runs it, and answers it.
-async fn construct<A: Actor>(port: &mut Port, replies: Replies<'_>) -> Result<A, End> {
-    let mut body = Buffer::new();
-    let head = match poll_fn(|cx| port.poll_next(cx, replies.sender, &mut body)).await {
-        Ok(Event::Frame(head)) => head,
+async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
+    let mut work = Work::new();
+    match poll_fn(|cx| inbox.poll_next(cx, &mut work)).await {
+        Ok(Event::Call) => {}
         Ok(Event::Stopped) => return Err(End::Stopped),
         Err(error) => return Err(End::Corrupt(error)),
-    };
-    if head.kind != Kind::Construct {
+    }
+    let Head {
+        kind, method, call, ..
+    } = work.head;
+    if kind != Kind::Construct {
         return Err(End::Corrupt(LinkError::Unexpected));
     }
+    let replies = inbox.main();
     crate::sys::failpoint::at("child.construct.before");
-    let (result, answer) = match caught(A::construct(head.method, &body)).await {
+    let (result, answer) = match caught(A::construct(method, &work.body)).await {
         Ok(Ok(actor)) => {
             crate::sys::failpoint::at("child.construct.after");
-            (Ok(actor), replies.send(Kind::Reply, head.call, &()))
+            (Ok(actor), replies.send(Kind::Reply, call, &()))
         }
-        Ok(Err(rejected)) => (Err(End::Rejected), rejected.answer(head.call, replies)),
-        Err(report) => (Err(End::Panicked), replies.send_panic(head.call, &report)),
+        Ok(Err(rejected)) => (Err(End::Rejected), rejected.answer(call, replies)),
+        Err(report) => (Err(End::Panicked), replies.send_panic(call, &report)),
     };
-    finish(answer, port, replies).await;
+    finish(answer, &work, inbox).await;
     result
 }
 
-async fn run<A: Actor>(actor: &mut A, port: &mut Port, replies: Replies<'_>) -> Result<(), Failed> {
-    let mut now = Work {
-        head: Head::new(Kind::Call, 0, CallId::NONE),
-        body: Buffer::new(),
-    };
+async fn run<A: Actor>(actor: &mut A, inbox: &mut Inbox<'_>) -> Result<(), Failed> {
+    let mut now = Work::new();
     let mut ready = None;
     loop {
         let next = match ready.take() {
             Some(next) => next,
-            None => poll_fn(|cx| poll_calls(actor, port, replies, &mut now, cx)).await?,
+            None => poll_fn(|cx| poll_calls(actor, inbox, &mut now, cx)).await?,
         };
         match next {
             Next::Stopped => return Ok(()),
-            Next::Late(late) => with_room(late.send(replies.sender), port, replies).await,
-            Next::Wait(work) if work.is_exclusive::<A>() => {
-                run_alone(actor, work, port, replies).await?;
-            }
+            Next::Late(work, late) => finish(Answer(Some(late)), &work, inbox).await,
+            Next::Wait(work) if work.is_exclusive::<A>() => run_alone(actor, work, inbox).await?,
             Next::Wait(work) => {
-                ready = match shared::run(actor, work, port, replies).await? {
+                ready = match shared::run(actor, work, inbox).await? {
                     shared::Next::Idle => None,
-                    shared::Next::Exclusive(work) => exclusive_next(actor, work, replies)?,
+                    shared::Next::Exclusive(work) => exclusive_next(actor, work, inbox.main())?,
                     shared::Next::Stopped => Some(Next::Stopped),
                 };
             }
@@ -162,95 +237,84 @@ async fn run<A: Actor>(actor: &mut A, port: &mut Port, replies: Replies<'_>) -> 
 #[inline]
 fn poll_calls<A: Actor>(
     actor: &mut A,
-    port: &mut Port,
-    replies: Replies<'_>,
+    inbox: &mut Inbox<'_>,
     now: &mut Work,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Next, Failed>> {
     loop {
-        now.head = match ready!(port.poll_next(cx, replies.sender, &mut now.body)) {
-            Ok(Event::Frame(head)) => head,
+        match ready!(inbox.poll_next(cx, now)) {
+            Ok(Event::Call) => now.check().map_err(Failed::Link)?,
             Ok(Event::Stopped) => return Poll::Ready(Ok(Next::Stopped)),
             Err(error) => return Poll::Ready(Err(Failed::Link(error))),
-        };
-        check(now.head.kind)?;
+        }
         if now.waits::<A>() {
-            let body = std::mem::replace(&mut now.body, codec::spare());
-            let head = now.head;
-            return Poll::Ready(Ok(Next::Wait(Work { head, body })));
+            return Poll::Ready(Ok(Next::Wait(now.take())));
         }
-        let answer = run_now(actor, now, replies)?;
-        codec::trim(&mut now.body);
+        let answer = match run_now(actor, now, inbox.main()) {
+            Ok(answer) => answer,
+            Err(report) => return Poll::Ready(Err(Failed::panicked(now.take(), report))),
+        };
         if let Some(late) = answer.0 {
-            return Poll::Ready(Ok(Next::Late(late)));
+            return Poll::Ready(Ok(Next::Late(now.take(), late)));
         }
-    }
-}
-
-/// Only calls and tells may follow the constructor.
-pub(crate) fn check(kind: Kind) -> Result<(), Failed> {
-    match kind {
-        Kind::Call | Kind::Tell => Ok(()),
-        _ => Err(Failed::Link(LinkError::Unexpected)),
+        now.clear();
     }
 }
 
 /// Runs a method that is not async.
 #[inline]
-fn run_now<A: Actor>(actor: &mut A, work: &Work, replies: Replies<'_>) -> Result<Answer, Failed> {
-    let call = Incoming::new(work, replies);
-    let ran = if work.is_exclusive::<A>() {
+fn run_now<A: Actor>(actor: &mut A, work: &Work, main: Replies<'_>) -> Result<Answer, PanicReport> {
+    let call = Incoming::new(work, work.replies(main));
+    if work.is_exclusive::<A>() {
         caught_now(|| actor.run_exclusive(call))
     } else {
         caught_now(|| actor.run_shared(call))
-    };
-    ran.map_err(|report| Failed::Panicked(work.head.call, report))
+    }
 }
 
 /// What a call of `&mut self` that came behind calls of `&self` needs.
 fn exclusive_next<A: Actor>(
     actor: &mut A,
     work: Work,
-    replies: Replies<'_>,
+    main: Replies<'_>,
 ) -> Result<Option<Next>, Failed> {
     if work.waits::<A>() {
         return Ok(Some(Next::Wait(work)));
     }
-    let answer = run_now(actor, &work, replies)?;
-    codec::recycle(work.body);
-    Ok(answer.0.map(Next::Late))
+    match run_now(actor, &work, main) {
+        Ok(Answer(late)) => Ok(late.map(|late| Next::Late(work, late))),
+        Err(report) => Err(Failed::panicked(work, report)),
+    }
 }
 
 /// Runs an async call of `&mut self` to its end.
-async fn run_alone<A: Actor>(
-    actor: &mut A,
-    work: Work,
-    port: &Port,
-    replies: Replies<'_>,
-) -> Result<(), Failed> {
-    let running = caught(actor.await_exclusive(Incoming::new(&work, replies)));
-    let answer = with_room(running, port, replies)
-        .await
-        .map_err(|report| Failed::Panicked(work.head.call, report))?;
-    finish(answer, port, replies).await;
-    codec::recycle(work.body);
-    Ok(())
+async fn run_alone<A: Actor>(actor: &mut A, work: Work, inbox: &Inbox<'_>) -> Result<(), Failed> {
+    let call = Incoming::new(&work, work.replies(inbox.main()));
+    match with_room(caught(actor.await_exclusive(call)), inbox).await {
+        Ok(answer) => {
+            finish(answer, &work, inbox).await;
+            codec::recycle(work.body);
+            Ok(())
+        }
+        Err(report) => Err(Failed::panicked(work, report)),
+    }
 }
 
-/// Sends what is left of an answer.
-async fn finish(answer: Answer, port: &Port, replies: Replies<'_>) {
+/// Sends what is left of the answer of `work`.
+async fn finish(answer: Answer, work: &Work, inbox: &Inbox<'_>) {
     if let Some(late) = answer.0 {
-        with_room(late.send(replies.sender), port, replies).await;
+        let sender = work.replies(inbox.main()).sender;
+        with_room(late.send(sender), inbox).await;
     }
 }
 
 /// Runs `future`, and hears meanwhile of room for answers that wait.
-async fn with_room<F: Future>(future: F, port: &Port, replies: Replies<'_>) -> F::Output {
+async fn with_room<F: Future>(future: F, inbox: &Inbox<'_>) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
-            port.poll_room(cx, replies.sender);
+            inbox.poll_room(cx);
         }
         polled
     })

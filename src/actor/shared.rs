@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Actor;
+use super::inbox::{Event, Inbox};
 use super::incoming::Incoming;
 use super::panic::{caught, caught_now};
-use super::port::{Event, Port};
-use super::replies::{Late, Replies};
-use super::server::{Failed, Work, check};
-use crate::wire::codec::{self, Buffer};
+use super::replies::{Answer, Late, Replies};
+use super::server::{Failed, Work};
+use crate::wire::codec;
 
 /// The most `&self` calls that one actor runs at once; more wait in the ring.
 const CONCURRENT_MAX: usize = 1024;
@@ -34,7 +34,7 @@ pub(crate) enum Next {
 enum Job {
     Call(Work),
     /// The answer of a call that was run at once.
-    Late(Late),
+    Late(Work, Late),
 }
 
 /// Runs `work` and the `&self` calls that come in meanwhile, until none is left or one wants to be
@@ -45,14 +45,14 @@ enum Job {
 pub(crate) async fn run<A: Actor>(
     actor: &A,
     work: Work,
-    port: &mut Port,
-    replies: Replies<'_>,
+    inbox: &mut Inbox<'_>,
 ) -> Result<Next, Failed> {
-    let mut first = pin!(do_job(actor, Job::Call(work), replies));
+    let main = inbox.main();
+    let mut first = pin!(do_job(actor, Job::Call(work), main));
     let mut first_runs = true;
     // Made when a second call really comes while the first waits.
     let mut others = None;
-    let mut body = Buffer::new();
+    let mut now = Work::new();
     let mut next = Next::Idle;
     poll_fn(|cx| {
         loop {
@@ -69,60 +69,64 @@ pub(crate) async fn run<A: Actor>(
                 return Poll::Ready(Ok(()));
             }
             if !matches!(next, Next::Idle) || running >= CONCURRENT_MAX {
-                port.poll_room(cx, replies.sender);
+                inbox.poll_room(cx);
                 return Poll::Pending;
             }
-            let head = match port.poll_next(cx, replies.sender, &mut body) {
+            match inbox.poll_next(cx, &mut now) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Link(error))),
                 Poll::Ready(Ok(Event::Stopped)) => {
                     next = Next::Stopped;
                     continue;
                 }
-                Poll::Ready(Ok(Event::Frame(head))) => head,
-            };
-            check(head.kind)?;
-            let body = std::mem::replace(&mut body, codec::spare());
-            let work = Work { head, body };
-            if work.is_exclusive::<A>() {
-                next = Next::Exclusive(work);
-            } else if let Some(job) = begin(actor, work, replies)? {
+                Poll::Ready(Ok(Event::Call)) => now.check().map_err(Failed::Link)?,
+            }
+            if now.is_exclusive::<A>() {
+                next = Next::Exclusive(now.take());
+            } else if let Some(job) = begin(actor, now.take(), main)? {
                 others
                     .get_or_insert_with(FuturesUnordered::new)
-                    .push(do_job(actor, job, replies));
+                    .push(do_job(actor, job, main));
             }
         }
     })
     .await?;
-    codec::recycle(body);
+    codec::recycle(now.body);
     Ok(next)
 }
 
 /// Runs a call at once, if its method is not async; gives what is left to do.
-fn begin<A: Actor>(actor: &A, work: Work, replies: Replies<'_>) -> Result<Option<Job>, Failed> {
+fn begin<A: Actor>(actor: &A, work: Work, main: Replies<'_>) -> Result<Option<Job>, Failed> {
     if work.waits::<A>() {
         return Ok(Some(Job::Call(work)));
     }
-    let answer = caught_now(|| actor.run_shared(Incoming::new(&work, replies)))
-        .map_err(|report| Failed::Panicked(work.head.call, report))?;
-    codec::recycle(work.body);
-    Ok(answer.0.map(Job::Late))
+    let call = Incoming::new(&work, work.replies(main));
+    match caught_now(|| actor.run_shared(call)) {
+        Ok(Answer(Some(late))) => Ok(Some(Job::Late(work, late))),
+        Ok(Answer(None)) => {
+            codec::recycle(work.body);
+            Ok(None)
+        }
+        Err(report) => Err(Failed::panicked(work, report)),
+    }
 }
 
 /// Does one job to its end, and tells whose it was if it panics.
-async fn do_job<A: Actor>(actor: &A, job: Job, replies: Replies<'_>) -> Result<(), Failed> {
-    let late = match job {
-        Job::Late(late) => Some(late),
+async fn do_job<A: Actor>(actor: &A, job: Job, main: Replies<'_>) -> Result<(), Failed> {
+    let (work, late) = match job {
+        Job::Late(work, late) => (work, Some(late)),
         Job::Call(work) => {
-            let ran = caught(actor.await_shared(Incoming::new(&work, replies))).await;
-            let answer = ran.map_err(|report| Failed::Panicked(work.head.call, report))?;
-            codec::recycle(work.body);
-            answer.0
+            let call = Incoming::new(&work, work.replies(main));
+            match caught(actor.await_shared(call)).await {
+                Ok(Answer(late)) => (work, late),
+                Err(report) => return Err(Failed::panicked(work, report)),
+            }
         }
     };
     if let Some(late) = late {
-        late.send(replies.sender).await;
+        late.send(work.replies(main).sender).await;
     }
+    codec::recycle(work.body);
     Ok(())
 }
 

@@ -14,8 +14,9 @@ use std::time::Duration;
 use super::registry::{self, ActorType};
 use super::{handle, ward};
 use crate::actor::Actor;
+use crate::actor::inbox::{Inbox, Signals};
 use crate::actor::panic::{caught_now, install_hook};
-use crate::actor::port::{Port, Stop};
+use crate::actor::port::Port;
 use crate::actor::replies::Replies;
 use crate::actor::server::{self, End};
 use crate::sys::doorbell::Doorbell;
@@ -100,7 +101,7 @@ pub(crate) struct Seat {
     bells: Bells,
     message_len_max: u64,
     idle: Idle,
-    stop: Stop,
+    signals: Signals,
 }
 
 /// How serving ended, as an exit code.
@@ -111,10 +112,10 @@ fn become_actor(lifeline: Lifeline) -> i32 {
     match greet(&lifeline) {
         Ok((actor, seat)) => {
             crate::sys::failpoint::at("child.greeted");
-            let stop = seat.stop.clone();
+            let signals = seat.signals.clone();
             let watching = std::thread::Builder::new()
                 .name("callboard-lifeline".into())
-                .spawn(move || watch(&lifeline, &stop));
+                .spawn(move || watch(&lifeline, &signals));
             if watching.is_err() {
                 return UNFIT_CODE;
             }
@@ -199,7 +200,7 @@ fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, Gree
         bells,
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
-        stop: Stop::default(),
+        signals: Signals::default(),
     })
 }
 
@@ -209,14 +210,14 @@ fn send<M: Message>(lifeline: &Lifeline, message: &M) -> Result<(), Unfit> {
 }
 
 /// Ends this process when its parent is gone, whatever its other threads do.
-fn watch(lifeline: &Lifeline, stop: &Stop) {
+fn watch(lifeline: &Lifeline, signals: &Signals) {
     let mut packet = [0; 64];
     loop {
         match lifeline.recv(&mut packet) {
             Ok(received) if received.len == 0 => break,
             Ok(received) if &packet[..received.len] == ward::STOP => {
                 crate::sys::failpoint::at("child.stop");
-                stop.ask();
+                signals.stop();
             }
             // Nothing else is said here; a parent that says more is newer than we are.
             Ok(_) => {}
@@ -241,19 +242,14 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         bells,
         message_len_max,
         idle,
-        stop,
+        signals,
     } = seat;
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
         let link = connect(segment, geometry, Side::Server, bells, message_len_max).ok()?;
-        let port = Port::new(
-            (link.receiver, link.glance),
-            link.board,
-            link.ear,
-            idle,
-            stop,
-        );
-        Some(server::serve::<A>(port, Replies::new(&link.sender, limit)).await)
+        let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+        let replies = Replies::new(&link.sender, limit);
+        Some(server::serve::<A>(Inbox::new(port, replies, signals)).await)
     });
     crate::sys::failpoint::at("child.end");
     // What the actor's tasks still do is dropped with them, without waiting for blocking ones.
