@@ -22,7 +22,9 @@
 //!
 //! - [`actor`](macro@actor) turns an impl block into an actor and its proxy. [`main`](macro@main)
 //!   or [`init`] lets a process become one, and so does [`test`](macro@test) in tests.
-//! - [`Spawn`] starts it; [`Proxy`] is what all proxies can do.
+//! - [`Spawn`] starts it, [`Spawn::scope`] for the length of a block; [`Proxy`] is what all proxies
+//!   can do: [`stop`](Proxy::stop), [`kill`](Proxy::kill), look at it. [`shutdown_all`] ends all.
+//! - [`Output`] is where it writes to.
 //! - [`Call`] is what a method of a proxy returns: awaited, told, started or dropped. [`Pending`]
 //!   is a call that runs.
 //! - [`CallError`] says what went wrong, and [`Outcome`] whether the method ran.

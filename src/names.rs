@@ -5,6 +5,7 @@ use std::fmt;
 
 pub use callboard_macros::{actor, main, message, test};
 
+pub use crate::node::census::shutdown_all;
 pub use crate::node::greet::init;
 pub use crate::node::handle::{Proxy, ShutdownError};
 pub use crate::node::output::Output;
@@ -110,6 +111,55 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl<P, Args, E> Spawn<P, Args, E>
+where
+    P: Proxy,
+    Args: Message,
+    E: StdError + Send + Sync + 'static,
+{
+    /// Starts the actor, runs `body` with its proxy, and ends the actor again: also if the body
+    /// returns an error, panics, or is dropped where it waits.
+    ///
+    /// The actor is stopped as by [`Proxy::stop`], whoever else has got a proxy meanwhile, and its
+    /// process is gone when this returns.
+    ///
+    /// # Errors
+    /// The start's; else the body's own, unchanged, as [`Error::as_error`] shows; else that of the
+    /// end.
+    ///
+    /// # Panics
+    /// If the body does, once the actor has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped, the body is dropped, and the actor ends in order without being waited for.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// use callboard::prelude::*;
+    ///
+    /// pub struct Counter(u64);
+    ///
+    /// #[actor]
+    /// impl Counter {
+    ///     pub fn new(start: u64) -> Self { Self(start) }
+    ///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
+    /// }
+    ///
+    /// #[callboard::main]
+    /// async fn main() -> callboard::Result<()> {
+    ///     let sum = Counter::spawn(10).scope(async |counter| {
+    ///         counter.add(5).await?;
+    ///         Ok(counter.add(1).await?)
+    ///     }).await?;
+    ///     assert_eq!(sum, 16);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn scope<T>(self, body: impl AsyncFnOnce(P) -> Result<T>) -> Result<T> {
+        crate::node::scope::run(self, body).await
     }
 }
 

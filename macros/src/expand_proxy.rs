@@ -78,6 +78,7 @@ fn allowances() -> TokenStream {
             deprecated,
             private_bounds,
             private_interfaces,
+            clippy::same_name_method,
             reason = "the proxy repeats the signatures of the actor"
         )]
     }

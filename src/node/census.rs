@@ -1,33 +1,45 @@
 //! The actors that this process has started and that still live.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Handle};
 
 use super::ward::Ward;
+use crate::proxy::exchange::Exchange;
 
 static LIVING: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
+/// One actor; the youngest is the last.
 struct Entry {
     id: u64,
     /// The runtime that serves the actor's link.
     runtime: runtime::Id,
-    ward: Ward,
-    grace: Duration,
+    life: Life,
 }
 
-/// Counts an actor of this runtime in, with the grace that it gets at the end.
-pub(crate) fn enter(id: u64, ward: Ward, grace: Duration) {
+/// What it takes to end an actor.
+#[derive(Clone)]
+pub(crate) struct Life {
+    pub(crate) ward: Ward,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) grace: Duration,
+}
+
+impl Life {
+    /// Asks the actor to end within its grace; once is enough.
+    pub(crate) fn ask_to_stop(&self) {
+        self.exchange.stop_beginning();
+        self.ward.stop(self.grace);
+    }
+}
+
+/// Counts an actor of this runtime in.
+pub(crate) fn enter(id: u64, life: Life) {
     let runtime = Handle::current().id();
     let mut living = living();
-    if ward.exit().is_none() {
-        living.push(Entry {
-            id,
-            runtime,
-            ward,
-            grace,
-        });
+    if life.ward.exit().is_none() {
+        living.push(Entry { id, runtime, life });
     }
 }
 
@@ -36,25 +48,67 @@ pub(crate) fn leave(id: u64) {
     living().retain(|entry| entry.id != id);
 }
 
-/// Ends every actor of this runtime, the youngest first, and waits until all are gone. Those of
-/// other runtimes go on: the tests of one program run beside each other, each on a runtime of its
-/// own.
+/// Ends every actor that was started in this runtime: one after the other, the youngest first, so
+/// that each finds those there that were there before it.
 ///
-/// Bounded by the longest grace: who has not ended by then is killed.
-pub(crate) async fn settle() {
+/// Each is stopped as by [`Proxy::stop`](crate::Proxy::stop), with its own grace; all of it takes
+/// at most twice the longest of these. Actors that are started meanwhile are ended, too. Those of
+/// other runtimes in this process go on.
+///
+/// [`main`](macro@crate::main) and [`test`](macro@crate::test) do so at their end. A program with a
+/// runtime of its own calls it before it drops that; an actor that is still there when the process
+/// ends is ended without its destructor.
+///
+/// # Panics
+/// Outside a tokio runtime.
+///
+/// # Cancel safety
+/// Dropped, those that were asked end all the same, and the others go on.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+///
+/// pub struct Nobody;
+///
+/// #[actor]
+/// impl Nobody {
+///     pub fn new() -> Self { Self }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let (first, second) = (Nobody::spawn().await?, Nobody::spawn().await?);
+///     callboard::shutdown_all().await;
+///     assert!(!first.is_alive() && !second.is_alive());
+///     Ok(())
+/// }
+/// ```
+pub async fn shutdown_all() {
     let runtime = Handle::current().id();
-    let wards: Vec<_> = living()
+    let began = Instant::now();
+    let mut longest = Duration::ZERO;
+    while let Some(mut life) = youngest(runtime) {
+        longest = longest.max(life.grace);
+        let end = began.checked_add(longest.saturating_mul(2));
+        let left = end.map_or(Duration::MAX, |end| {
+            end.saturating_duration_since(Instant::now())
+        });
+        life.grace = life.grace.min(left);
+        life.ask_to_stop();
+        life.ward.exited().await;
+    }
+}
+
+fn youngest(runtime: runtime::Id) -> Option<Life> {
+    // Who has ended may still be counted for a moment.
+    let lives = |entry: &&Entry| entry.runtime == runtime && entry.life.ward.exit().is_none();
+    let living = living();
+    living
         .iter()
         .rev()
-        .filter(|entry| entry.runtime == runtime)
-        .map(|entry| (entry.ward.clone(), entry.grace))
-        .collect();
-    for (ward, grace) in &wards {
-        ward.stop(*grace);
-    }
-    for (ward, _) in &wards {
-        ward.exited().await;
-    }
+        .find(lives)
+        .map(|entry| entry.life.clone())
 }
 
 fn living() -> MutexGuard<'static, Vec<Entry>> {

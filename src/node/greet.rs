@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::{self, ActorType};
-use super::{handle, ward};
+use super::{census, handle, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Signals};
 use crate::actor::panic::{caught_now, install_hook};
@@ -251,6 +251,10 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         let replies = Replies::new(&link.sender, limit);
         Some(server::serve::<A>(Inbox::new(port, replies, signals)).await)
     });
+    if matches!(end, Some(End::Stopped | End::Rejected)) {
+        // The actors that it has started, and those that its tasks still hold, end in order too.
+        runtime.block_on(census::shutdown_all());
+    }
     crate::sys::failpoint::at("child.end");
     // What the actor's tasks still do is dropped with them, without waiting for blocking ones.
     runtime.shutdown_background();

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::census::Life;
 use super::output::{Tail, Tails};
 use super::ward::Ward;
 use crate::proxy::Caller;
@@ -19,16 +20,13 @@ use crate::wire::report::PanicReport;
 /// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
 pub(crate) struct Owner {
     pub(crate) id: u64,
-    pub(crate) ward: Ward,
-    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) life: Life,
     pub(crate) tails: Tails,
-    pub(crate) grace: Duration,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.exchange.stop_beginning();
-        self.ward.stop(self.grace);
+        self.life.ask_to_stop();
     }
 }
 
@@ -114,6 +112,10 @@ impl Handle {
         self.caller.call_fallible(method, args)
     }
 
+    pub(crate) fn ask_to_stop(&self) {
+        self.owner.life.ask_to_stop();
+    }
+
     /// Ends the actor: what it was sent is done, then its process ends, or is killed after its
     /// grace.
     ///
@@ -123,18 +125,16 @@ impl Handle {
     /// # Cancel safety
     /// Dropped, the actor ends all the same.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let Owner {
+        let Owner { life, tails, .. } = &*self.owner;
+        let Life {
             ward,
             exchange,
-            tails,
             grace,
-            ..
-        } = &*self.owner;
-        exchange.stop_beginning();
-        ward.stop(*grace);
+        } = life;
+        self.ask_to_stop();
         match ward.exited().await {
             Exit::Code(0) => Ok(()),
-            _ if ward.was_killed_by_us() => Err(ShutdownError::Killed { grace: *grace }),
+            _ if ward.is_overdue() => Err(ShutdownError::Killed { grace: *grace }),
             exit => Err(ShutdownError::Died(death(
                 exchange,
                 tails,
@@ -148,7 +148,7 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("actor", &self.caller.interface().name)
-            .field("pid", &self.owner.ward.pid())
+            .field("pid", &self.owner.life.ward.pid())
             .finish_non_exhaustive()
     }
 }
@@ -191,7 +191,12 @@ pub enum ShutdownError {
 
 /// What every proxy can do. Two proxies are equal if they call the same actor.
 ///
-/// A proxy is a value: a clone calls the same actor, and the last one dropped ends it.
+/// A proxy is a value: a clone calls the same actor, and the last one dropped ends it, as
+/// [`stop`](Self::stop) does but without waiting. A call that runs as a [`Pending`](crate::Pending)
+/// keeps it, too. To keep an actor as long as the program runs, keep a proxy as long.
+///
+/// An actor's own method of the same name is what `proxy.kill()` calls; these are then
+/// `Proxy::kill(&proxy)`.
 ///
 /// # Examples
 /// ```standalone_crate
@@ -223,12 +228,12 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
 
     /// The id of the actor's process, as it was while it lived.
     fn process_id(&self) -> u32 {
-        self.__handle().owner.ward.pid()
+        self.__handle().owner.life.ward.pid()
     }
 
     /// Whether the actor's process lives. It may be gone the moment after.
     fn is_alive(&self) -> bool {
-        self.__handle().owner.ward.exit().is_none()
+        self.__handle().owner.life.ward.exit().is_none()
     }
 
     /// The end of what the actor's process has written to its standard output until now, if that
@@ -241,6 +246,71 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     /// The same of its standard error.
     fn stderr_tail(&self) -> String {
         text(self.__handle().owner.tails.stderr.as_deref())
+    }
+
+    /// Ends the actor in order: what it was sent before is done, its value is dropped, and its
+    /// process ends. Calls that come later are told [`Stopped`](crate::CallError::Stopped). A
+    /// process that has not ended when the [grace](crate::Spawn::grace) is over is killed.
+    ///
+    /// It can be asked again, also at once and after the end. The `shutdown` of every proxy does
+    /// the same, with an error for `main` functions; this one is for code over any actor, and for
+    /// those that tell the errors apart.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] when it ended otherwise, now or before.
+    ///
+    /// # Cancel safety
+    /// Once it was polled, the actor ends all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::ShutdownError;
+    /// use callboard::prelude::*;
+    ///
+    /// async fn was_in_time(actor: impl Proxy) -> bool {
+    ///     !matches!(actor.stop().await, Err(ShutdownError::Killed { .. }))
+    /// }
+    /// ```
+    fn stop(&self) -> impl Future<Output = Result<(), ShutdownError>> + Send {
+        self.__handle().shutdown()
+    }
+
+    /// Kills the actor's process, and all of its group, and waits until it is gone.
+    ///
+    /// No queue is waited for, no destructor runs, nothing is asked: for an actor that is worth
+    /// nothing any more. Calls that it had read may have run, all others did not. The actors that
+    /// it has started end with it. Nothing happens if it has ended before.
+    ///
+    /// # Cancel safety
+    /// Once it was polled, the process is killed all the same.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// use callboard::prelude::*;
+    ///
+    /// pub struct Stuck;
+    ///
+    /// #[actor]
+    /// impl Stuck {
+    ///     pub fn new() -> Self { Self }
+    ///     pub fn block(&mut self) { loop { std::thread::park() } }
+    /// }
+    ///
+    /// #[callboard::main]
+    /// async fn main() -> callboard::Result<()> {
+    ///     let stuck = Stuck::spawn().await?;
+    ///     let endless = stuck.block().start();
+    ///     println!("{}", stuck.kill().await);                // SIGKILL (9)
+    ///     assert!(matches!(endless.await, Err(CallError::Died { .. })));
+    ///     Ok(())
+    /// }
+    /// ```
+    fn kill(&self) -> impl Future<Output = Exit> + Send {
+        let ward = &self.__handle().owner.life.ward;
+        async {
+            ward.kill();
+            ward.exited().await
+        }
     }
 
     /// Waits until the actor's process has ended, and tells how.
@@ -258,7 +328,7 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     /// }
     /// ```
     fn exited(&self) -> impl Future<Output = Exit> + Send {
-        self.__handle().owner.ward.exited()
+        self.__handle().owner.life.ward.exited()
     }
 }
 

@@ -16,5 +16,6 @@ pub(crate) mod runtime;
 pub(crate) mod spawn;
 pub(crate) mod spawn_error;
 mod spawn_options;
+pub(crate) mod scope;
 mod ward;
 mod warden;

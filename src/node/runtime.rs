@@ -45,6 +45,6 @@ pub fn block_on<F: Future>(options: RuntimeOptions, main: F) -> F::Output {
         .expect("the system has threads and descriptors left");
     let output = runtime.block_on(main);
     // Tasks that still run may hold proxies; their actors end in order all the same.
-    runtime.block_on(census::settle());
+    runtime.block_on(census::shutdown_all());
     output
 }

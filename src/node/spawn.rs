@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
+use super::census::Life;
 use super::handle::{Handle, Owner, Proxy, death, report_end};
 use super::output::Tails;
 use super::spawn_error::SpawnError;
@@ -167,14 +168,14 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         let starting = Starting(Some(ward.clone()));
         let _ = pid_told.set(ward.pid());
         exchange.set_peer(Box::new(ward.clone()));
-        census::enter(id, ward.clone(), options.grace);
-        let owner = Arc::new(Owner {
-            id,
+        let life = Life {
             ward,
             exchange: Arc::clone(&exchange),
-            tails: outputs.tails,
             grace: options.grace,
-        });
+        };
+        census::enter(id, life.clone());
+        let tails = outputs.tails;
+        let owner = Arc::new(Owner { id, life, tails });
         let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
         let caller = Caller::new(Arc::clone(&exchange), interface, limit, owner.clone());
 
@@ -346,10 +347,10 @@ fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, Spaw
 
 /// The error of a process that ended without a greeting.
 async fn died<E>(owner: &Owner) -> SpawnError<E> {
-    let exit = owner.ward.exited().await;
-    let ended = (owner.ward.pid(), exit);
-    report_end(&owner.exchange, &owner.tails, ended);
-    SpawnError::Died(death(&owner.exchange, &owner.tails, ended))
+    let exit = owner.life.ward.exited().await;
+    let ended = (owner.life.ward.pid(), exit);
+    report_end(&owner.life.exchange, &owner.tails, ended);
+    SpawnError::Died(death(&owner.life.exchange, &owner.tails, ended))
 }
 
 /// The peer's number of our constructor.

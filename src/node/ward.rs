@@ -40,6 +40,8 @@ struct State {
     /// When the grace is over.
     kill_at: Option<Instant>,
     killed: bool,
+    /// Whether it was killed because its grace was over.
+    overdue: bool,
 }
 
 /// What is open here for a process.
@@ -57,6 +59,7 @@ impl Ward {
             asked: false,
             kill_at: None,
             killed: false,
+            overdue: false,
         };
         let exit = watch::Sender::new(None);
         Self(Arc::new(Shared {
@@ -142,6 +145,21 @@ impl Ward {
             *killed = true;
             body.child.kill();
         }
+    }
+
+    /// The warden's: kills it, for its grace is over.
+    pub(crate) fn kill_overdue(&self) {
+        let mut state = lock(&self.0.state);
+        // If it was killed before, this is not what it died of.
+        state.overdue |= state.body.is_some() && !state.killed;
+        drop(state);
+        self.kill();
+    }
+
+    /// Whether it died of having had no time left to end by itself.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let state = lock(&self.0.state);
+        state.overdue && state.killed
     }
 
     /// Whether it was we who killed it, because it did not greet, its grace ran out, or by

@@ -285,7 +285,7 @@ impl Warden {
                     }
                 }
                 // A grace is never made longer, so the end of any is the end.
-                Deadline::Grace => watched.ward.kill(),
+                Deadline::Grace => watched.ward.kill_overdue(),
             }
         }
     }
