@@ -1,9 +1,12 @@
 //! The child's side of a start: from the first instruction to the actor's end.
 //!
 //! ```text
-//!  init ─> mark? ─> lifeline ─> hello ─> map ─> greeting ─> watcher thread
-//!                                                       └─> runtime: construct, serve ─> exit code
+//!  init ─> mark? ─> lifeline ─> hello ─> map ─> watcher thread ─> greeting
+//!                                       runtime: construct, serve ─> exit code
 //! ```
+//!
+//! What the system may refuse comes before the greeting, which can tell it. Nothing waits for an
+//! answer to that: the constructor's call lies in the link already, or comes to it.
 //!
 //! A process without the mark passes through `init` at the cost of one look at the environment. One
 //! with it never returns from there.
@@ -109,16 +112,10 @@ pub(crate) struct Served(i32);
 
 /// Greets and serves; gives the exit code.
 fn become_actor(lifeline: Lifeline) -> i32 {
+    let lifeline = Arc::new(lifeline);
     match greet(&lifeline) {
         Ok((actor, seat)) => {
             crate::sys::failpoint::at("child.greeted");
-            let signals = seat.signals.clone();
-            let watching = std::thread::Builder::new()
-                .name("callboard-lifeline".into())
-                .spawn(move || watch(&lifeline, &signals));
-            if watching.is_err() {
-                return UNFIT_CODE;
-            }
             actor.run(seat).0
         }
         Err(Unfit::Silent) => UNFIT_CODE,
@@ -138,7 +135,7 @@ enum Unfit {
     Told(GreetRefusal),
 }
 
-fn greet(lifeline: &Lifeline) -> Result<(&'static ActorType, Seat), Unfit> {
+fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> {
     let silent = |_| Unfit::Silent;
     let ours = nix::unistd::getuid().as_raw();
     if lifeline.peer_uid().map_err(silent)? != ours {
@@ -148,7 +145,8 @@ fn greet(lifeline: &Lifeline) -> Result<(&'static ActorType, Seat), Unfit> {
     lifeline
         .set_receive_timeout(Some(HELLO_WITHIN))
         .map_err(silent)?;
-    let mut packet = vec![0; PACKET_LEN_MAX];
+    let len = lifeline.next_len().map_err(silent)?;
+    let mut packet = vec![0; len.min(PACKET_LEN_MAX)];
     let received = lifeline.recv(&mut packet).map_err(silent)?;
     lifeline.set_receive_timeout(None).map_err(silent)?;
     let hello: Hello = hello::decode(&packet[..received.len]).map_err(|error| {
@@ -162,6 +160,7 @@ fn greet(lifeline: &Lifeline) -> Result<(&'static ActorType, Seat), Unfit> {
     process::set_title(&hello.title);
     let actor = registry::find(&hello.actor).ok_or(Unfit::Told(GreetRefusal::UnknownActor))?;
     let seat = take_seat(&hello, received.fds).map_err(Unfit::Told)?;
+    start_watching(lifeline, &seat.signals).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
     send(lifeline, &Greeting::Ok(Tables::of(actor.interface())))?;
     Ok((actor, seat))
@@ -207,6 +206,16 @@ fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, Gree
 fn send<M: Message>(lifeline: &Lifeline, message: &M) -> Result<(), Unfit> {
     let packet = hello::encode(message).map_err(|_| Unfit::Silent)?;
     lifeline.send(&packet, &[]).map_err(|_| Unfit::Silent)
+}
+
+fn start_watching(lifeline: &Arc<Lifeline>, signals: &Signals) -> Result<(), GreetRefusal> {
+    let (lifeline, signals) = (Arc::clone(lifeline), signals.clone());
+    let started = std::thread::Builder::new()
+        .name("callboard-lifeline".into())
+        .spawn(move || watch(&lifeline, &signals));
+    // The system's errors have numbers; this one is what it says when threads have run out.
+    let number = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EAGAIN);
+    started.map_or_else(|error| Err(GreetRefusal::Thread(number(error))), |_| Ok(()))
 }
 
 /// Ends this process when its parent is gone, whatever its other threads do.

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 
 use super::census::Life;
 use super::handle::{Handle, Owner, Proxy, death, report_end};
@@ -136,31 +136,22 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             options,
             ..
         } = self;
+        let id = next_id();
         let Parts {
             named,
             exchange,
             ear,
-            lifelines,
-            hello,
-            fds,
-            outputs,
-        } = prepare(interface, &options)?;
+            tails,
+            pid_told,
+            order,
+        } = prepare(id, interface, &options)?;
         crate::sys::failpoint::at("parent.prepared");
-        let pid_told = Arc::new(std::sync::OnceLock::new());
-        let id = next_id();
-        let order = Order {
-            launch: launch(interface, &options, lifelines.1, outputs.fds),
-            lifeline: lifelines.0,
-            hello,
-            fds,
-            tails: outputs.tails.clone(),
-            greet_within: options.greet_within,
-            on_exit: on_exit(id, &exchange, &outputs.tails, &pid_told),
-        };
         // Until the handle is complete, a future that is dropped ends what it has begun.
         let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
-        let started = warden::start(order).await;
-        let Started { ward, greeting } = match started {
+        let started = warden::start(order);
+        // While the system starts the process: half as much work as that.
+        named.0.allocate().map_err(SpawnError::segment)?;
+        let Started { ward, greeting } = match started.await {
             Ok(started) => started.map_err(SpawnError::start)?,
             Err(_) => return Err(SpawnError::start(warden_is_gone())),
         };
@@ -174,11 +165,19 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             grace: options.grace,
         };
         census::enter(id, life.clone());
-        let tails = outputs.tails;
         let owner = Arc::new(Owner { id, life, tails });
         let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
         let caller = Caller::new(Arc::clone(&exchange), interface, limit, owner.clone());
-
+        let construct = |number, args| {
+            let call = caller.call_as::<Args, (), E>(Kind::Construct, number, args, failure);
+            call.start()
+        };
+        // This very program numbers its constructors as we do, and need not be asked: the call lies
+        // there when the process first looks into its link.
+        let constructed = match options.exe {
+            None => Ok(construct(constructor, args)),
+            Some(_) => Err(args),
+        };
         let tables = match greeting.await {
             Ok(packet) => read_greeting(&packet, interface)?,
             Err(GreetError::Silent) => return Err(SpawnError::silent(options.greet_within)),
@@ -187,9 +186,9 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         crate::sys::failpoint::at("parent.greeted");
         drop(named);
         exchange.set_numbers(tables.methods(interface));
-        let constructor = number(&tables, interface, constructor)?;
-        let call = caller.call_as::<Args, (), E>(Kind::Construct, constructor, args, failure);
-        call.await.map_err(SpawnError::constructor)?;
+        let number = number(&tables, interface, constructor)?;
+        let constructed = constructed.unwrap_or_else(|args| construct(number, args));
+        constructed.await.map_err(SpawnError::constructor)?;
         crate::sys::failpoint::at("parent.constructed");
         starting.done();
         driver.done();
@@ -212,10 +211,10 @@ struct Parts {
     named: Named,
     exchange: Arc<Exchange>,
     ear: Ear,
-    lifelines: (Lifeline, Lifeline),
-    hello: Vec<u8>,
-    fds: Vec<OwnedFd>,
-    outputs: Outputs,
+    tails: Tails,
+    /// The process's number, once it has one.
+    pid_told: Arc<OnceLock<u32>>,
+    order: Order,
 }
 
 /// Where the process writes to, and what is kept of it here.
@@ -237,7 +236,11 @@ impl Outputs {
     }
 }
 
-fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts, SpawnError<E>> {
+fn prepare<E>(
+    id: u64,
+    interface: &'static Interface,
+    options: &Options,
+) -> Result<Parts, SpawnError<E>> {
     let geometry = geometry();
     let segment = Arc::new(Segment::create(geometry.segment_len()).map_err(SpawnError::segment)?);
     let named = Named(Arc::clone(&segment));
@@ -269,15 +272,28 @@ fn prepare<E>(interface: &'static Interface, options: &Options) -> Result<Parts,
     let link =
         connect(segment, geometry, Side::Caller, bells, MESSAGE_LEN_MAX).map_err(descriptors)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), options.idle);
-    let lifelines = Lifeline::pair().map_err(descriptors)?;
+    let (lifeline, theirs) = Lifeline::pair().map_err(descriptors)?;
+    let Outputs {
+        fds: outputs,
+        tails,
+    } = Outputs::open(options).map_err(descriptors)?;
+    let pid_told = Arc::new(OnceLock::new());
+    let order = Order {
+        launch: launch(interface, options, theirs, outputs),
+        lifeline,
+        hello,
+        fds,
+        tails: tails.clone(),
+        greet_within: options.greet_within,
+        on_exit: on_exit(id, &exchange, &tails, &pid_told),
+    };
     Ok(Parts {
         named,
         exchange,
         ear,
-        lifelines,
-        hello,
-        fds,
-        outputs: Outputs::open(options).map_err(descriptors)?,
+        tails,
+        pid_told,
+        order,
     })
 }
 
@@ -326,7 +342,7 @@ fn on_exit(
     id: u64,
     exchange: &Arc<Exchange>,
     tails: &Tails,
-    pid: &Arc<std::sync::OnceLock<u32>>,
+    pid: &Arc<OnceLock<u32>>,
 ) -> warden::OnExit {
     let (exchange, tails, pid) = (Arc::clone(exchange), tails.clone(), Arc::clone(pid));
     Box::new(move |exit| {

@@ -132,6 +132,10 @@ impl<E> SpawnError<E> {
     pub(super) fn refused(refusal: GreetRefusal, name: &'static str) -> Self {
         match refusal {
             GreetRefusal::UnknownActor => Self::UnknownActor { name },
+            GreetRefusal::Thread(number) => Self::Resources {
+                what: "room for threads",
+                source: io::Error::from_raw_os_error(number),
+            },
             GreetRefusal::Segment(reason) | GreetRefusal::System(reason) => {
                 Self::Refused { reason }
             }

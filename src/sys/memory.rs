@@ -4,10 +4,11 @@
 //! process made it (`owner`), so that a later runtime can remove what a crash in between has left
 //! ([`sweep_dead_owners`]).
 //!
-//! Promises: the memory is zeroed, begins on a page, and every page of it exists (`ENOSPC` is an
-//! error at creation and not a SIGBUS later). It may change at any time under the hands of the
-//! peer, so nothing but atomics is ever handed out. A peer of the same user could still truncate
-//! the segment, and the next touch would be SIGBUS: segments go to processes of one user only.
+//! Promises: the memory is zeroed, begins on a page, and once it is allocated every page of it
+//! exists (`ENOSPC` is an error then and not a SIGBUS later). It may change at any time under the
+//! hands of the peer, so nothing but atomics is ever handed out. A peer of the same user could
+//! still truncate the segment, and the next touch would be SIGBUS: segments go to processes of one
+//! user only.
 //!
 //! This file does not know what lies in a segment.
 
@@ -112,7 +113,11 @@ impl SegmentStep {
 }
 
 impl Segment {
-    /// A new shared segment of `len` bytes, all of them allocated, under a new name.
+    /// A new shared segment of `len` bytes under a new name. Only its first page is there: nothing
+    /// else may be touched before [`allocate`](Self::allocate).
+    ///
+    /// Two steps, because the pages take half as long as the system needs to start a process, and
+    /// both can be done at the same time.
     ///
     /// # Errors
     ///
@@ -135,8 +140,22 @@ impl Segment {
         // and belongs to somebody else. From here on the name is ours to remove.
         memory.set_owner(false);
         let segment = Self::shared(memory, len, true)?;
-        allocate(&name, len).map_err(|source| SegmentStep::Allocate.failed(source))?;
+        segment.allocate_to(SEGMENT_ALIGN.min(len))?;
         Ok(segment)
+    }
+
+    /// Puts a page behind every byte of a segment whose name is still there.
+    ///
+    /// # Errors
+    ///
+    /// `Allocate` (`ENOSPC`: /dev/shm is full).
+    pub(crate) fn allocate(&self) -> Result<(), SegmentError> {
+        self.allocate_to(self.len)
+    }
+
+    fn allocate_to(&self, end: usize) -> Result<(), SegmentError> {
+        let allocated = self.name().map_or(Ok(()), |name| allocate(name, end));
+        allocated.map_err(|source| SegmentStep::Allocate.failed(source))
     }
 
     /// The segment that a peer of our user created as `name`.
@@ -333,6 +352,13 @@ mod tests {
         fs::exists(format!("{NAMES_DIR}/{name}")).unwrap()
     }
 
+    /// How much of it is there, in units of 512 bytes.
+    fn blocks(name: &str) -> u64 {
+        fs::metadata(format!("{NAMES_DIR}/{name}"))
+            .unwrap()
+            .blocks()
+    }
+
     fn refusal(result: Result<Segment, SegmentError>) -> SegmentStep {
         result.unwrap_err().what
     }
@@ -343,6 +369,9 @@ mod tests {
         let ours = Segment::create(8192).unwrap();
         let name = ours.name().unwrap().to_owned();
         assert!(exists(&name) && Owner::of(&name).unwrap() == Owner::current().unwrap());
+        assert_eq!(blocks(&name), 8, "of two pages the first");
+        ours.allocate().unwrap();
+        assert_eq!(blocks(&name), 16);
         assert!(
             ours.words().len() == 1024
                 && ours.words().as_ptr().addr().is_multiple_of(SEGMENT_ALIGN)
@@ -387,7 +416,9 @@ mod tests {
                 .unwrap();
             return;
         }
-        let error = Segment::create(len).unwrap_err();
+        let segment = Segment::create(len).unwrap();
+        let error = segment.allocate().unwrap_err();
+        drop(segment);
         assert_eq!(error.what, SegmentStep::Allocate);
         assert_eq!(error.source.raw_os_error(), Some(Errno::ENOSPC as i32));
         let large = |entry: &fs::DirEntry| entry.metadata().is_ok_and(|m| m.len() == len as u64);

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::OnceLock;
 
 /// What every name begins with.
 const NAME_PREFIX: &str = "callboard";
@@ -21,12 +22,24 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// This process. Not remembered: after a fork it would be wrong.
+    /// This process. Remembered, for looking it up costs as much as the rest of making a segment
+    /// but its pages; after a fork it is looked up anew.
     ///
     /// # Errors
     ///
     /// The system's: there is no /proc.
     pub(crate) fn current() -> io::Result<Self> {
+        static CURRENT: OnceLock<Owner> = OnceLock::new();
+        match CURRENT.get() {
+            Some(current) if current.pid == std::process::id() => Ok(*current),
+            _ => Self::look_up().inspect(|current| {
+                // A fork's is not remembered: the place is taken by that of the process before.
+                let _ = CURRENT.set(*current);
+            }),
+        }
+    }
+
+    fn look_up() -> io::Result<Self> {
         let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino());
         Ok(Self {
             pid: std::process::id(),

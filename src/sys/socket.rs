@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
     sendmsg, socketpair,
 };
 
@@ -113,6 +113,22 @@ impl Lifeline {
             len: received.bytes,
             fds,
         })
+    }
+
+    /// Waits for the next packet, and tells how long it is; zero when the peer is gone. A buffer
+    /// for the longest possible one would cost a child a quarter of its own memory.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `WouldBlock` when nothing is there in time.
+    pub(crate) fn next_len(&self) -> io::Result<usize> {
+        loop {
+            // With TRUNC the system tells the whole length, and with PEEK the packet stays.
+            match recv(&self.0, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC) {
+                Err(Errno::INTR | Errno::CONNRESET) => {}
+                result => break Ok(result?.1),
+            }
+        }
     }
 
     /// Whether `send` and `recv` return at once instead of waiting.
@@ -219,6 +235,7 @@ mod tests {
         drop(theirs);
         let mut buffer = [0; 16];
         for expected in [&b"one"[..], b"three", b"", b""] {
+            assert_eq!(ours.next_len().unwrap(), expected.len());
             let packet = ours.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..packet.len], expected);
         }

@@ -74,6 +74,8 @@ pub(crate) enum GreetRefusal {
     UnknownActor,
     /// The segment could not be mapped.
     Segment(String),
+    /// The thread that hears the parent could not be started; the system's number says why.
+    Thread(i32),
     /// Something else of the system's failed.
     System(String),
 }
