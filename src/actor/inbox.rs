@@ -21,6 +21,7 @@ use super::replies::Replies;
 use super::server::Work;
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::Sender;
+use crate::wire::chain::ActorKey;
 
 /// After how many frames other tasks get a turn.
 const TURN_MAX: u32 = 512;
@@ -135,10 +136,17 @@ pub(crate) enum Event {
     Stopped,
 }
 
+/// Who serves, and the way back to whoever started it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Post<'a> {
+    pub(crate) actor: ActorKey,
+    pub(crate) main: Replies<'a>,
+}
+
 /// Where an actor's calls come in.
 pub(crate) struct Inbox<'a> {
     main: Port,
-    replies: Replies<'a>,
+    post: Post<'a>,
     signals: Signals,
     lines: Vec<Arrival>,
     /// Whose turn it is, in a round of the main link and the others.
@@ -148,10 +156,10 @@ pub(crate) struct Inbox<'a> {
 
 impl<'a> Inbox<'a> {
     /// An inbox that hears the main link `main`, answered by `replies`, and `signals`.
-    pub(crate) fn new(main: Port, replies: Replies<'a>, signals: Signals) -> Self {
+    pub(crate) fn new(main: Port, post: Post<'a>, signals: Signals) -> Self {
         Self {
             main,
-            replies,
+            post,
             signals,
             lines: Vec::new(),
             next: 0,
@@ -159,10 +167,16 @@ impl<'a> Inbox<'a> {
         }
     }
 
+    /// Who serves, and the way back over the main link.
+    #[inline]
+    pub(crate) fn post(&self) -> Post<'a> {
+        self.post
+    }
+
     /// The way back over the main link.
     #[inline]
     pub(crate) fn main(&self) -> Replies<'a> {
-        self.replies
+        self.post.main
     }
 
     /// The next call, put into `work`, whose memory is used again.
@@ -202,7 +216,7 @@ impl<'a> Inbox<'a> {
 
     /// Hears the bells while a handler runs: they bring room for answers that wait.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) {
-        self.main.poll_room(cx, self.replies.sender);
+        self.main.poll_room(cx, self.post.main.sender);
         for Arrival { port, line } in &self.lines {
             port.poll_room(cx, &line.sender);
         }
@@ -213,8 +227,11 @@ impl<'a> Inbox<'a> {
         if !self.lines.is_empty() {
             return self.take_in_turn(work);
         }
-        let head = self.main.take(self.replies.sender, &mut work.body)?;
-        Ok(head.is_some_and(|head| work.set(head, None)))
+        let head = self.main.take(self.post.main.sender, &mut work.body)?;
+        let Some(head) = head else {
+            return Ok(false);
+        };
+        work.set(head, None).map(|()| true)
     }
 
     fn take_in_turn(&mut self, work: &mut Work) -> Result<bool, LinkError> {
@@ -222,16 +239,15 @@ impl<'a> Inbox<'a> {
             let at = self.next;
             self.next = (at + 1) % (self.lines.len() + 1);
             let Some(Arrival { port, line }) = self.lines.get_mut(at) else {
-                let head = self.main.take(self.replies.sender, &mut work.body)?;
-                if head.is_some_and(|head| work.set(head, None)) {
-                    return Ok(true);
+                let head = self.main.take(self.post.main.sender, &mut work.body)?;
+                if let Some(head) = head {
+                    return work.set(head, None).map(|()| true);
                 }
                 continue;
             };
             match port.take(&line.sender, &mut work.body) {
                 Ok(Some(head)) => {
-                    work.set(head, Some(line));
-                    match work.check() {
+                    match work.set(head, Some(line)).and_then(|()| work.check()) {
                         Ok(()) => return Ok(true),
                         Err(error) => self.signals.break_off(line, &error),
                     }
@@ -252,7 +268,8 @@ impl<'a> Inbox<'a> {
                 return true;
             }
         }
-        self.main.look_again(cx, self.replies.sender, &self.signals)
+        self.main
+            .look_again(cx, self.post.main.sender, &self.signals)
     }
 
     /// Takes in new links, and drops those over which nothing comes any more.

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 use super::Actor;
-use super::inbox::{Arrival, Inbox, Line, Signals};
+use super::inbox::{Arrival, Inbox, Line, Post, Signals};
 use super::incoming::{Incoming, Rejected, decode_args};
 use super::port::Port;
 use super::replies::{Answer, Replies};
@@ -28,6 +28,7 @@ use crate::transport::Link;
 use crate::transport::board::Geometry;
 use crate::transport::idle::Idle;
 use crate::transport::loopback;
+use crate::wire::chain::ActorKey;
 use crate::wire::codec;
 use crate::wire::frame::Kind;
 use crate::wire::interface::{Interface, Method};
@@ -208,7 +209,7 @@ impl Pair {
         let driver = tokio::spawn(drive(Arc::clone(&exchange), ear));
         let caller = Caller::new(
             Arc::clone(&exchange),
-            &INTERFACE,
+            (&INTERFACE, ActorKey::NONE),
             MESSAGE_LEN_MAX,
             Arc::new(()),
         );
@@ -274,6 +275,9 @@ impl Pair {
 /// Serves a [`Tester`] over `link`.
 pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
     let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-    let replies = Replies::new(&link.sender, MESSAGE_LEN_MAX);
-    serve::<Tester>(Inbox::new(port, replies, signals)).await
+    let post = Post {
+        actor: ActorKey::NONE,
+        main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+    };
+    serve::<Tester>(Inbox::new(port, post, signals)).await
 }

@@ -16,14 +16,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::Actor;
-use super::inbox::{Event, Inbox, Line};
+use super::inbox::{Event, Inbox, Line, Post};
 use super::incoming::Incoming;
 use super::panic::{caught, caught_now};
 use super::replies::{Answer, Late, Replies};
 use super::shared;
+use crate::proxy::ambient::{Serving, within, within_async};
 use crate::transport::receiver::LinkError;
+use crate::wire::chain::{ActorKey, Chain};
 use crate::wire::codec::{self, Buffer};
-use crate::wire::frame::{Head, Kind};
+use crate::wire::frame::{FrameError, Head, Kind};
 use crate::wire::id::CallId;
 use crate::wire::interface::Method;
 use crate::wire::report::PanicReport;
@@ -35,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) body: Buffer,
     /// Over which further link; none: over the main one.
     line: Option<Arc<Line>>,
+    /// Those who wait for it.
+    chain: Option<Chain>,
 }
 
 impl Work {
@@ -44,15 +48,44 @@ impl Work {
             head: Head::new(Kind::Call, 0, CallId::NONE),
             body: Buffer::new(),
             line: None,
+            chain: None,
         }
     }
 
-    /// Makes it the call of `head` that came over `line`, its body being there. Always true.
+    /// Makes it the call of `head` that came over `line`, its body being there.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the chain at the body's end is none.
     #[inline]
-    pub(crate) fn set(&mut self, head: Head, line: Option<&Arc<Line>>) -> bool {
+    pub(crate) fn set(&mut self, head: Head, line: Option<&Arc<Line>>) -> Result<(), LinkError> {
         self.head = head;
         self.line = line.cloned();
-        true
+        self.chain = None;
+        if head.chain_len != 0 {
+            self.take_chain()?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn take_chain(&mut self) -> Result<(), LinkError> {
+        let chain_len = usize::try_from(self.head.chain_len).ok();
+        let len = chain_len.and_then(|len| self.body.len().checked_sub(len));
+        let len = len.ok_or(FrameError::Chain)?;
+        self.chain = Some(Chain::read(&self.body[len..])?);
+        self.body.resize(len, 0);
+        Ok(())
+    }
+
+    /// On whose behalf the method of the actor `me` runs.
+    #[inline]
+    pub(crate) fn serving<A: Actor>(&self, me: ActorKey) -> Serving {
+        Serving {
+            actor: me,
+            exclusive: self.is_exclusive::<A>(),
+            deadline: self.head.deadline,
+            chain: self.chain.clone(),
+        }
     }
 
     /// Forgets a call that is done, and keeps its memory for the next one.
@@ -60,16 +93,17 @@ impl Work {
     pub(crate) fn clear(&mut self) {
         codec::trim(&mut self.body);
         self.line = None;
+        self.chain = None;
     }
 
     /// Takes the call out, leaving room for another one.
     pub(crate) fn take(&mut self) -> Self {
         let body = std::mem::replace(&mut self.body, codec::spare());
-        let line = self.line.take();
         Self {
             head: self.head,
             body,
-            line,
+            line: self.line.take(),
+            chain: self.chain.take(),
         }
     }
 
@@ -225,7 +259,7 @@ async fn run<A: Actor>(actor: &mut A, inbox: &mut Inbox<'_>) -> Result<(), Faile
             Next::Wait(work) => {
                 ready = match shared::run(actor, work, inbox).await? {
                     shared::Next::Idle => None,
-                    shared::Next::Exclusive(work) => exclusive_next(actor, work, inbox.main())?,
+                    shared::Next::Exclusive(work) => exclusive_next(actor, work, inbox.post())?,
                     shared::Next::Stopped => Some(Next::Stopped),
                 };
             }
@@ -250,7 +284,7 @@ fn poll_calls<A: Actor>(
         if now.waits::<A>() {
             return Poll::Ready(Ok(Next::Wait(now.take())));
         }
-        let answer = match run_now(actor, now, inbox.main()) {
+        let answer = match run_now(actor, now, inbox.post()) {
             Ok(answer) => answer,
             Err(report) => return Poll::Ready(Err(Failed::panicked(now.take(), report))),
         };
@@ -263,25 +297,30 @@ fn poll_calls<A: Actor>(
 
 /// Runs a method that is not async.
 #[inline]
-fn run_now<A: Actor>(actor: &mut A, work: &Work, main: Replies<'_>) -> Result<Answer, PanicReport> {
-    let call = Incoming::new(work, work.replies(main));
-    if work.is_exclusive::<A>() {
-        caught_now(|| actor.run_exclusive(call))
-    } else {
-        caught_now(|| actor.run_shared(call))
-    }
+fn run_now<A: Actor>(actor: &mut A, work: &Work, post: Post<'_>) -> Result<Answer, PanicReport> {
+    let call = Incoming::new(work, work.replies(post.main));
+    let serving = work.serving::<A>(post.actor);
+    let exclusive = serving.exclusive;
+    let run = || {
+        if exclusive {
+            actor.run_exclusive(call)
+        } else {
+            actor.run_shared(call)
+        }
+    };
+    caught_now(|| within(serving, run))
 }
 
 /// What a call of `&mut self` that came behind calls of `&self` needs.
 fn exclusive_next<A: Actor>(
     actor: &mut A,
     work: Work,
-    main: Replies<'_>,
+    post: Post<'_>,
 ) -> Result<Option<Next>, Failed> {
     if work.waits::<A>() {
         return Ok(Some(Next::Wait(work)));
     }
-    match run_now(actor, &work, main) {
+    match run_now(actor, &work, post) {
         Ok(Answer(late)) => Ok(late.map(|late| Next::Late(work, late))),
         Err(report) => Err(Failed::panicked(work, report)),
     }
@@ -290,7 +329,9 @@ fn exclusive_next<A: Actor>(
 /// Runs an async call of `&mut self` to its end.
 async fn run_alone<A: Actor>(actor: &mut A, work: Work, inbox: &Inbox<'_>) -> Result<(), Failed> {
     let call = Incoming::new(&work, work.replies(inbox.main()));
-    match with_room(caught(actor.await_exclusive(call)), inbox).await {
+    let serving = work.serving::<A>(inbox.post().actor);
+    let running = within_async(serving, actor.await_exclusive(call));
+    match with_room(caught(running), inbox).await {
         Ok(answer) => {
             finish(answer, &work, inbox).await;
             codec::recycle(work.body);

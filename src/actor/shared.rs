@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Actor;
-use super::inbox::{Event, Inbox};
+use super::inbox::{Event, Inbox, Post};
 use super::incoming::Incoming;
 use super::panic::{caught, caught_now};
-use super::replies::{Answer, Late, Replies};
+use super::replies::{Answer, Late};
 use super::server::{Failed, Work};
+use crate::proxy::ambient::{within, within_async};
 use crate::wire::codec;
 
 /// The most `&self` calls that one actor runs at once; more wait in the ring.
@@ -47,8 +48,8 @@ pub(crate) async fn run<A: Actor>(
     work: Work,
     inbox: &mut Inbox<'_>,
 ) -> Result<Next, Failed> {
-    let main = inbox.main();
-    let mut first = pin!(do_job(actor, Job::Call(work), main));
+    let post = inbox.post();
+    let mut first = pin!(do_job(actor, Job::Call(work), post));
     let mut first_runs = true;
     // Made when a second call really comes while the first waits.
     let mut others = None;
@@ -83,10 +84,10 @@ pub(crate) async fn run<A: Actor>(
             }
             if now.is_exclusive::<A>() {
                 next = Next::Exclusive(now.take());
-            } else if let Some(job) = begin(actor, now.take(), main)? {
+            } else if let Some(job) = begin(actor, now.take(), post)? {
                 others
                     .get_or_insert_with(FuturesUnordered::new)
-                    .push(do_job(actor, job, main));
+                    .push(do_job(actor, job, post));
             }
         }
     })
@@ -96,12 +97,13 @@ pub(crate) async fn run<A: Actor>(
 }
 
 /// Runs a call at once, if its method is not async; gives what is left to do.
-fn begin<A: Actor>(actor: &A, work: Work, main: Replies<'_>) -> Result<Option<Job>, Failed> {
+fn begin<A: Actor>(actor: &A, work: Work, post: Post<'_>) -> Result<Option<Job>, Failed> {
     if work.waits::<A>() {
         return Ok(Some(Job::Call(work)));
     }
-    let call = Incoming::new(&work, work.replies(main));
-    match caught_now(|| actor.run_shared(call)) {
+    let call = Incoming::new(&work, work.replies(post.main));
+    let serving = work.serving::<A>(post.actor);
+    match caught_now(|| within(serving, || actor.run_shared(call))) {
         Ok(Answer(Some(late))) => Ok(Some(Job::Late(work, late))),
         Ok(Answer(None)) => {
             codec::recycle(work.body);
@@ -112,19 +114,20 @@ fn begin<A: Actor>(actor: &A, work: Work, main: Replies<'_>) -> Result<Option<Jo
 }
 
 /// Does one job to its end, and tells whose it was if it panics.
-async fn do_job<A: Actor>(actor: &A, job: Job, main: Replies<'_>) -> Result<(), Failed> {
+async fn do_job<A: Actor>(actor: &A, job: Job, post: Post<'_>) -> Result<(), Failed> {
     let (work, late) = match job {
         Job::Late(work, late) => (work, Some(late)),
         Job::Call(work) => {
-            let call = Incoming::new(&work, work.replies(main));
-            match caught(actor.await_shared(call)).await {
+            let call = Incoming::new(&work, work.replies(post.main));
+            let serving = work.serving::<A>(post.actor);
+            match caught(within_async(serving, actor.await_shared(call))).await {
                 Ok(Answer(late)) => (work, late),
                 Err(report) => return Err(Failed::panicked(work, report)),
             }
         }
     };
     if let Some(late) = late {
-        late.send(work.replies(main).sender).await;
+        late.send(work.replies(post.main).sender).await;
     }
     codec::recycle(work.body);
     Ok(())

@@ -17,11 +17,12 @@ use std::time::Duration;
 use super::registry::{self, ActorType};
 use super::{census, handle, ward};
 use crate::actor::Actor;
-use crate::actor::inbox::{Inbox, Signals};
+use crate::actor::inbox::{Inbox, Post, Signals};
 use crate::actor::panic::{caught_now, install_hook};
 use crate::actor::port::Port;
 use crate::actor::replies::Replies;
 use crate::actor::server::{self, End};
+use crate::proxy::ambient::Named;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
 use crate::sys::process;
@@ -29,6 +30,7 @@ use crate::sys::socket::{self, Lifeline};
 use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::shm::{Bells, connect};
+use crate::wire::chain::ActorKey;
 use crate::wire::codec::Message;
 use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, PACKET_LEN_MAX, Tables};
 
@@ -105,6 +107,7 @@ pub(crate) struct Seat {
     message_len_max: u64,
     idle: Idle,
     signals: Signals,
+    named: Named,
 }
 
 /// How serving ended, as an exit code.
@@ -200,6 +203,7 @@ fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, Gree
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
         signals: Signals::default(),
+        named: Named::new(ActorKey::from_bits(hello.key), &hello.title),
     })
 }
 
@@ -252,13 +256,17 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         message_len_max,
         idle,
         signals,
+        named,
     } = seat;
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
         let link = connect(segment, geometry, Side::Server, bells, message_len_max).ok()?;
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-        let replies = Replies::new(&link.sender, limit);
-        Some(server::serve::<A>(Inbox::new(port, replies, signals)).await)
+        let post = Post {
+            actor: named.actor(),
+            main: Replies::new(&link.sender, limit),
+        };
+        Some(server::serve::<A>(Inbox::new(port, post, signals)).await)
     });
     if matches!(end, Some(End::Stopped | End::Rejected)) {
         // The actors that it has started, and those that its tasks still hold, end in order too.

@@ -31,6 +31,7 @@ use crate::sys::socket::Lifeline;
 use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::shm::{Bells, connect};
+use crate::wire::chain::ActorKey;
 use crate::wire::codec::{self, Message};
 use crate::wire::frame::Kind;
 use crate::wire::hello::{self, Greeting, Hello, Mismatch, Tables};
@@ -167,7 +168,8 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         census::enter(id, life.clone());
         let owner = Arc::new(Owner { id, life, tails });
         let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
-        let caller = Caller::new(Arc::clone(&exchange), interface, limit, owner.clone());
+        let callee = (interface, key_of(id));
+        let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
         let construct = |number, args| {
             let call = caller.call_as::<Args, (), E>(Kind::Construct, number, args, failure);
             call.start()
@@ -256,6 +258,7 @@ fn prepare<E>(
     let hello = Hello {
         parent: std::process::id(),
         actor: interface.name.to_owned(),
+        key: key_of(id).bits(),
         title: title(interface, options).to_owned(),
         segment: segment.name().unwrap_or_default().to_owned(),
         segment_len: geometry.segment_len() as u64,
@@ -331,6 +334,11 @@ fn title<'a>(interface: &'a Interface, options: &'a Options) -> &'a str {
         .name
         .as_deref()
         .unwrap_or_else(|| name.rsplit("::").next().unwrap_or(name))
+}
+
+/// The key among all actors of this machine of the one that has this id here.
+fn key_of(id: u64) -> ActorKey {
+    ActorKey::new(std::process::id(), id)
 }
 
 fn next_id() -> u64 {

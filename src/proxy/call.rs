@@ -20,13 +20,15 @@ use tokio::task::coop;
 use tokio::time::Sleep;
 
 use super::Caller;
+use super::ambient::{self, Inherited};
 use super::exchange::{BeginError, Exchange};
 use super::failure::{CallError, Outcome};
 use super::in_flight::Answer;
 use super::pending::Pending;
 use crate::sys::clock;
 use crate::transport::spin::Vigil;
-use crate::wire::codec::{self, DecodeError, Message};
+use crate::wire::chain::Chain;
+use crate::wire::codec::{self, Buffer, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Mismatch;
 use crate::wire::id::CallId;
@@ -252,6 +254,14 @@ impl Caller {
     }
 }
 
+/// A header and payload with the chain behind it.
+fn chained(head: Head, body: &[u8], chain: &Chain) -> (Head, Buffer) {
+    let mut whole = codec::copy(body);
+    chain.write(|bytes| whole.extend_from_slice(bytes));
+    let chain_len = (whole.len() - body.len()) as u64;
+    (Head { chain_len, ..head }, whole)
+}
+
 /// Why a call was not sent at once.
 enum Refused<E> {
     Full,
@@ -344,7 +354,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     /// ```
     pub fn try_tell(mut self) -> Result<(), TryCallError<Self, E>> {
         let kind = std::mem::replace(&mut self.kind, Kind::Tell);
-        match self.try_begin() {
+        match self.try_begin(false) {
             Ok(_) => Ok(()),
             Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
             Err(Refused::Full) => {
@@ -355,8 +365,11 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     }
 
     /// Sends the call, if there is room for it now.
+    ///
+    /// Of a call that its method's code `awaits`, the chain of those who wait goes with it.
     #[inline]
-    fn try_begin(&mut self) -> Result<(CallId, Vigil), Refused<E>> {
+    fn try_begin(&mut self, awaits: bool) -> Result<(CallId, Vigil), Refused<E>> {
+        let chain = self.inherit(awaits).map_err(Refused::Failed)?;
         let Some(args) = &self.args else {
             return Err(Refused::Full);
         };
@@ -365,8 +378,12 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             .caller
             .head(self.kind, self.method, self.timeout)
             .map_err(Refused::Failed)?;
-        let begun = codec::encode(args, self.caller.message_len_max(), |body| {
-            exchange.try_begin(head, body)
+        let begun = codec::encode(args, self.caller.message_len_max(), |body| match &chain {
+            None => exchange.try_begin(head, body),
+            Some(chain) => {
+                let (head, body) = chained(head, body, chain);
+                exchange.try_begin(head, &body)
+            }
         });
         match begun {
             Ok(Ok(begun)) => {
@@ -385,16 +402,49 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         }
     }
 
+    /// Takes over what a call inherits that is made by a method: gives the chain of those who wait.
+    #[inline]
+    fn inherit(&mut self, awaits: bool) -> Result<Option<Chain>, CallError<E>> {
+        match ambient::inherited() {
+            Some(inherited) if self.kind == Kind::Call => self.inherit_from(&inherited, awaits),
+            _ => Ok(None),
+        }
+    }
+
+    fn inherit_from(
+        &mut self,
+        inherited: &Inherited,
+        awaits: bool,
+    ) -> Result<Option<Chain>, CallError<E>> {
+        self.timeout = inherited.timeout(self.timeout);
+        if let Some(after @ Duration::ZERO) = self.timeout {
+            let outcome = Outcome::NotRun;
+            return Err(CallError::Timeout { after, outcome });
+        }
+        if !awaits {
+            return Ok(None);
+        }
+        let exclusive = self.caller.is_exclusive(self.method);
+        match inherited.chain(self.caller.0.key, exclusive) {
+            Ok(Some(chain)) => Ok(Some(chain)),
+            Ok(None) => Err(CallError::TooDeep),
+            Err(circle) => Err(CallError::Cycle {
+                chain: circle.names,
+            }),
+        }
+    }
+
     /// Sends the call, waiting for room.
     #[inline]
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(CallId, Vigil), CallError<E>>> {
         if let Stage::Unsent = self.stage {
             let progress = ready!(coop::poll_proceed(cx));
             progress.made_progress();
-            match self.try_begin() {
+            let awaits = self.kind == Kind::Call;
+            match self.try_begin(awaits) {
                 Ok(begun) => return Poll::Ready(Ok(begun)),
                 Err(Refused::Failed(error)) => return Poll::Ready(Err(error)),
-                Err(Refused::Full) => self.stage = Stage::Beginning(self.begin_later()?),
+                Err(Refused::Full) => self.stage = Stage::Beginning(self.begin_later(awaits)?),
             }
         }
         let Stage::Beginning(beginning) = &mut self.stage else {
@@ -406,7 +456,8 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     }
 
     /// A future that sends the call when there is room; its place in the queue is taken already.
-    fn begin_later(&mut self) -> Result<Beginning, CallError<E>> {
+    fn begin_later(&mut self, awaits: bool) -> Result<Beginning, CallError<E>> {
+        let chain = self.inherit(awaits)?;
         let method = self.caller.method_name(self.method);
         let head = self.caller.head(self.kind, self.method, self.timeout)?;
         let args = self
@@ -414,8 +465,11 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             .take()
             .expect("the arguments are kept until the call is sent");
         let limit = self.caller.message_len_max();
-        let body = codec::encode(&args, limit, codec::copy)
-            .map_err(|source| CallError::Encode { method, source })?;
+        let encoded = codec::encode(&args, limit, |body| match &chain {
+            None => (head, codec::copy(body)),
+            Some(chain) => chained(head, body, chain),
+        });
+        let (head, body) = encoded.map_err(|source| CallError::Encode { method, source })?;
         let ticket = self.caller.exchange().queue_up();
         Ok(Box::pin(async move {
             Exchange::begin(ticket, head, &body).await
@@ -438,10 +492,10 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
     /// }
     /// ```
     pub fn start(mut self) -> Pending<T, E> {
-        let begun = match self.try_begin() {
+        let begun = match self.try_begin(false) {
             Ok((call, vigil)) => Ok(Stage::Waiting(call, vigil)),
             Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::Full) => match self.begin_later() {
+            Err(Refused::Full) => match self.begin_later(false) {
                 Ok(beginning) => {
                     let caller = self.caller.clone();
                     let (method, timeout) = (self.method, self.timeout);
@@ -472,7 +526,7 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
     /// }
     /// ```
     pub fn try_start(mut self) -> Result<Pending<T, E>, TryCallError<Self, E>> {
-        match self.try_begin() {
+        match self.try_begin(false) {
             Ok((call, vigil)) => {
                 let begun = Ok(Stage::Waiting(call, vigil));
                 let caller = self.caller.clone();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::process::Exit;
+use crate::wire::chain::DEPTH_MAX;
 use crate::wire::codec::{DecodeError, EncodeError};
 use crate::wire::report::PanicReport;
 
@@ -197,6 +198,16 @@ pub enum CallError<E = Infallible> {
         /// Whether the call ran.
         outcome: Outcome,
     },
+    /// The call would wait for itself: an actor cannot begin it before a method of its own has ended
+    /// that waits for this call.
+    #[error("{} would wait for each other", .chain.join(" -> "))]
+    Cycle {
+        /// Who waits for whom, by their names; the last is the first.
+        chain: Vec<String>,
+    },
+    /// Too many actors wait for each other, one behind the other.
+    #[error("more than {DEPTH_MAX} actors would wait, each for the next")]
+    TooDeep,
     /// The actor's program has no such method.
     #[error("the actor's program has no method `{method}`")]
     UnknownMethod {
@@ -263,6 +274,8 @@ impl<E> CallError<E> {
             Self::UnknownMethod { .. }
             | Self::Schema { .. }
             | Self::Encode { .. }
+            | Self::Cycle { .. }
+            | Self::TooDeep
             | Self::Arguments { .. } => Outcome::NotRun,
             Self::Died { outcome, .. }
             | Self::Stopped { outcome }
@@ -282,6 +295,8 @@ impl<E> CallError<E> {
             Self::Timeout { after, outcome } => CallError::Timeout { after, outcome },
             Self::Unreachable { outcome } => CallError::Unreachable { outcome },
             Self::Corrupt { reason, outcome } => CallError::Corrupt { reason, outcome },
+            Self::Cycle { chain } => CallError::Cycle { chain },
+            Self::TooDeep => CallError::TooDeep,
             Self::UnknownMethod { method } => CallError::UnknownMethod { method },
             Self::Schema { method } => CallError::Schema { method },
             Self::Encode { method, source } => CallError::Encode { method, source },

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod ambient;
 pub(crate) mod call;
 pub(crate) mod driver;
 pub(crate) mod exchange;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use exchange::Exchange;
 
+use crate::wire::chain::ActorKey;
 use crate::wire::interface::Interface;
 
 /// The untyped half of a proxy: makes calls on one actor. A clone calls the same actor, and costs
@@ -31,22 +33,24 @@ pub(crate) struct Caller(Arc<Called>);
 struct Called {
     exchange: Arc<Exchange>,
     interface: &'static Interface,
+    key: ActorKey,
     message_len_max: usize,
     /// Lives as long as anybody can still call.
     _owner: Arc<dyn Any + Send + Sync>,
 }
 
 impl Caller {
-    /// Calls `interface` over `exchange`, and keeps `owner` alive meanwhile.
+    /// Calls the actor `key` of `interface` over `exchange`, and keeps `owner` alive meanwhile.
     pub(crate) fn new(
         exchange: Arc<Exchange>,
-        interface: &'static Interface,
+        (interface, key): (&'static Interface, ActorKey),
         message_len_max: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
         Self(Arc::new(Called {
             exchange,
             interface,
+            key,
             message_len_max,
             _owner: owner,
         }))
@@ -59,6 +63,12 @@ impl Caller {
 
     pub(crate) fn interface(&self) -> &'static Interface {
         self.0.interface
+    }
+
+    /// Whether `method` takes `&mut self`.
+    fn is_exclusive(&self, method: u16) -> bool {
+        let method = self.interface().methods.get(usize::from(method));
+        method.is_some_and(|method| method.exclusive)
     }
 
     /// The most bytes of an argument's or a result's archive.

@@ -5,6 +5,7 @@
 
 use super::board::Memory;
 use crate::ring::{Consumer, Corrupt};
+use crate::wire::chain::CHAIN_LEN_MAX;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::{FrameError, HEAD_LEN_MAX, Head, Kind};
 
@@ -130,9 +131,11 @@ impl Receiver {
         match (self.partial.take(), head.kind, head.total) {
             (Some(_), Kind::Abort, None) => Ok(None),
             (None, kind, Some(total)) if kind != Kind::Chunk => {
-                if total > self.message_len_max {
+                let chain_len = head.chain_len.min(CHAIN_LEN_MAX as u64);
+                let len = total.saturating_sub(chain_len);
+                if len > self.message_len_max {
                     return Err(LinkError::TooLarge {
-                        len: total,
+                        len,
                         limit: self.message_len_max,
                     });
                 }

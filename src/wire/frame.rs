@@ -1,10 +1,11 @@
-//! What travels as one record: a header of 8 to 24 bytes and a payload. Pure.
+//! What travels as one record: a header of 8 to 32 bytes and a payload. Pure.
 //!
 //! ```text
 //! tag (32 bits, in the record's word)   kind | flags | method
 //! +0   call id                          8 bytes
 //! +8   deadline                         8 bytes, if flagged
 //! +..  total length                     8 bytes, if flagged: the payload goes on in chunks
+//! +..  chain length                     8 bytes, if flagged: so much of the payload's end is a chain
 //! +..  payload
 //! ```
 //!
@@ -13,10 +14,12 @@
 use super::id::CallId;
 
 /// The longest header, in bytes.
-pub(crate) const HEAD_LEN_MAX: usize = 24;
+pub(crate) const HEAD_LEN_MAX: usize = 32;
 
 const DEADLINE: u8 = 1;
 const LARGE: u8 = 2;
+const CHAINED: u8 = 4;
+const FLAGS: u8 = DEADLINE | LARGE | CHAINED;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub(crate) struct Head {
     pub(crate) deadline: Option<u64>,
     /// The payload's whole length, where it goes on in chunks.
     pub(crate) total: Option<u64>,
+    /// How many bytes at the end of the whole payload are a [chain](super::chain::Chain).
+    pub(crate) chain_len: u64,
 }
 
 impl Head {
@@ -83,6 +88,7 @@ impl Head {
             call,
             deadline: None,
             total: None,
+            chain_len: 0,
         }
     }
 
@@ -102,6 +108,10 @@ impl Head {
             flags |= LARGE;
             bytes.push(total);
         }
+        if self.chain_len != 0 {
+            flags |= CHAINED;
+            bytes.push(self.chain_len);
+        }
         let [low, high] = self.method.to_le_bytes();
         (
             u32::from_le_bytes([self.kind as u8, flags, low, high]),
@@ -112,7 +122,7 @@ impl Head {
     /// How many header bytes a frame with this tag has.
     pub(crate) fn len_of(tag: u32) -> usize {
         let [_, flags, ..] = tag.to_le_bytes();
-        8 + 8 * (flags & (DEADLINE | LARGE)).count_ones() as usize
+        8 + 8 * (flags & FLAGS).count_ones() as usize
     }
 
     /// Reads a header; `bytes` are the first [`Head::len_of`] bytes of the frame.
@@ -121,7 +131,7 @@ impl Head {
     /// [`FrameError`] for what no version of this library writes.
     pub(crate) fn decode(tag: u32, bytes: &[u8]) -> Result<Self, FrameError> {
         let [kind, flags, low, high] = tag.to_le_bytes();
-        if flags & !(DEADLINE | LARGE) != 0 {
+        if flags & !FLAGS != 0 {
             return Err(FrameError::Flags(flags));
         }
         let kind = Kind::parse(kind).ok_or(FrameError::Kind(kind))?;
@@ -142,12 +152,14 @@ impl Head {
         } else {
             Some(next()?)
         };
+        let chain_len = if flags & CHAINED == 0 { 0 } else { next()? };
         Ok(Self {
             kind,
             method: u16::from_le_bytes([low, high]),
             call,
             deadline,
             total,
+            chain_len,
         })
     }
 }
@@ -182,6 +194,9 @@ pub(crate) enum FrameError {
     /// Less than a header.
     #[error("a frame of {0} bytes")]
     Short(usize),
+    /// The end of its payload is no chain.
+    #[error("a frame whose chain of callers is none")]
+    Chain,
 }
 
 #[cfg(test)]
@@ -194,10 +209,11 @@ mod tests {
         for kind in 1..=9 {
             let kind = Kind::parse(kind).unwrap();
             for deadline in [None, Some(0), Some(u64::MAX)] {
-                for total in [None, Some(1 << 26)] {
+                for (total, chain_len) in [(None, 0), (Some(1 << 26), 7)] {
                     let head = Head {
                         deadline,
                         total,
+                        chain_len,
                         ..Head::new(kind, 0xBEEF, CallId::new(9, 3))
                     };
                     let (tag, bytes) = head.encode();
@@ -212,11 +228,11 @@ mod tests {
     #[test]
     fn strange_heads_are_refused() {
         for tag in (0..=u32::from(u16::MAX)).chain([u32::MAX]) {
-            for len in [0, 7, 8, 24] {
-                let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0xFC == 0;
+            for len in [0, 7, 8, 24, 32] {
+                let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0xF8 == 0;
                 let long_enough = len >= Head::len_of(tag);
                 assert_eq!(
-                    Head::decode(tag, &[0; 24][..len]).is_ok(),
+                    Head::decode(tag, &[0; 32][..len]).is_ok(),
                     known && long_enough
                 );
             }

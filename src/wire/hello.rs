@@ -40,6 +40,8 @@ pub(crate) struct Hello {
     pub(crate) parent: u32,
     /// The interface to serve, by its name on the wire.
     pub(crate) actor: String,
+    /// The actor's key among all of this machine.
+    pub(crate) key: u64,
     /// What to call the process.
     pub(crate) title: String,
     /// The name of the segment with the rings.
@@ -257,6 +259,7 @@ mod tests {
         Hello {
             parent: 1,
             actor: "x".into(),
+            key: 7,
             title: "x".into(),
             segment: "s".into(),
             segment_len: 1,

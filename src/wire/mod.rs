@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod chain;
 pub(crate) mod codec;
 pub(crate) mod frame;
 pub(crate) mod hello;
