@@ -4,14 +4,22 @@ mod common;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
+use callboard::__private::{Flavor, RuntimeOptions, block_on};
 use callboard::prelude::*;
 use callboard::{Exit, ShutdownError};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::time::{sleep, timeout};
 
-use common::{Holdings, LONG, SOON, Scratch, alone, gone, is_gone, within};
+use common::{
+    Holdings, LONG, SOON, Scratch, again, again_args, alone, children_of, eventually, gone,
+    is_gone, is_role, signal, within,
+};
 
 /// Writes into a file that it shares with others when it ends, and by whom it was told to.
 pub struct Writer {
@@ -353,4 +361,135 @@ async fn nested_actors_end_with_theirs() -> callboard::Result<()> {
     }
     assert_eq!(scratch.read("killed"), "");
     Ok(())
+}
+
+/// A program that is asked to end by a signal, also to all of its terminal's group, ends its actors
+/// in reverse order, drops its `main`, and says so by its exit code.
+#[callboard::test]
+async fn signals_end_a_program_in_order() -> callboard::Result<()> {
+    for to_group in [false, true] {
+        for asked in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let scratch = Scratch::new();
+            let mut program = serving(&scratch, &mut again(SERVE, "serving")).await;
+            let children = children_of(program.id());
+            assert_eq!(children.len(), 2);
+            if to_group {
+                killpg(Pid::from_raw(program.id().cast_signed()), asked)?;
+            } else {
+                signal(program.id(), asked);
+            }
+            let status = ended(&mut program).await;
+            assert_eq!(status.code(), Some(128 + asked as i32), "{status}");
+            let lines = "2: dropped\n1: dropped\nmain: dropped\n";
+            assert_eq!(scratch.read("all"), lines, "{asked}");
+            assert!(children.iter().all(|pid| is_gone(*pid)));
+        }
+    }
+    Ok(())
+}
+
+/// A second signal ends the program at once, and the actors with it.
+#[callboard::test]
+async fn a_second_signal_does_not_wait() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let mut program = serving(&scratch, again(SERVE, "serving").env("BLOCKED", "yes")).await;
+    let children = children_of(program.id());
+    signal(program.id(), Signal::SIGTERM);
+    sleep(Duration::from_millis(100)).await;
+    assert!(program.try_wait()?.is_none(), "it waits for the actor");
+    signal(program.id(), Signal::SIGINT);
+    let status = ended(&mut program).await;
+    assert_eq!(status.code(), Some(128 + libc::SIGINT));
+    for child in children {
+        gone(child).await;
+    }
+    assert_eq!(scratch.read("all"), "");
+    Ok(())
+}
+
+/// A signal that was ignored at the start is ignored, and the others are not.
+#[callboard::test]
+async fn ignored_signals_stay_ignored() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe()?)
+        .args(again_args(SERVE))
+        .env("CALLBOARD_TEST_ROLE", "serving");
+    let mut program = serving(&scratch, &mut command).await;
+    signal(program.id(), Signal::SIGHUP);
+    signal(program.id(), Signal::SIGINT);
+    sleep(Duration::from_millis(100)).await;
+    assert!(program.try_wait()?.is_none());
+    signal(program.id(), Signal::SIGTERM);
+    let status = ended(&mut program).await;
+    assert_eq!(status.code(), Some(128 + libc::SIGTERM));
+    assert!(scratch.read("all").ends_with("main: dropped\n"));
+    Ok(())
+}
+
+const SERVE: &str = "serve_until_a_signal";
+
+/// Starts a program in a group of its own, and waits until its actors are there.
+async fn serving(scratch: &Scratch, command: &mut Command) -> Child {
+    command.env("DIARY", scratch.path(""));
+    command.process_group(0).stdout(std::process::Stdio::null());
+    let program = command.spawn().expect("it can be started");
+    eventually(LONG, "it serves", || scratch.0.join("ready").exists()).await;
+    program
+}
+
+async fn ended(program: &mut Child) -> ExitStatus {
+    let mut status = None;
+    eventually(SOON, "it ends", || {
+        status = program.try_wait().expect("it is ours");
+        status.is_some()
+    })
+    .await;
+    status.expect("it has ended")
+}
+
+/// The program of the tests above; nothing by itself.
+#[test]
+fn serve_until_a_signal() {
+    if !is_role("serving") {
+        return;
+    }
+    let options = RuntimeOptions {
+        flavor: Flavor::MultiThread,
+        worker_threads: Some(1),
+        signals: true,
+    };
+    block_on(options, async {
+        let dir = std::env::var("DIARY").expect("it was set");
+        let path = format!("{dir}/all");
+        let _last = Last(path.clone());
+        let first = Writer::spawn(path.clone(), "1".into())
+            .await
+            .expect("it starts");
+        let second = Writer::spawn(path, "2".into()).await.expect("it starts");
+        if std::env::var_os("BLOCKED").is_some() {
+            second.block(60_000).tell().await.expect("it lives");
+        }
+        std::fs::write(format!("{dir}/ready"), "").expect("it can be written");
+        // It goes on calling, and is not told that the actors are gone.
+        while first.echo(1).await.is_ok() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        panic!("this is not reached");
+    });
+}
+
+/// Writes a line when it is dropped, with `main`.
+struct Last(String);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(&self.0)
+            .expect("it is there");
+        writeln!(file, "main: dropped").expect("it can be written");
+    }
 }

@@ -24,6 +24,13 @@ impl Kind {
         }
     }
 
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Main => &["flavor", "worker_threads", "signals"],
+            Self::Test => &["flavor", "worker_threads"],
+        }
+    }
+
     fn default_flavor(self) -> Flavor {
         match self {
             Self::Main => Flavor::MultiThread,
@@ -65,7 +72,8 @@ fn function_of(kind: Kind, item: TokenStream) -> syn::Result<ItemFn> {
 fn check(kind: Kind, options: TokenStream, function: &ItemFn) -> syn::Result<EntryOptions> {
     let attribute = kind.attribute();
     let mut refusals = Refusals::default();
-    let options = EntryOptions::read(attribute, kind.default_flavor(), options, &mut refusals);
+    let default = kind.default_flavor();
+    let options = EntryOptions::read(attribute, kind.options(), default, options, &mut refusals);
     if function.sig.asyncness.is_none() {
         let text = format!("`{attribute}` stands on an `async fn`");
         refusals.at(function.sig.fn_token, &text);
@@ -107,6 +115,11 @@ fn write(kind: Kind, options: &EntryOptions, function: &ItemFn) -> TokenStream {
         Some(count) => quote!(::core::option::Option::Some(#count)),
         None => quote!(::core::option::Option::None),
     };
+    let signals = match (kind, &options.signals) {
+        (Kind::Test, _) => quote!(false),
+        (Kind::Main, None) => quote!(true),
+        (Kind::Main, Some(set)) => quote!(#set),
+    };
     let test = match kind {
         Kind::Main => None,
         Kind::Test => Some(quote!(#[::core::prelude::v1::test])),
@@ -130,6 +143,7 @@ fn write(kind: Kind, options: &EntryOptions, function: &ItemFn) -> TokenStream {
                 ::callboard::__private::RuntimeOptions {
                     flavor: ::callboard::__private::Flavor::#flavor,
                     worker_threads: #worker_threads,
+                    signals: #signals,
                 },
                 #name(),
             )

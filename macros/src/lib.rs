@@ -111,8 +111,20 @@ pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
 /// here. The options are tokio's: `flavor = "multi_thread"` (the default) or `"current_thread"`,
 /// and `worker_threads = 4`. They are for this process; an actor's has one thread.
 ///
-/// When `main` has returned, actors that still live are asked to end, and are waited for: at most
-/// as long as their grace.
+/// When `main` has returned, actors that still live are ended, the youngest first, as by
+/// `callboard::shutdown_all`.
+///
+/// # Signals
+///
+/// SIGINT (Ctrl-C), SIGTERM and SIGHUP end the program in order: `main` does not go on, the actors
+/// are ended as above, `main` is dropped where it waits, and the exit code is 128 and the signal's
+/// number. A second one ends it at once. Ctrl-C does not reach the actors themselves: their
+/// processes are not in the terminal's foreground group. A signal that is ignored when the program
+/// starts stays ignored, as `nohup` wants it. With `signals = false` nothing of this happens, for a
+/// `main` that handles them itself.
+///
+/// A `main` that blocks its thread does not notice the first signal until it awaits again; with
+/// `flavor = "current_thread"` it does not notice the second one either.
 ///
 /// # Panics
 ///

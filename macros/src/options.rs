@@ -2,8 +2,8 @@
 
 use proc_macro2::TokenStream;
 use syn::{
-    Error, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Meta, Token, Visibility, parse::Parser,
-    parse_quote, punctuated::Punctuated,
+    Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Meta, Token, Visibility,
+    parse::Parser, parse_quote, punctuated::Punctuated,
 };
 
 use crate::refusals::Refusals;
@@ -56,11 +56,14 @@ pub(crate) enum Flavor {
 pub(crate) struct EntryOptions {
     pub(crate) flavor: Flavor,
     pub(crate) worker_threads: Option<LitInt>,
+    /// Whether signals that ask the process to end end its actors first; only `main` knows it.
+    pub(crate) signals: Option<LitBool>,
 }
 
 impl EntryOptions {
     pub(crate) fn read(
         attribute: &str,
+        known: &[&str],
         default: Flavor,
         tokens: TokenStream,
         refusals: &mut Refusals,
@@ -68,10 +71,13 @@ impl EntryOptions {
         let mut options = Self {
             flavor: default,
             worker_threads: None,
+            signals: None,
         };
-        for (key, value) in pairs(attribute, &["flavor", "worker_threads"], tokens, refusals) {
+        for (key, value) in pairs(attribute, known, tokens, refusals) {
             if key == "flavor" {
                 options.flavor = refusals.take(flavor(&key, &value)).unwrap_or(default);
+            } else if key == "signals" {
+                options.signals = refusals.take(truth(&key, &value));
             } else {
                 options.worker_threads = refusals.take(thread_count(&value));
             }
@@ -86,20 +92,19 @@ impl EntryOptions {
 /// Reads `key = value, ..`, each key known and given once.
 fn pairs(
     attribute: &str,
-    known: &[&str; 2],
+    known: &[&str],
     tokens: TokenStream,
     refusals: &mut Refusals,
 ) -> Vec<(Ident, Expr)> {
     let parsed = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens);
     let mut pairs: Vec<(Ident, Expr)> = Vec::new();
     for meta in refusals.take(parsed).into_iter().flatten() {
-        let [first, second] = known;
         let key = meta
             .path()
             .get_ident()
             .filter(|key| known.iter().any(|name| key == name));
         let Some(key) = key.cloned() else {
-            let text = format!("unknown option: `{attribute}` takes `{first}` and `{second}`");
+            let text = format!("unknown option: `{attribute}` takes {}", listed(known));
             refusals.at(meta.path(), &text);
             continue;
         };
@@ -115,6 +120,29 @@ fn pairs(
         }
     }
     pairs
+}
+
+/// `` `a`, `b` and `c` ``
+fn listed(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => "none".to_owned(),
+    }
+}
+
+fn truth(key: &Ident, value: &Expr) -> syn::Result<LitBool> {
+    match value {
+        Expr::Lit(ExprLit {
+            lit: Lit::Bool(truth),
+            ..
+        }) => Ok(truth.clone()),
+        _ => Err(Error::new_spanned(
+            value,
+            format!("`{key}` takes `true` or `false`"),
+        )),
+    }
 }
 
 fn string(key: &Ident, value: &Expr) -> syn::Result<LitStr> {

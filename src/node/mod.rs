@@ -17,5 +17,6 @@ pub(crate) mod spawn;
 pub(crate) mod spawn_error;
 mod spawn_options;
 pub(crate) mod scope;
+mod signals;
 mod ward;
 mod warden;

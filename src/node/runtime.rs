@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::census;
+use super::signals::{self, Asked};
 
 /// Which runtime `#[callboard::main]` or `#[callboard::test]` was asked for.
 #[doc(hidden)]
@@ -13,6 +14,8 @@ pub struct RuntimeOptions {
     pub flavor: Flavor,
     /// How many, where several; none: as many as there are cores.
     pub worker_threads: Option<usize>,
+    /// Whether signals that ask the process to end end its actors first.
+    pub signals: bool,
 }
 
 /// How many threads a runtime has.
@@ -26,7 +29,8 @@ pub enum Flavor {
     CurrentThread,
 }
 
-/// Runs `main` on a new runtime, then ends the actors that it left.
+/// Runs `main` on a new runtime, then ends the actors that it left. Does not return if it was a
+/// signal that ended it.
 ///
 /// # Panics
 /// When the system gives no runtime.
@@ -43,7 +47,19 @@ pub fn block_on<F: Future>(options: RuntimeOptions, main: F) -> F::Output {
         .enable_all()
         .build()
         .expect("the system has threads and descriptors left");
-    let output = runtime.block_on(main);
+    let output = if options.signals {
+        let ran = runtime.block_on(async {
+            match Asked::listen() {
+                Ok(asked) => asked.or(main).await,
+                // Signals end the program then as they end any other.
+                Err(_) => Ok(main.await),
+            }
+        });
+        // `main` has been dropped where it was.
+        ran.unwrap_or_else(|ended| signals::leave(ended.exit_code()))
+    } else {
+        runtime.block_on(main)
+    };
     // Tasks that still run may hold proxies; their actors end in order all the same.
     runtime.block_on(census::shutdown_all());
     output

@@ -283,6 +283,18 @@ pub(crate) fn ignore_sigpipe() {
     debug_assert!(previous.is_ok(), "SIGPIPE exists");
 }
 
+/// Whether this process ignores the signal. One that does so from its start was told to.
+pub(crate) fn ignores(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal.saturating_sub(1)).ok();
+    let bit = bit.and_then(|bit| 1_u64.checked_shl(bit));
+    mask.is_some_and(|mask| mask & bit.unwrap_or(0) != 0)
+}
+
 /// Reads the environment variable `name` and, while this process has only one thread, removes it,
 /// so that the processes it starts do not inherit it.
 pub(crate) fn take_mark(name: &str) -> Option<OsString> {

@@ -230,3 +230,12 @@ fn a_title_is_cut_to_what_the_system_keeps() {
     });
     assert_eq!(titled.join().unwrap(), "actor:\u{e9}longer \n".as_bytes());
 }
+
+#[test]
+fn ignored_signals_are_known() {
+    // std ignores SIGPIPE before `main`; nobody ignores these others here.
+    assert!(ignores(libc::SIGPIPE));
+    for signal in [libc::SIGTERM, libc::SIGKILL, 0, -1, 65, 1000] {
+        assert!(!ignores(signal), "{signal}");
+    }
+}
