@@ -90,9 +90,10 @@ fn table(interface: &Interface) -> TokenStream {
 
 /// A function's entry in its table; without a name where `#[cfg]` leaves the function out.
 fn entry(function: &Function) -> TokenStream {
-    let (name, text) = (function.ident.unraw().to_string(), &function.text);
+    let (name, text) = (&function.wire_name, &function.text);
     let exclusive = (function.kind == Kind::Exclusive).then(|| quote!(.exclusive()));
     let waits = function.is_async.then(|| quote!(.waits()));
+    let version = function.version.iter();
     let arguments = function.arguments_type();
     let (ok, error) = match &function.answer {
         Answer::Value(value) => (value, &quote!(())),
@@ -107,7 +108,7 @@ fn entry(function: &Function) -> TokenStream {
         ::callboard::__private::Method::new(
             #name,
             ::callboard::__private::signature::<#arguments, #ok, #error>(#text),
-        ) #exclusive #waits
+        ) #exclusive #waits #(.version(#version))*
         #absent
     }
 }

@@ -6,11 +6,12 @@
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, FnArg, Ident, ImplItemFn, Meta, MetaList, Pat, ReturnType, Safety, Signature, Type,
-    Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
+    Attribute, FnArg, Ident, ImplItemFn, LitInt, Meta, MetaList, Pat, ReturnType, Safety,
+    Signature, Type, Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
 };
 
 use crate::{
+    helpers::Helpers,
     refusals::Refusals,
     types::{Place, as_result, compact, refuse_unowned, replace_self},
 };
@@ -28,6 +29,10 @@ pub(crate) struct Function {
     pub(crate) ident: Ident,
     pub(crate) is_async: bool,
     pub(crate) attributes: Attributes,
+    /// Its name in the tables that two builds compare.
+    pub(crate) wire_name: String,
+    /// What its signature means, if that has changed.
+    pub(crate) version: Option<LitInt>,
     /// The parentheses around the arguments, where the compiler points if one cannot travel.
     pub(crate) span: Span,
     pub(crate) arguments: Vec<Argument>,
@@ -75,6 +80,7 @@ impl Function {
         kind: Kind,
         index: u16,
         function: &ImplItemFn,
+        helpers: Helpers,
         actor: &Type,
         refusals: &mut Refusals,
     ) -> Self {
@@ -85,6 +91,10 @@ impl Function {
         }
         refuse_qualifiers(signature, refusals);
         let arguments = arguments(signature, actor, refusals);
+        let wire_name = match &helpers.name {
+            Some(name) => name.value(),
+            None => signature.ident.unraw().to_string(),
+        };
         Self {
             kind,
             index: Literal::u16_unsuffixed(index),
@@ -94,8 +104,10 @@ impl Function {
             attributes: Attributes::read(&function.attrs),
             span: signature.paren_token.span.join(),
             answer: answer(kind, &signature.output, actor, refusals),
-            text: text(signature, &arguments, actor),
+            text: text(&wire_name, signature, &arguments, actor),
             arguments,
+            wire_name,
+            version: helpers.version,
         }
     }
 
@@ -258,16 +270,11 @@ fn answer(kind: Kind, output: &ReturnType, actor: &Type, refusals: &mut Refusals
     }
 }
 
-fn text(signature: &Signature, arguments: &[Argument], actor: &Type) -> String {
+fn text(name: &str, signature: &Signature, arguments: &[Argument], actor: &Type) -> String {
     let types: Vec<_> = arguments
         .iter()
         .map(|argument| compact(&argument.ty))
         .collect();
     let returned = replace_self(signature.output.to_token_stream(), actor);
-    format!(
-        "{}({}){}",
-        signature.ident.unraw(),
-        types.join(","),
-        compact(returned)
-    )
+    format!("{}({}){}", name, types.join(","), compact(returned))
 }

@@ -5,13 +5,15 @@
 //! keeps its number and stands in the table without a name.
 
 use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
 use syn::{
-    Error, Ident, ImplItem, Item, ItemImpl, Receiver, ReceiverKind, ReturnType, Type, Visibility,
-    parse2,
+    Error, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Receiver, ReceiverKind, ReturnType, Type,
+    Visibility, parse2,
 };
 
 use crate::{
     function::{Function, Kind},
+    helpers::Helpers,
     options::ActorOptions,
     refusals::Refusals,
     types::{as_result, last_segment},
@@ -29,15 +31,20 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
-    /// Reads the tokens of an `#[actor]` attribute and of the item under it.
-    pub(crate) fn read(options: TokenStream, item: TokenStream) -> syn::Result<Self> {
-        let block = match parse2(item)? {
-            Item::Impl(block) => block,
-            other => {
+    /// Reads the tokens of an `#[actor]` attribute and of the item under it. The item comes back
+    /// without the attributes that only callboard knows.
+    pub(crate) fn read(
+        options: TokenStream,
+        item: &TokenStream,
+    ) -> (TokenStream, syn::Result<Self>) {
+        let mut block = match parse2(item.clone()) {
+            Ok(Item::Impl(block)) => block,
+            Ok(other) => {
                 let text = "`#[actor]` stands on an impl block: the one with the actor's \
                             constructors and methods";
-                return Err(Error::new_spanned(other, text));
+                return (item.clone(), Err(Error::new_spanned(other, text)));
             }
+            Err(error) => return (item.clone(), Err(error)),
         };
         let mut refusals = Refusals::default();
         let options = ActorOptions::read(options, &mut refusals);
@@ -63,39 +70,46 @@ impl Interface {
             constructors: Vec::new(),
             methods: Vec::new(),
         };
-        interface.read_functions(&block, &mut refusals);
-        refusals.or(interface)
+        interface.read_functions(&mut block, &mut refusals);
+        (block.into_token_stream(), refusals.or(interface))
     }
 
-    fn read_functions(&mut self, block: &ItemImpl, refusals: &mut Refusals) {
-        let functions = || {
-            block.items.iter().filter_map(|item| match item {
-                ImplItem::Fn(function) => Some(function),
-                _ => None,
-            })
-        };
-        for function in functions().filter(|function| is_exposed(&function.vis)) {
+    fn read_functions(&mut self, block: &mut ItemImpl, refusals: &mut Refusals) {
+        for function in functions(block) {
+            let helpers = Helpers::take(&mut function.attrs, refusals);
             let receiver = function.sig.receiver();
-            let table = if receiver.is_some() {
-                &mut self.methods
+            let table = if !is_exposed(&function.vis) {
+                None
+            } else if receiver.is_some() {
+                Some(&mut self.methods)
             } else if constructs(&function.sig.output, &self.name) {
-                &mut self.constructors
+                Some(&mut self.constructors)
             } else {
+                None
+            };
+            let Some(table) = table else {
+                helpers.refuse_unexposed(refusals);
                 continue;
             };
+            if helpers.skip {
+                helpers.refuse_beside_skip(refusals);
+                continue;
+            }
             let Ok(index) = u16::try_from(table.len()) else {
                 refusals.at(&function.sig.ident, "an actor has at most 65536 methods");
                 return;
             };
             let kind = receiver.map_or(Kind::Constructor, |receiver| kind_of(receiver, refusals));
-            table.push(Function::read(kind, index, function, &self.actor, refusals));
+            let read = Function::read(kind, index, function, helpers, &self.actor, refusals);
+            refuse_twin(&read, table, refusals);
+            table.push(read);
         }
         if self.constructors.is_empty() {
             let text = "an actor needs a constructor: a `pub fn new(..)` that returns `Self` or \
                         a `Result` of it";
             refusals.at(&block.self_ty, text);
         }
-        for function in functions() {
+        for function in functions(block) {
             let name = &function.sig.ident;
             let twin = self
                 .constructors
@@ -110,6 +124,32 @@ impl Interface {
                 refusals.at(name, &text);
             }
         }
+    }
+}
+
+fn functions(block: &mut ItemImpl) -> impl Iterator<Item = &mut ImplItemFn> {
+    block.items.iter_mut().filter_map(|item| match item {
+        ImplItem::Fn(function) => Some(function),
+        _ => None,
+    })
+}
+
+/// Refuses a name on the wire that an earlier function has, unless `#[cfg]` may leave one out.
+fn refuse_twin(function: &Function, earlier: &[Function], refusals: &mut Refusals) {
+    let always = |function: &Function| function.attributes.present().is_none();
+    let twin = earlier
+        .iter()
+        .find(|earlier| earlier.wire_name == function.wire_name);
+    if let Some(twin) = twin
+        && twin.ident != function.ident
+        && always(twin)
+        && always(function)
+    {
+        let text = format!(
+            "`{}` has the same name on the wire: \"{}\"",
+            twin.ident, twin.wire_name
+        );
+        refusals.at(&function.ident, &text);
     }
 }
 

@@ -5,6 +5,7 @@
 //!        |
 //!    interface.rs      reads the block into an Interface, or refuses it with spans
 //!    function.rs       the same for one function of it
+//!    helpers.rs        and for the attributes on it that are callboard's own
 //!      |        |
 //! expand_proxy  expand_server
 //!  the asking    the answering side
@@ -15,6 +16,7 @@
 
 mod interface;
 mod function;
+mod helpers;
 mod types;
 mod refusals;
 mod options;
@@ -40,6 +42,14 @@ use proc_macro::TokenStream;
 /// - A return type whose last path segment is `Result` is one: its error is the call's error.
 /// - **Arguments and results are owned**: they travel between processes. At most twelve arguments.
 /// - All else in the block (private functions, constants) is left alone.
+///
+/// Attributes on a function say more:
+///
+/// - `#[skip]`: it has a visibility and is not exposed all the same.
+/// - `#[name = "stable.name"]`: its name on the wire, so that it can be renamed here. Two builds
+///   find each other's methods by these names.
+/// - `#[version(2)]`: its meaning has changed and its types have not. A call between builds that
+///   differ in it is a `Schema` error.
 ///
 /// Refused, with the place and what to do instead: generic and `unsafe` functions, borrowed
 /// arguments and results, `impl Trait`, receivers other than `&self` and `&mut self`, and a method
@@ -170,7 +180,8 @@ fn expand_actor(
     options: proc_macro2::TokenStream,
     item: &proc_macro2::TokenStream,
 ) -> proc_macro2::TokenStream {
-    match interface::Interface::read(options, item.clone()) {
+    let (item, read) = interface::Interface::read(options, item);
+    match read {
         Ok(interface) => {
             let proxy = expand_proxy::expand(&interface);
             let server = expand_server::expand(&interface);

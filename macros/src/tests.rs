@@ -51,6 +51,22 @@ fn attributes_results_and_patterns_reach_the_proxy() {
 }
 
 #[test]
+fn helpers_are_taken_out_of_the_block() {
+    let block = quote! {
+        impl Counter {
+            #[name = "new.v1"]
+            pub fn new() -> Self { body() }
+            #[skip]
+            pub fn helper(&self) {}
+            #[name = "count"]
+            #[version(2)]
+            pub fn get(&self) -> u64 { body() }
+        }
+    };
+    insta::assert_snapshot!("helpers", pretty(expand_actor(TokenStream::new(), &block)));
+}
+
+#[test]
 fn entry_points_wrap_the_async_function() {
     let function = quote! {
         #[allow(unused)]

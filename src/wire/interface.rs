@@ -49,6 +49,16 @@ impl Method {
             ..self
         }
     }
+
+    /// The same types with another meaning. The first meaning has no version.
+    #[must_use]
+    pub const fn version(self, version: u32) -> Self {
+        let signature = match version {
+            1 => self.signature,
+            _ => Fnv(self.signature).number(version as u64).0,
+        };
+        Self { signature, ..self }
+    }
 }
 
 /// Everything that an actor offers, under a name that is the same in every build.
@@ -137,6 +147,15 @@ mod tests {
         assert_eq!(add, signature::<(u64,), u64, ()>("add(u64)->u64"));
         assert_ne!(add, signature::<(u64,), u64, ()>("add(by)->u64"));
         assert_ne!(add, signature::<(u32,), u64, ()>("add(u64)->u64"));
+    }
+
+    /// A version is part of the signature, and the first one needs no mention.
+    #[test]
+    fn versions_tell_meanings_apart() {
+        const GET: Method = Method::new("get", 7);
+        assert_eq!(GET, GET.version(1));
+        assert_ne!(GET.signature, GET.version(2).signature);
+        assert_ne!(GET.version(2).signature, GET.version(3).signature);
     }
 
     /// The interface's number changes with the order of its methods.

@@ -1,0 +1,109 @@
+//! The attributes that callboard adds to the functions of a block, such as `#[skip]`.
+//!
+//! They mean nothing to the compiler, so they are taken out of the block before it is handed on. A
+//! new one is a line in [`KNOWN`], a field, and an arm in [`Helpers::note`]; what the table of
+//! methods has to know of it, `expand_server` writes as a call of `Method`'s builder.
+
+use syn::{Attribute, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
+
+use crate::refusals::Refusals;
+
+/// Each attribute with the form in which it is written.
+const KNOWN: [(&str, &str); 3] = [
+    ("skip", "#[skip]"),
+    ("name", "#[name = \"stable.name\"]"),
+    ("version", "#[version(2)]"),
+];
+
+/// What the attributes of one function say.
+#[derive(Default)]
+pub(crate) struct Helpers {
+    /// It is not exposed, although others can see it.
+    pub(crate) skip: bool,
+    /// Its name on the wire, where that is not its name in the block.
+    pub(crate) name: Option<LitStr>,
+    /// Which meaning of its signature this is; none is the first.
+    pub(crate) version: Option<LitInt>,
+    /// All of them as they were written, for refusals.
+    written: Vec<Attribute>,
+}
+
+impl Helpers {
+    /// Takes the attributes that are callboard's out of `attributes`.
+    pub(crate) fn take(attributes: &mut Vec<Attribute>, refusals: &mut Refusals) -> Self {
+        let mut helpers = Self::default();
+        for attribute in std::mem::take(attributes) {
+            let known = KNOWN
+                .iter()
+                .find(|(name, _)| attribute.path().is_ident(name));
+            let Some((name, form)) = known else {
+                attributes.push(attribute);
+                continue;
+            };
+            let mut earlier = helpers.written.iter();
+            if earlier.any(|earlier| earlier.path().is_ident(name)) {
+                refusals.at(&attribute, &format!("`#[{name}]` is given twice"));
+            } else if helpers.note(name, &attribute.meta, refusals).is_none() {
+                let text = format!("`#[{name}]` is written `{form}`");
+                refusals.at(&attribute, &text);
+            }
+            helpers.written.push(attribute);
+        }
+        helpers
+    }
+
+    /// Notes one attribute; none: it is not written in its form.
+    fn note(&mut self, name: &str, meta: &Meta, refusals: &mut Refusals) -> Option<()> {
+        match (name, meta) {
+            ("skip", Meta::Path(_)) => self.skip = true,
+            ("name", Meta::NameValue(pair)) => {
+                let name = string(&pair.value)?;
+                if name.value().is_empty() {
+                    refusals.at(&name, "a name on the wire is not empty");
+                }
+                self.name = Some(name);
+            }
+            ("version", Meta::List(list)) => {
+                let version: LitInt = list.parse_args().ok()?;
+                let number = version.base10_parse::<u32>();
+                if !version.suffix().is_empty() || number.is_ok_and(|number| number == 0) {
+                    refusals.at(&version, "versions are counted from 1, as plain numbers");
+                } else if let Err(error) = version.base10_parse::<u32>() {
+                    refusals.add(error);
+                }
+                self.version = Some(version);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Refuses what is said about a function that is not exposed: nothing would come of it.
+    pub(crate) fn refuse_unexposed(&self, refusals: &mut Refusals) {
+        for attribute in &self.written {
+            let text = "this is for functions that are exposed: `pub` ones with `&self` or `&mut \
+                        self`, and constructors";
+            refusals.at(attribute, text);
+        }
+    }
+
+    /// Refuses what is said beside `#[skip]`.
+    pub(crate) fn refuse_beside_skip(&self, refusals: &mut Refusals) {
+        for attribute in &self.written {
+            if !attribute.path().is_ident("skip") {
+                let text = "a function with `#[skip]` is not exposed: nothing comes of this";
+                refusals.at(attribute, text);
+            }
+        }
+    }
+}
+
+fn string(value: &Expr) -> Option<LitStr> {
+    match value {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => Some(text.clone()),
+        _ => None,
+    }
+}
