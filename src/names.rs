@@ -12,6 +12,7 @@ pub use crate::node::output::Output;
 pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;
 pub use crate::proxy::call::{Call, TryCallError};
+pub use crate::proxy::exchange::set_default_timeout;
 pub use crate::proxy::failure::{CallError, Death, Outcome};
 pub use crate::proxy::pending::Pending;
 pub use crate::sys::process::Exit;

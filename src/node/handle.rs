@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::census::Life;
 use super::output::{Tail, Tails};
 use super::ward::Ward;
-use crate::proxy::Caller;
 use crate::proxy::call::Call;
 use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::failure::{Death, Ended};
+use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
 use crate::wire::codec::Message;
 use crate::wire::report::PanicReport;
@@ -94,6 +94,13 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(caller: Caller, owner: Arc<Owner>) -> Self {
         Self { caller, owner }
+    }
+
+    fn bounded(&self, bound: Bound) -> Self {
+        Self {
+            caller: self.caller.bounded(bound),
+            owner: Arc::clone(&self.owner),
+        }
     }
 
     /// A call of a method without errors of its own.
@@ -225,6 +232,36 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
 
     #[doc(hidden)]
     fn __handle(&self) -> &Handle;
+
+    /// A proxy of the same actor whose calls may take at most `after`, where they
+    /// [say](crate::Call::timeout) nothing else.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// fn quick<P: callboard::Proxy>(proxy: &P) -> P {
+    ///     proxy.with_timeout(Duration::from_millis(50))
+    /// }
+    /// ```
+    #[must_use]
+    fn with_timeout(&self, after: Duration) -> Self {
+        Self::__from_handle(self.__handle().bounded(Bound::Within(after)))
+    }
+
+    /// A proxy of the same actor whose calls may take as long as they take, where they say nothing
+    /// else.
+    ///
+    /// # Examples
+    /// ```
+    /// fn patient<P: callboard::Proxy>(proxy: &P) -> P {
+    ///     proxy.without_timeout()
+    /// }
+    /// ```
+    #[must_use]
+    fn without_timeout(&self) -> Self {
+        Self::__from_handle(self.__handle().bounded(Bound::Endless))
+    }
 
     /// The id of the actor's process, as it was while it lived.
     fn process_id(&self) -> u32 {

@@ -19,12 +19,12 @@ use std::time::Duration;
 use tokio::task::coop;
 use tokio::time::Sleep;
 
-use super::Caller;
 use super::ambient::{self, Inherited};
 use super::exchange::{BeginError, Exchange};
 use super::failure::{CallError, Outcome};
 use super::in_flight::Answer;
 use super::pending::Pending;
+use super::{Bound, Caller};
 use crate::sys::clock;
 use crate::transport::spin::Vigil;
 use crate::wire::chain::Chain;
@@ -75,6 +75,8 @@ pub struct Call<'a, Args, T, E = Infallible> {
     args: Option<Args>,
     failure: DecodeFailure<E>,
     timeout: Option<Duration>,
+    /// Without a timeout it waits for the usual time.
+    usual: bool,
     timer: Timer,
     stage: Stage,
     result: PhantomData<fn() -> T>,
@@ -141,7 +143,12 @@ impl Caller {
         failure: DecodeFailure<E>,
     ) -> Call<'_, Args, T, E> {
         let (args, stage) = (Some(args), Stage::Unsent);
-        let (timeout, timer, result) = (None, Timer::default(), PhantomData);
+        let (timeout, usual) = match self.0.bound {
+            Bound::Within(after) => (Some(after), true),
+            Bound::Usual => (None, kind != Kind::Construct),
+            Bound::Endless => (None, false),
+        };
+        let (timer, result) = (Timer::default(), PhantomData);
         Call {
             caller: self,
             kind,
@@ -149,6 +156,7 @@ impl Caller {
             args,
             failure,
             timeout,
+            usual,
             timer,
             stage,
             result,
@@ -194,6 +202,17 @@ impl Caller {
         Poll::Ready(self.read_answer(method, failure, answer))
     }
 
+    /// Why a call that waited for room was not begun.
+    pub(super) fn not_begun<E>(&self, error: BeginError) -> CallError<E> {
+        let outcome = Outcome::NotRun;
+        match error {
+            BeginError::Late(after) => CallError::Timeout { after, outcome },
+            BeginError::Full | BeginError::Ended => {
+                CallError::ended(self.exchange().ended(), outcome)
+            }
+        }
+    }
+
     #[inline]
     fn read_answer<T: Message, E>(
         &self,
@@ -210,6 +229,10 @@ impl Caller {
                     Outcome::NotRun
                 };
                 return Err(CallError::ended(self.exchange().ended(), outcome));
+            }
+            Answer::Late(after) => {
+                let outcome = Outcome::MayHaveRun;
+                return Err(CallError::Timeout { after, outcome });
             }
         };
         let result = match kind {
@@ -305,6 +328,28 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         self
     }
 
+    /// Lets the call take as long as it takes: neither the [usual bound](crate::set_default_timeout)
+    /// nor its proxy's holds for it. A dead or stopped actor still ends it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, CallError};
+    /// async fn patient(call: Call<'_, (u64,), u64>) -> Result<u64, CallError> {
+    ///     call.no_timeout().await
+    /// }
+    /// ```
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self.usual = false;
+        self
+    }
+
+    /// Whether the usual bound holds.
+    #[inline]
+    fn is_bounded(&self) -> bool {
+        self.usual && self.timeout.is_none()
+    }
+
     /// Makes the call one way: done when it is on its way to the actor, and nobody learns its
     /// result.
     ///
@@ -378,11 +423,12 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             .caller
             .head(self.kind, self.method, self.timeout)
             .map_err(Refused::Failed)?;
+        let bounded = self.is_bounded();
         let begun = codec::encode(args, self.caller.message_len_max(), |body| match &chain {
-            None => exchange.try_begin(head, body),
+            None => exchange.try_begin(head, body, bounded),
             Some(chain) => {
                 let (head, body) = chained(head, body, chain);
-                exchange.try_begin(head, &body)
+                exchange.try_begin(head, &body, bounded)
             }
         });
         match begun {
@@ -391,10 +437,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
                 Ok(begun)
             }
             Ok(Err(BeginError::Full)) => Err(Refused::Full),
-            Ok(Err(BeginError::Ended)) => Err(Refused::Failed(CallError::ended(
-                exchange.ended(),
-                Outcome::NotRun,
-            ))),
+            Ok(Err(error)) => Err(Refused::Failed(self.caller.not_begun(error))),
             Err(source) => {
                 let method = self.caller.method_name(self.method);
                 Err(Refused::Failed(CallError::Encode { method, source }))
@@ -451,8 +494,8 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             unreachable!("a call is begun once")
         };
         let begun = ready!(beginning.as_mut().poll(cx));
-        let ended = |_| CallError::ended(self.caller.exchange().ended(), Outcome::NotRun);
-        Poll::Ready(begun.map(|call| (call, Vigil::default())).map_err(ended))
+        let failed = |error| self.caller.not_begun(error);
+        Poll::Ready(begun.map(|call| (call, Vigil::default())).map_err(failed))
     }
 
     /// A future that sends the call when there is room; its place in the queue is taken already.
@@ -470,7 +513,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
             Some(chain) => chained(head, body, chain),
         });
         let (head, body) = encoded.map_err(|source| CallError::Encode { method, source })?;
-        let ticket = self.caller.exchange().queue_up();
+        let ticket = self.caller.exchange().queue_up(self.is_bounded());
         Ok(Box::pin(async move {
             Exchange::begin(ticket, head, &body).await
         }))

@@ -73,7 +73,8 @@ impl Drop for Driver {
     }
 }
 
-/// Looks once a second, while calls are in flight, whether the peer is stopped.
+/// Looks once a second, while calls are in flight, whether the peer is stopped and who waits too
+/// long.
 struct Watch {
     /// Made once, with the link, and set again: no call allocates it.
     clock: Pin<Box<Sleep>>,
@@ -100,7 +101,7 @@ impl Watch {
             clock.as_mut().reset(Instant::now() + WATCH_PERIOD);
         }
         while clock.as_mut().poll(cx).is_ready() {
-            if !exchange.keep_watching() {
+            if !exchange.keep_watching(WATCH_PERIOD) {
                 self.is_on = false;
                 self.stopped = 0;
                 return;

@@ -13,15 +13,16 @@
 //! holds up no other.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::failure::Ended;
-use super::in_flight::{Answer, InFlight};
+use super::in_flight::{Answer, InFlight, Patience};
 use super::queue::Queue;
 use crate::ring::Glance;
 use crate::transport::Link;
@@ -46,6 +47,8 @@ pub(crate) enum BeginError {
     Full,
     /// The link has ended.
     Ended,
+    /// The usual time, which this is, has passed.
+    Late(Duration),
 }
 
 /// What is known about the process at the other end without asking it.
@@ -62,6 +65,8 @@ pub(crate) struct Exchange {
     glance: Glance<Memory>,
     /// The peer does not react: who waits to send gives up.
     pub(super) given_up: Notify,
+    /// Somebody has waited too long to send.
+    pub(super) late: Notify,
     driver: AtomicWaker,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
@@ -78,11 +83,23 @@ pub(super) struct Core {
     pub(super) queue: Queue,
     /// The driver looks again by himself: nobody need announce that he dozes.
     driver_awake: bool,
-    /// The driver looks once a second whether the peer is stopped.
+    /// The driver looks once a second whether the peer is stopped, and who waits too long.
     pub(super) watched: bool,
+    /// How many such looks there were.
+    looks: u32,
 }
 
 impl Core {
+    /// What a wait that begins now has.
+    #[inline]
+    pub(super) fn patience(&self, bounded: bool) -> Patience {
+        if bounded {
+            Patience::Since(self.looks)
+        } else {
+            Patience::Endless
+        }
+    }
+
     /// How a call looks for its answer itself: only if it is alone. Several leave it to the driver.
     #[inline]
     fn plan(&self) -> Option<Plan> {
@@ -106,12 +123,14 @@ impl Exchange {
             queue: Queue::default(),
             driver_awake: false,
             watched: false,
+            looks: 0,
         };
         let exchange = Arc::new(Self {
             board: link.board,
             sender: link.sender.with(core),
             glance: link.glance,
             given_up: Notify::new(),
+            late: Notify::new(),
             driver: AtomicWaker::new(),
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -170,9 +189,14 @@ impl Exchange {
     }
 
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
-    /// begins.
+    /// begins. `bounded`: it waits for the usual time.
     #[inline]
-    pub(crate) fn try_begin(&self, head: Head, body: &[u8]) -> Result<(CallId, Vigil), BeginError> {
+    pub(crate) fn try_begin(
+        &self,
+        head: Head,
+        body: &[u8],
+        bounded: bool,
+    ) -> Result<(CallId, Vigil), BeginError> {
         let mut held = self.lock();
         if self.ended().is_some() {
             return Err(BeginError::Ended);
@@ -186,7 +210,8 @@ impl Exchange {
                 Err(error) => Err(self.not_sent(&mut held, &error)),
             };
         }
-        let Some(call) = held.state.in_flight.insert() else {
+        let patience = held.state.patience(bounded);
+        let Some(call) = held.state.in_flight.insert(patience) else {
             return Err(BeginError::Full);
         };
         match held.outbox.try_send(&Head { call, ..head }, body) {
@@ -376,9 +401,24 @@ impl Exchange {
         self.sender.room_freed();
     }
 
-    /// Whether the driver shall go on watching for a stopped peer.
-    pub(crate) fn keep_watching(&self) -> bool {
+    /// Another look at the clock after `period`: ends what has waited for the usual time. Whether
+    /// the driver shall go on watching.
+    pub(crate) fn keep_watching(&self, period: Duration) -> bool {
         let mut held = self.lock();
+        let core = &mut held.state;
+        core.looks = core.looks.wrapping_add(1);
+        if let Some(usual) = usual_looks(period) {
+            let now = (core.looks, usual);
+            let cancel = |call| self.board.cancel(call);
+            let wakers = core.in_flight.lose_late(now, period, cancel);
+            if !wakers.is_empty() {
+                core.queue.wake_first();
+            }
+            if core.queue.lose_late(now, period) {
+                self.late.notify_waiters();
+            }
+            wakers.into_iter().for_each(Waker::wake);
+        }
         held.state.watched = held.state.in_flight.waiting() > 0 || !held.state.queue.is_empty();
         held.state.watched
     }
@@ -502,6 +542,37 @@ impl Exchange {
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked<Core>> {
         self.sender.lock()
     }
+}
+
+/// The bound of a call that has none of its own, in milliseconds; zero: there is none.
+static USUAL_MS: AtomicU64 = AtomicU64::new(30_000);
+
+/// Sets how long a call of this process waits that has no bound of its own and none of its proxy's;
+/// 30 s at first, and `None` for ever.
+///
+/// Of such a call the clock is looked at once a second, so that it costs nothing: it ends up to two
+/// seconds later. Where that matters, use [`Call::timeout`](crate::Call::timeout). Calls that wait
+/// already are meant too. The processes of actors have settings of their own.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// callboard::set_default_timeout(Some(Duration::from_secs(120)));
+/// ```
+pub fn set_default_timeout(after: Option<Duration>) {
+    let most = u128::from(u64::MAX);
+    let ms = after.map_or(0, |after| after.as_millis().clamp(1, most));
+    let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+    // Relaxed: nothing else is published by it.
+    USUAL_MS.store(ms, Ordering::Relaxed);
+}
+
+/// The usual time in looks at the clock, one each `period`.
+fn usual_looks(period: Duration) -> Option<u32> {
+    let ms = u128::from(USUAL_MS.load(Ordering::Relaxed));
+    let looks = ms.div_ceil(period.as_millis().max(1));
+    (looks > 0).then(|| u32::try_from(looks).unwrap_or(u32::MAX))
 }
 
 /// What the driver does next.

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::wire::codec::Buffer;
 use crate::wire::frame::Kind;
@@ -27,6 +28,8 @@ pub(crate) enum Answer {
         /// False: it certainly did not run.
         was_read: bool,
     },
+    /// It did not come within the usual time.
+    Late(Duration),
 }
 
 #[derive(Debug)]
@@ -35,6 +38,7 @@ enum State {
     Waiting(Option<Waker>),
     Answered(Kind),
     Lost { was_read: bool },
+    Late(Duration),
 }
 
 #[derive(Debug)]
@@ -43,7 +47,29 @@ struct Slot {
     state: State,
     /// Where the call ends in the ring; none while it is not sent.
     position: Option<u64>,
+    /// Up to which look at the clock it waits.
+    patience: Patience,
     buffer: Buffer,
+}
+
+/// How long something waits that has no bound of its own, in looks at the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// For ever, or as long as somebody else says.
+    Endless,
+    /// The usual time since this look.
+    Since(u32),
+}
+
+impl Patience {
+    /// Whether more than `usual` looks have passed since it began, this being the look `now`.
+    pub(crate) fn is_over(self, now: u32, usual: u32) -> bool {
+        match self {
+            Self::Endless => false,
+            // The first look came a part of a period after the beginning.
+            Self::Since(look) => now.wrapping_sub(look) > usual,
+        }
+    }
 }
 
 /// The table.
@@ -79,7 +105,7 @@ impl InFlight {
 
     /// Takes a slot for a call that is about to be sent; none when all are taken.
     #[inline]
-    pub(crate) fn insert(&mut self) -> Option<CallId> {
+    pub(crate) fn insert(&mut self, patience: Patience) -> Option<CallId> {
         let at = match self.free.pop() {
             Some(at) => at,
             None if self.slots.len() < self.limit => {
@@ -88,6 +114,7 @@ impl InFlight {
                     id: CallId::NONE,
                     state: State::Free,
                     position: None,
+                    patience,
                     buffer,
                 });
                 self.slots.len() - 1
@@ -100,6 +127,7 @@ impl InFlight {
         slot.id = id;
         slot.state = State::Waiting(None);
         slot.position = None;
+        slot.patience = patience;
         self.waiting += 1;
         Some(id)
     }
@@ -115,6 +143,7 @@ impl InFlight {
                 State::Free | State::Waiting(_) => continue,
                 State::Answered(kind) => Answer::Frame(kind, std::mem::take(&mut slot.buffer)),
                 State::Lost { was_read } => Answer::Lost { was_read },
+                State::Late(after) => Answer::Late(after),
             };
             slot.state = State::Free;
             self.aside.insert(slot.id, answer);
@@ -167,6 +196,7 @@ impl InFlight {
                 Answer::Frame(kind, std::mem::replace(&mut slot.buffer, spare()))
             }
             State::Lost { was_read } => Answer::Lost { was_read },
+            State::Late(after) => Answer::Late(after),
         };
         slot.state = State::Free;
         self.free.push(id.slot());
@@ -231,6 +261,30 @@ impl InFlight {
         wakers
     }
 
+    /// Ends the calls that have waited for the usual time, of so many looks of one `period`. Tells
+    /// `cancel` which, and gives the tasks to wake.
+    pub(crate) fn lose_late(
+        &mut self,
+        (now, usual): (u32, u32),
+        period: Duration,
+        mut cancel: impl FnMut(CallId),
+    ) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        for slot in &mut self.slots {
+            let State::Waiting(waker) = &mut slot.state else {
+                continue;
+            };
+            if slot.patience.is_over(now, usual) {
+                cancel(slot.id);
+                self.waiting -= 1;
+                self.parked -= usize::from(waker.is_some());
+                wakers.extend(waker.take());
+                slot.state = State::Late(period * usual);
+            }
+        }
+        wakers
+    }
+
     /// The calls that wait for an answer.
     pub(crate) fn calls(&self) -> impl Iterator<Item = CallId> {
         let waiting = self
@@ -269,16 +323,20 @@ mod tests {
     #[test]
     fn answers_find_their_calls() {
         let mut table = InFlight::new(2);
-        let first = table.insert().unwrap();
-        let second = table.insert().unwrap();
-        assert_eq!(table.insert(), None, "the table is bounded");
+        let first = table.insert(Patience::Endless).unwrap();
+        let second = table.insert(Patience::Endless).unwrap();
+        assert_eq!(
+            table.insert(Patience::Endless),
+            None,
+            "the table is bounded"
+        );
         table.complete(second, Kind::Reply, &mut buffer(2));
         assert!(matches!(
             table.take(second, Buffer::new),
             Some(Answer::Frame(Kind::Reply, body)) if body[..] == [2]
         ));
         assert!(table.take(first, Buffer::new).is_none());
-        let third = table.insert().unwrap();
+        let third = table.insert(Patience::Endless).unwrap();
         assert_eq!(third.slot(), second.slot(), "the slot is used again");
         table.complete(second, Kind::Reply, &mut buffer(9));
         assert!(
@@ -293,13 +351,16 @@ mod tests {
     #[test]
     fn answers_are_set_aside() {
         let mut table = InFlight::new(2);
-        let (first, second) = (table.insert().unwrap(), table.insert().unwrap());
+        let (first, second) = (
+            table.insert(Patience::Endless).unwrap(),
+            table.insert(Patience::Endless).unwrap(),
+        );
         table.complete(first, Kind::Reply, &mut buffer(1));
-        let third = table.insert().unwrap();
+        let third = table.insert(Patience::Endless).unwrap();
         assert_eq!(third.slot(), first.slot(), "the slot is used again");
-        assert_eq!(table.insert(), None);
+        assert_eq!(table.insert(Patience::Endless), None);
         table.complete(second, Kind::Reply, &mut buffer(2));
-        let fourth = table.insert().unwrap();
+        let fourth = table.insert(Patience::Endless).unwrap();
         assert!(table.is_settled(first) && !table.is_settled(third));
         assert!(!table.remove(second), "it was no longer waiting");
         assert!(table.take(second, Buffer::new).is_none());
@@ -316,7 +377,9 @@ mod tests {
     #[test]
     fn losses_tell_what_was_read() {
         let mut table = InFlight::new(4);
-        let ids: Vec<_> = (0..3).map(|_| table.insert().unwrap()).collect();
+        let ids: Vec<_> = (0..3)
+            .map(|_| table.insert(Patience::Endless).unwrap())
+            .collect();
         table.sent(ids[0], 100);
         table.sent(ids[1], 200);
         table.park(ids[1], Waker::noop());
@@ -331,6 +394,32 @@ mod tests {
         );
     }
 
+    /// Calls without a bound of their own end after the usual looks, and only they.
+    #[test]
+    fn late_calls_end() {
+        let mut table = InFlight::new(4);
+        let endless = table.insert(Patience::Endless).unwrap();
+        let first = table.insert(Patience::Since(u32::MAX)).unwrap();
+        let second = table.insert(Patience::Since(0)).unwrap();
+        table.park(first, Waker::noop());
+        let mut cancelled = Vec::new();
+        for (now, late) in [(1, 0), (2, 1), (3, 1)] {
+            let period = Duration::from_secs(1);
+            let wakers = table.lose_late((now, 2), period, |call| cancelled.push(call));
+            assert_eq!(
+                (wakers.len(), cancelled.len()),
+                (usize::from(now == 2), late + usize::from(now == 3))
+            );
+        }
+        assert_eq!(cancelled, [first, second]);
+        let after = Duration::from_secs(2);
+        assert!(
+            matches!(table.take(first, Buffer::new), Some(Answer::Late(late)) if late == after)
+        );
+        assert_eq!((table.waiting(), table.parked()), (1, 0));
+        assert!(table.take(endless, Buffer::new).is_none());
+    }
+
     /// The counts of waiting and sleeping calls are right after any order of events.
     #[test]
     fn counts_agree_with_the_slots() {
@@ -342,7 +431,7 @@ mod tests {
             seed ^= seed >> 7;
             seed ^= seed << 17;
             match seed % 5 {
-                0 => ids.extend(table.insert()),
+                0 => ids.extend(table.insert(Patience::Endless)),
                 1 if !ids.is_empty() => table.park(ids[seed as usize % ids.len()], Waker::noop()),
                 2 if !ids.is_empty() => {
                     let id = ids[seed as usize % ids.len()];

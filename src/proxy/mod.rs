@@ -18,6 +18,7 @@ mod queue;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use exchange::Exchange;
 
@@ -35,8 +36,18 @@ struct Called {
     interface: &'static Interface,
     key: ActorKey,
     message_len_max: usize,
+    bound: Bound,
     /// Lives as long as anybody can still call.
-    _owner: Arc<dyn Any + Send + Sync>,
+    owner: Arc<dyn Any + Send + Sync>,
+}
+
+/// How long calls may take that say nothing themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    /// As long as is [usual](exchange::set_default_timeout).
+    Usual,
+    Within(Duration),
+    Endless,
 }
 
 impl Caller {
@@ -52,7 +63,19 @@ impl Caller {
             interface,
             key,
             message_len_max,
-            _owner: owner,
+            bound: Bound::Usual,
+            owner,
+        }))
+    }
+
+    /// Calls the same actor, with another bound.
+    pub(crate) fn bounded(&self, bound: Bound) -> Self {
+        let called = &*self.0;
+        Self(Arc::new(Called {
+            exchange: Arc::clone(&called.exchange),
+            owner: Arc::clone(&called.owner),
+            bound,
+            ..*called
         }))
     }
 

@@ -203,9 +203,9 @@ impl<T, E> Pending<T, E> {
         let begun = std::mem::replace(&mut *lock(queued), Queued::GivenUp);
         self.progress = match begun {
             Queued::Begun(Ok(call)) => Progress::Waiting(call, Vigil::default()),
-            Queued::Begun(Err(_)) | Queued::Beginning(_) | Queued::GivenUp => {
-                let ended = self.caller.exchange().ended();
-                Progress::Failed(CallError::ended(ended, Outcome::NotRun))
+            Queued::Begun(Err(error)) => Progress::Failed(self.caller.not_begun(error)),
+            Queued::Beginning(_) | Queued::GivenUp => {
+                Progress::Failed(self.caller.not_begun(BeginError::Ended))
             }
         };
         Poll::Ready(())

@@ -8,10 +8,12 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
 use super::exchange::{BeginError, Core, Exchange};
+use super::in_flight::Patience;
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
@@ -20,6 +22,7 @@ use crate::wire::id::CallId;
 pub(crate) struct Ticket {
     exchange: Arc<Exchange>,
     number: u64,
+    bounded: bool,
 }
 
 impl Drop for Ticket {
@@ -33,9 +36,18 @@ impl Drop for Ticket {
 /// Those who wait to begin a call, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// By their tickets; each with its task, once that sleeps.
-    waiting: BTreeMap<u64, Option<Waker>>,
+    /// By their tickets.
+    waiting: BTreeMap<u64, Waiter>,
     next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// Its task, once that sleeps.
+    waker: Option<Waker>,
+    patience: Patience,
+    /// It has waited for the usual time, which this is.
+    late: Option<Duration>,
 }
 
 impl Queue {
@@ -46,7 +58,7 @@ impl Queue {
     /// Wakes the first: it is its turn, or a slot came free. Only it can do anything about it.
     pub(super) fn wake_first(&mut self) {
         if let Some(mut first) = self.waiting.first_entry()
-            && let Some(waker) = first.get_mut().take()
+            && let Some(waker) = first.get_mut().waker.take()
         {
             waker.wake();
         }
@@ -54,14 +66,32 @@ impl Queue {
 
     /// Wakes all: no call begins any more.
     pub(super) fn wake_all(&mut self) {
-        let wakers = self.waiting.values_mut().filter_map(Option::take);
+        let waiters = self.waiting.values_mut();
+        let wakers = waiters.filter_map(|waiter| waiter.waker.take());
         wakers.for_each(Waker::wake);
     }
 
-    fn join(&mut self) -> u64 {
+    /// Notes who has waited for the usual time, of so many looks of one `period`. Whether anybody.
+    pub(super) fn lose_late(&mut self, (now, usual): (u32, u32), period: Duration) -> bool {
+        let mut any = false;
+        for waiter in self.waiting.values_mut() {
+            if waiter.patience.is_over(now, usual) {
+                waiter.late = Some(period * usual);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn join(&mut self, patience: Patience) -> u64 {
         let number = self.next_ticket;
         self.next_ticket += 1;
-        self.waiting.insert(number, None);
+        let waiter = Waiter {
+            waker: None,
+            patience,
+            late: None,
+        };
+        self.waiting.insert(number, waiter);
         number
     }
 }
@@ -81,10 +111,12 @@ impl Drop for Unsent<'_> {
 }
 
 impl Exchange {
-    /// A place in the queue of those who wait: from now on nobody overtakes.
-    pub(crate) fn queue_up(self: &Arc<Self>) -> Ticket {
+    /// A place in the queue of those who wait, for the usual time if it is `bounded`: from now on
+    /// nobody overtakes.
+    pub(crate) fn queue_up(self: &Arc<Self>, bounded: bool) -> Ticket {
         let mut held = self.lock();
-        let number = held.state.queue.join();
+        let patience = held.state.patience(bounded);
+        let number = held.state.queue.join(patience);
         held.state.watched = true;
         drop(held);
         // Answers free slots: from now on somebody has to look for them.
@@ -92,13 +124,14 @@ impl Exchange {
         Ticket {
             exchange: Arc::clone(self),
             number,
+            bounded,
         }
     }
 
     /// Sends a call or tell when its turn, a slot and room for it have come.
     ///
     /// # Errors
-    /// That the link has ended, or the peer does not react.
+    /// That the link has ended, the peer does not react, or the usual time has passed.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the call was not sent, or it is cancelled.
@@ -108,10 +141,25 @@ impl Exchange {
         body: &[u8],
     ) -> Result<CallId, BeginError> {
         let given_up = pin!(ticket.exchange.given_up.notified());
+        let late = pin!(ticket.exchange.is_late(&ticket));
         let begun = pin!(Self::begin_in_turn(&ticket, head, body));
-        match select(begun, given_up).await {
+        match select(begun, select(given_up, late)).await {
             Either::Left((begun, _)) => begun,
-            Either::Right(_) => Err(BeginError::Ended),
+            Either::Right((Either::Left(_), _)) => Err(BeginError::Ended),
+            Either::Right((Either::Right((after, _)), _)) => Err(BeginError::Late(after)),
+        }
+    }
+
+    /// Waits for the usual time, and tells how long that is.
+    async fn is_late(&self, ticket: &Ticket) -> Duration {
+        loop {
+            let mut late = pin!(self.late.notified());
+            late.as_mut().enable();
+            let waiter = |queue: &Queue| queue.waiting.get(&ticket.number)?.late;
+            if let Some(after) = waiter(&self.lock().state.queue) {
+                return after;
+            }
+            late.await;
         }
     }
 
@@ -135,6 +183,7 @@ impl Exchange {
             if self.ended().is_some() {
                 return Poll::Ready(Err(BeginError::Ended));
             }
+            let patience = held.state.patience(ticket.bounded);
             let Core {
                 queue, in_flight, ..
             } = &mut held.state;
@@ -143,12 +192,12 @@ impl Exchange {
                 if kind == Kind::Tell {
                     return Poll::Ready(Ok(CallId::NONE));
                 }
-                if let Some(call) = in_flight.insert() {
+                if let Some(call) = in_flight.insert(patience) {
                     return Poll::Ready(Ok(call));
                 }
             }
-            if let Some(waker) = queue.waiting.get_mut(&ticket.number) {
-                *waker = Some(cx.waker().clone());
+            if let Some(waiter) = queue.waiting.get_mut(&ticket.number) {
+                waiter.waker = Some(cx.waker().clone());
             }
             Poll::Pending
         })
