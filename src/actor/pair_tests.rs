@@ -7,7 +7,7 @@ use super::pair::{
     small,
 };
 use super::server::End;
-use crate::proxy::call::TryCallError;
+use crate::proxy::failure::TryCallError;
 use crate::proxy::failure::{CallError, Ended, Outcome};
 use crate::transport::board::Geometry;
 use crate::transport::idle::Idle;

@@ -2,12 +2,12 @@
 //! serves.
 //!
 //! ```text
-//!  server: within(serving, method) ── sets ──> this thread's word <── asks ── a call that is made
+//!  server: within(serving, method) ── sets ──> this thread's word <── asks ── a new call
 //! ```
 //!
-//! It is set while a method's code runs, and only then: a task that a method starts makes calls of
-//! its own. What is inherited: the deadline, because nobody wants the answer later, and the chain of
-//! those who wait, so that a call that would wait for itself is an error and no hang.
+//! It is set while a method's code runs, and only then: a task that a method starts makes calls
+//! of its own. What is inherited: the deadline, because nobody wants the answer later, and the
+//! chain of those who wait, so that a call that would wait for itself is an error and no hang.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,8 +16,11 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::failure::{CallError, Outcome};
 use crate::sys::clock;
 use crate::wire::chain::{ActorKey, Chain, Waiting};
+use crate::wire::codec::{self, Buffer};
+use crate::wire::frame::Head;
 
 /// A method that runs, and for whom.
 #[derive(Clone, Debug)]
@@ -61,13 +64,6 @@ impl Drop for Restored {
 /// What a call inherits.
 pub(crate) struct Inherited(Serving);
 
-/// A call that would wait for itself.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Circle {
-    /// Who waits for whom; the first is the last.
-    pub(crate) names: Vec<String>,
-}
-
 /// What a call that is made now inherits; nothing outside of methods.
 #[inline]
 pub(crate) fn inherited() -> Option<Inherited> {
@@ -76,36 +72,55 @@ pub(crate) fn inherited() -> Option<Inherited> {
 
 impl Inherited {
     /// The time that is left for a call that may take `own`.
-    pub(crate) fn timeout(&self, own: Option<Duration>) -> Option<Duration> {
-        let Some(deadline) = self.0.deadline else {
-            return own;
-        };
-        let left = Duration::from_nanos(deadline.saturating_sub(clock::now()));
-        Some(own.map_or(left, |own| own.min(left)))
-    }
-
-    /// The chain of an awaited call of `callee`, whose method runs alone if `exclusive`; none if
-    /// it is too deep to go on.
     ///
     /// # Errors
-    /// [`Circle`] when the call would wait for itself.
-    pub(crate) fn chain(&self, callee: ActorKey, exclusive: bool) -> Result<Option<Chain>, Circle> {
+    /// [`CallError::Timeout`] when there is none.
+    pub(crate) fn timeout<E>(
+        &self,
+        own: Option<Duration>,
+    ) -> Result<Option<Duration>, CallError<E>> {
+        let Some(deadline) = self.0.deadline else {
+            return Ok(own);
+        };
+        let left = Duration::from_nanos(deadline.saturating_sub(clock::now()));
+        let after = own.map_or(left, |own| own.min(left));
+        if after.is_zero() {
+            let outcome = Outcome::NotRun;
+            return Err(CallError::Timeout { after, outcome });
+        }
+        Ok(Some(after))
+    }
+
+    /// The chain of an awaited call of `callee`, whose method runs alone if `exclusive`.
+    ///
+    /// # Errors
+    /// [`CallError::Cycle`] when the call would wait for itself, [`CallError::TooDeep`].
+    pub(crate) fn chain<E>(
+        &self,
+        (callee, exclusive): (ActorKey, bool),
+    ) -> Result<Chain, CallError<E>> {
         let own = Waiting {
             actor: self.0.actor,
             exclusive: self.0.exclusive,
             name: name_of(self.0.actor),
         };
         let before = self.0.chain.clone().unwrap_or_default();
-        let Some(chain) = before.and(own) else {
-            return Ok(None);
-        };
+        let chain = before.and(own).ok_or(CallError::TooDeep)?;
         if chain.closes(callee, exclusive) {
             let mut names = chain.names_from(callee);
             names.extend(names.first().cloned());
-            return Err(Circle { names });
+            return Err(CallError::Cycle { chain: names });
         }
-        Ok(Some(chain))
+        Ok(chain)
     }
+}
+
+/// A header and payload with the chain behind it.
+pub(crate) fn chained(head: Head, body: &[u8], chain: &Chain) -> (Head, Buffer) {
+    let mut whole = codec::copy(body);
+    chain.write(|bytes| whole.extend_from_slice(bytes));
+    let chain_len = (whole.len() - body.len()) as u64;
+    (Head { chain_len, ..head }, whole)
 }
 
 /// The names of the actors that this process serves.

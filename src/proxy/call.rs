@@ -17,18 +17,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::coop;
-use tokio::time::Sleep;
 
-use super::ambient::{self, Inherited};
+use super::ambient::{self, chained};
 use super::exchange::{BeginError, Exchange};
-use super::failure::{CallError, Outcome};
+use super::failure::{CallError, Outcome, TryCallError};
 use super::in_flight::Answer;
 use super::pending::Pending;
+use super::timer::Timer;
 use super::{Bound, Caller};
 use crate::sys::clock;
 use crate::transport::spin::Vigil;
 use crate::wire::chain::Chain;
-use crate::wire::codec::{self, Buffer, DecodeError, Message};
+use crate::wire::codec::{self, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Mismatch;
 use crate::wire::id::CallId;
@@ -91,27 +91,6 @@ pub(crate) enum Stage {
     Beginning(Beginning),
     Waiting(CallId, Vigil),
     Done,
-}
-
-/// Why a call was not made at once. It gives the call back, so that nothing is lost.
-///
-/// # Examples
-/// ```
-/// use callboard::TryCallError;
-///
-/// fn is_full<C>(error: &TryCallError<C>) -> bool {
-///     matches!(error, TryCallError::Full(_))
-/// }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TryCallError<C, E = Infallible> {
-    /// The call would have to wait for room; here it is again.
-    #[error("the actor's link is full")]
-    Full(C),
-    /// The call cannot be made.
-    #[error(transparent)]
-    Failed(CallError<E>),
 }
 
 impl Caller {
@@ -277,36 +256,10 @@ impl Caller {
     }
 }
 
-/// A header and payload with the chain behind it.
-fn chained(head: Head, body: &[u8], chain: &Chain) -> (Head, Buffer) {
-    let mut whole = codec::copy(body);
-    chain.write(|bytes| whole.extend_from_slice(bytes));
-    let chain_len = (whole.len() - body.len()) as u64;
-    (Head { chain_len, ..head }, whole)
-}
-
 /// Why a call was not sent at once.
 enum Refused<E> {
     Full,
     Failed(CallError<E>),
-}
-
-/// The bound of a call, which begins to run when it is first polled.
-#[derive(Default)]
-pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Whether `after` has passed; without one it never does.
-    #[inline]
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, after: Option<Duration>) -> Poll<Duration> {
-        let Some(after) = after else {
-            return Poll::Pending;
-        };
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
-        sleep.as_mut().poll(cx).map(|()| after)
-    }
 }
 
 impl<Args: Message, T, E> Call<'_, Args, T, E> {
@@ -328,8 +281,9 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
         self
     }
 
-    /// Lets the call take as long as it takes: neither the [usual bound](crate::set_default_timeout)
-    /// nor its proxy's holds for it. A dead or stopped actor still ends it.
+    /// Lets the call take as long as it takes: neither the
+    /// [usual bound](crate::set_default_timeout) nor its proxy's holds for it. A dead or stopped
+    /// actor still ends it.
     ///
     /// # Examples
     /// ```
@@ -449,31 +403,13 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     #[inline]
     fn inherit(&mut self, awaits: bool) -> Result<Option<Chain>, CallError<E>> {
         match ambient::inherited() {
-            Some(inherited) if self.kind == Kind::Call => self.inherit_from(&inherited, awaits),
+            Some(inherited) if self.kind == Kind::Call => {
+                self.timeout = inherited.timeout(self.timeout)?;
+                let exclusive = self.caller.is_exclusive(self.method);
+                let callee = (self.caller.0.key, exclusive);
+                awaits.then(|| inherited.chain(callee)).transpose()
+            }
             _ => Ok(None),
-        }
-    }
-
-    fn inherit_from(
-        &mut self,
-        inherited: &Inherited,
-        awaits: bool,
-    ) -> Result<Option<Chain>, CallError<E>> {
-        self.timeout = inherited.timeout(self.timeout);
-        if let Some(after @ Duration::ZERO) = self.timeout {
-            let outcome = Outcome::NotRun;
-            return Err(CallError::Timeout { after, outcome });
-        }
-        if !awaits {
-            return Ok(None);
-        }
-        let exclusive = self.caller.is_exclusive(self.method);
-        match inherited.chain(self.caller.0.key, exclusive) {
-            Ok(Some(chain)) => Ok(Some(chain)),
-            Ok(None) => Err(CallError::TooDeep),
-            Err(circle) => Err(CallError::Cycle {
-                chain: circle.names,
-            }),
         }
     }
 

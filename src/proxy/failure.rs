@@ -198,8 +198,8 @@ pub enum CallError<E = Infallible> {
         /// Whether the call ran.
         outcome: Outcome,
     },
-    /// The call would wait for itself: an actor cannot begin it before a method of its own has ended
-    /// that waits for this call.
+    /// The call would wait for itself: an actor cannot begin it before a method of its own has
+    /// ended that waits for this call.
     #[error("{} would wait for each other", .chain.join(" -> "))]
     Cycle {
         /// Who waits for whom, by their names; the last is the first.
@@ -322,6 +322,27 @@ impl<E> CallError<E> {
             Some(Ended::NoRuntime) | None => Self::Unreachable { outcome },
         }
     }
+}
+
+/// Why a call was not made at once. It gives the call back, so that nothing is lost.
+///
+/// # Examples
+/// ```
+/// use callboard::TryCallError;
+///
+/// fn is_full<C>(error: &TryCallError<C>) -> bool {
+///     matches!(error, TryCallError::Full(_))
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryCallError<C, E = Infallible> {
+    /// The call would have to wait for room; here it is again.
+    #[error("the actor's link is full")]
+    Full(C),
+    /// The call cannot be made.
+    #[error(transparent)]
+    Failed(CallError<E>),
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Caller;
-use super::call::{Beginning, DecodeFailure, Stage, Timer};
+use super::call::{Beginning, DecodeFailure, Stage};
 use super::exchange::BeginError;
 use super::failure::{CallError, Outcome};
+use super::timer::Timer;
 use crate::transport::spin::Vigil;
 use crate::wire::codec::Message;
 use crate::wire::id::CallId;

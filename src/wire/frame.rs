@@ -5,7 +5,7 @@
 //! +0   call id                          8 bytes
 //! +8   deadline                         8 bytes, if flagged
 //! +..  total length                     8 bytes, if flagged: the payload goes on in chunks
-//! +..  chain length                     8 bytes, if flagged: so much of the payload's end is a chain
+//! +..  chain length                     8 bytes, if flagged: so much of the end is a chain
 //! +..  payload
 //! ```
 //!
