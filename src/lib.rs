@@ -30,6 +30,7 @@
 //! - [`CallError`] says what went wrong, and [`Outcome`] whether the method ran.
 //! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
 //! - [`Idle`] is how to wait.
+//! - [`blocking`] is all of it for programs without async.
 //!
 //! The README says what it is for and what not, what is guaranteed, and what it costs. How it is
 //! built is told in `architecture`, the map of the house.

@@ -28,6 +28,12 @@ pub mod prelude {
     };
 }
 
+/// Actors in programs without async: `counter.add(5).block()?`, from any thread that is no async
+/// runtime's. Begin with [`init`](blocking::init).
+pub mod blocking {
+    pub use crate::node::blocking::{Block, Session, block_on, init};
+}
+
 /// What the macros' expansions name. Nothing here is stable.
 #[doc(hidden)]
 pub mod __private {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod greet;
 pub(crate) mod handle;

@@ -141,7 +141,8 @@ impl<T, E> Pending<T, E> {
         let queued = Arc::new(Mutex::new(Queued::Beginning(beginning)));
         let task = {
             let queued = Arc::clone(&queued);
-            tokio::spawn(std::future::poll_fn(move |cx| lock(&queued).poll(cx)))
+            let begin = std::future::poll_fn(move |cx| lock(&queued).poll(cx));
+            caller.exchange().spawn(begin)
         };
         let (deadline, timer, result) = (deadline(timeout), Timer::default(), PhantomData);
         let progress = Progress::Queued(task, queued);
