@@ -19,9 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use super::failure::Ended;
 use super::in_flight::{Answer, InFlight, Patience};
@@ -74,8 +72,6 @@ pub(crate) struct Exchange {
     stopping: AtomicBool,
     numbers: OnceLock<Numbers>,
     peer: OnceLock<Box<dyn Peer>>,
-    /// Where the driver runs; for tasks of callers that are in no runtime themselves.
-    runtime: Option<Handle>,
 }
 
 pub(super) struct Core {
@@ -140,20 +136,8 @@ impl Exchange {
             stopping: AtomicBool::new(false),
             numbers: OnceLock::new(),
             peer: OnceLock::new(),
-            runtime: Handle::try_current().ok(),
         });
         (exchange, link.ear)
-    }
-
-    /// Runs a task in the caller's runtime, or in the link's if the caller has none.
-    ///
-    /// # Panics
-    /// If there is neither.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        match (Handle::try_current(), &self.runtime) {
-            (Err(_), Some(runtime)) => runtime.spawn(task),
-            _ => tokio::spawn(task),
-        }
     }
 
     /// Tells how the peer numbers our methods.

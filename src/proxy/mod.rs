@@ -21,6 +21,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
 use exchange::Exchange;
 
 use crate::wire::chain::ActorKey;
@@ -38,6 +41,8 @@ struct Called {
     key: ActorKey,
     message_len_max: usize,
     bound: Bound,
+    /// Where the link is served; for tasks of callers that are in no runtime themselves.
+    runtime: Option<Handle>,
     /// Lives as long as anybody can still call.
     owner: Arc<dyn Any + Send + Sync>,
 }
@@ -65,6 +70,7 @@ impl Caller {
             key,
             message_len_max,
             bound: Bound::Usual,
+            runtime: Handle::try_current().ok(),
             owner,
         }))
     }
@@ -75,9 +81,21 @@ impl Caller {
         Self(Arc::new(Called {
             exchange: Arc::clone(&called.exchange),
             owner: Arc::clone(&called.owner),
+            runtime: called.runtime.clone(),
             bound,
             ..*called
         }))
+    }
+
+    /// Runs a task in this thread's runtime, or in the link's if there is none.
+    ///
+    /// # Panics
+    /// If there is neither.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        match (Handle::try_current(), &self.0.runtime) {
+            (Err(_), Some(runtime)) => runtime.spawn(task),
+            _ => tokio::spawn(task),
+        }
     }
 
     #[inline]

@@ -142,7 +142,7 @@ impl<T, E> Pending<T, E> {
         let task = {
             let queued = Arc::clone(&queued);
             let begin = std::future::poll_fn(move |cx| lock(&queued).poll(cx));
-            caller.exchange().spawn(begin)
+            caller.spawn(begin)
         };
         let (deadline, timer, result) = (deadline(timeout), Timer::default(), PhantomData);
         let progress = Progress::Queued(task, queued);
