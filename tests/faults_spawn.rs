@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::{Exit, SpawnError};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 use tokio::time::{sleep, timeout};
 
 use common::{
@@ -166,45 +166,59 @@ async fn starts_may_be_given_up() -> callboard::Result<()> {
     plain.shutdown().await
 }
 
+/// Says in a role how many descriptors are free, and where to leave a word about the start.
+const FREE: &str = "CALLBOARD_TEST_FREE";
+
 /// Without a free descriptor a start is an error that says so, at whichever step it runs out.
 #[callboard::test]
 async fn descriptors_run_out() -> callboard::Result<()> {
-    if !alone("descriptors_run_out") {
-        return Ok(());
+    if is_role("few") {
+        let free = std::env::var(FREE)?;
+        let (free, word) = free.split_once(' ').expect("a number and a path");
+        return with_few_descriptors(free.parse()?, word).await;
     }
+    let scratch = Scratch::new();
+    let mut refused = 0;
+    // Each in a process of its own, for a limit that cannot be raised is lowered for good.
+    for free in 0..64 {
+        let word = scratch.path("word");
+        let mut few = again("descriptors_run_out", "few");
+        must_pass(few.env(FREE, format!("{free} {word}")));
+        match scratch.read("word").as_str() {
+            "refused" => refused += 1,
+            "started" => break,
+            other => panic!("{free} free: {other}"),
+        }
+    }
+    assert!((5..64).contains(&refused), "{refused}");
+    Ok(())
+}
+
+async fn with_few_descriptors(free: u64, word: &str) -> callboard::Result<()> {
     let survivor = Plain::spawn().await?;
     let before = Holdings::settled().await;
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let mut refused = 0;
-    for free in 0..64 {
-        // The lowest free number is the first that the limit forbids, plus what may be used.
-        let lowest = fs::File::open("/dev/null")?;
-        let first = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&lowest))?;
-        drop(lowest);
-        setrlimit(Resource::RLIMIT_NOFILE, first + free, hard)?;
-        let result = within(LONG, Plain::spawn().into_future()).await;
-        let still = survivor.echo(free).await;
-        setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
-        assert_eq!(still?, free, "other actors are not touched");
-        match result {
-            Ok(plain) => {
-                plain.shutdown().await?;
-                break;
-            }
-            Err(SpawnError::Resources { source, what }) => {
-                assert_eq!(
-                    source.raw_os_error(),
-                    Some(libc::EMFILE),
-                    "{what}: {source}"
-                );
-                refused += 1;
-            }
-            Err(other) => panic!("{free} free: {other:?}"),
+    let open = || fs::File::open("/dev/null");
+    // Closed again, these leave room to look at what is left.
+    let reserve = [open()?, open()?, open()?, open()?];
+    // The lowest free number is the first that the limit forbids, plus what may be used.
+    let first = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&open()?))?;
+    setrlimit(Resource::RLIMIT_NOFILE, first + free, first + free)?;
+    let result = within(LONG, Plain::spawn().into_future()).await;
+    assert_eq!(survivor.echo(free).await?, free, "others are not touched");
+    drop(reserve);
+    match result {
+        Ok(plain) => {
+            fs::write(word, "started")?;
+            plain.shutdown().await?;
         }
-        before.back().await;
+        Err(SpawnError::Resources { source, what }) => {
+            fs::write(word, "refused")?;
+            let number = source.raw_os_error();
+            assert_eq!(number, Some(libc::EMFILE), "{what}: {source}");
+        }
+        Err(other) => panic!("{free} free: {other:?}"),
     }
     before.back().await;
-    assert!(refused > 4, "{refused}");
     survivor.shutdown().await
 }
 

@@ -26,7 +26,7 @@ use crate::proxy::driver::drive;
 use crate::proxy::exchange::Exchange;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::{Segment, sweep_dead_owners};
-use crate::sys::process::Launch;
+use crate::sys::process::{self, Launch};
 use crate::sys::socket::Lifeline;
 use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Geometry, Memory, Side};
@@ -276,6 +276,7 @@ fn prepare<E>(
         connect(segment, geometry, Side::Caller, bells, MESSAGE_LEN_MAX).map_err(descriptors)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), options.idle);
     let (lifeline, theirs) = Lifeline::pair().map_err(descriptors)?;
+    process::keep_descriptors_free(theirs.as_fd());
     let Outputs {
         fds: outputs,
         tails,

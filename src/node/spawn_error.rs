@@ -45,6 +45,10 @@ pub enum SpawnError<E = Infallible> {
     )]
     NotInitialised,
     /// The system has too little of something.
+    ///
+    /// An actor holds 272 KiB of shared memory, and here five descriptors; one more for each of its
+    /// streams that is kept. How many this process may have open is raised as far as the system
+    /// lets it, and no further than 65536, when half of those at hand are in use.
     #[error("there is not enough {what} for the actor")]
     Resources {
         /// What is missing.

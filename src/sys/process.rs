@@ -10,11 +10,12 @@ use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal};
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
@@ -268,6 +269,29 @@ pub(crate) fn set_title(title: &str) {
         let _ = nix::sys::prctl::set_name(&title);
     }
 }
+
+/// Lets this process open more descriptors, if `latest`, the number of one that it has just opened,
+/// shows that half of those it may have are open: as many as the system lets it, and no more than
+/// [`DESCRIPTORS_ENOUGH`].
+///
+/// Most systems begin with a limit of 1024, for programs whose `select` knows no more, and let a
+/// process raise it. It is left alone until it matters, for what this process starts inherits it.
+pub(crate) fn keep_descriptors_free(latest: BorrowedFd<'_>) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    let enough = hard.min(DESCRIPTORS_ENOUGH);
+    let is_half_used = u64::try_from(latest.as_raw_fd()).is_ok_and(|number| number >= soft / 2);
+    if is_half_used && soft < enough {
+        // If it fails, the limit stays, and the next descriptor that there is not says so.
+        let raised = setrlimit(Resource::RLIMIT_NOFILE, enough, hard).is_ok();
+        tracing::debug!(soft, enough, raised, "limit of descriptors");
+    }
+}
+
+/// Enough for thirteen thousand actors, and little enough for programs that, when they start,
+/// close every descriptor that they might have.
+const DESCRIPTORS_ENOUGH: u64 = 64 * 1024;
 
 /// Ends the process now: no destructor, no handler, no flush.
 pub(crate) fn exit_now(code: i32) -> ! {
