@@ -5,6 +5,7 @@ mod common;
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -180,12 +181,18 @@ fn sessions_leave_nothing() {
         let session = init();
         let path = scratch.path(&format!("note-{round}"));
         let adder = Adder::spawn_noting(path).block().unwrap();
+        let (begun, has_begun) = mpsc::channel();
         let waiting = thread::spawn({
             let adder = adder.clone();
-            move || adder.nap(50).block()
+            move || {
+                block_on(async {
+                    let nap = adder.nap(50).start();
+                    begun.send(()).expect("somebody waits for it");
+                    nap.await
+                })
+            }
         });
-        while Holdings::now().children == 0 {}
-        thread::sleep(Duration::from_millis(10));
+        has_begun.recv().unwrap();
         drop(session);
         assert!(!adder.is_alive());
         assert_eq!(scratch.read(&format!("note-{round}")), "dropped");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -12,6 +13,10 @@ use super::{census, greet};
 
 /// The one in the background, from its first use until a [`Session`] ends.
 static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+
+/// How long a session's end waits for tasks that block a thread; there are some only if the program
+/// has started them.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// The first line of a `main` without async: turns a process that was started as an actor into that
 /// actor, as [`callboard::init`](crate::init) does, and gives every other one a [`Session`] that
@@ -66,7 +71,7 @@ impl Drop for Session {
             runtime.block_on(census::shutdown_all());
             // Another thread may still be waiting with it, and then drops it.
             if let Some(runtime) = Arc::into_inner(runtime) {
-                runtime.shutdown_background();
+                runtime.shutdown_timeout(TASKS_END_WITHIN);
             }
         };
         if Handle::try_current().is_err() {
