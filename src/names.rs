@@ -17,14 +17,18 @@ pub use crate::proxy::failure::{CallError, Death, Outcome, TryCallError};
 pub use crate::proxy::pending::Pending;
 pub use crate::sys::process::Exit;
 pub use crate::transport::idle::Idle;
-pub use crate::wire::codec::{DecodeError, EncodeError, Message};
+pub use rkyv::Archived;
+
+pub use crate::wire::codec::{Arguments, DecodeError, EncodeError, Message};
 pub use crate::wire::hello::HelloError;
+pub use crate::wire::lent::Lent;
 pub use crate::wire::report::PanicReport;
 
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        CallError, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError, actor, message,
+        Archived, CallError, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError, actor,
+        message,
     };
 }
 
@@ -41,14 +45,15 @@ pub mod __private {
     pub use rkyv;
 
     pub use crate::actor::Actor;
-    pub use crate::actor::incoming::{Incoming, Rejected, decode_args};
+    pub use crate::actor::incoming::{Incoming, Rejected, decode_args, read_args};
     pub use crate::actor::replies::Answer;
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
-    pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink};
+    pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
     pub use crate::wire::interface::{Interface, Method, signature};
+    pub use crate::wire::lent::Lend;
 
     /// Names the parts of a result type, also behind an alias such as `io::Result<T>`.
     pub trait IsResult {
@@ -124,7 +129,7 @@ impl fmt::Debug for Error {
 impl<P, Args, E> Spawn<P, Args, E>
 where
     P: Proxy,
-    Args: Message,
+    Args: Arguments,
     E: StdError + Send + Sync + 'static,
 {
     /// Starts the actor, runs `body` with its proxy, and ends the actor again: also if the body

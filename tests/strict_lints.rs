@@ -21,6 +21,8 @@
 
 use std::collections::HashMap;
 
+use callboard::Archived;
+
 /// Crosses to the actor and back.
 #[callboard::message]
 #[derive(Clone, Debug)]
@@ -75,6 +77,33 @@ impl Counter {
         } else {
             Ok(Self { n: 1 })
         }
+    }
+
+    /// Starts from a text and numbers that it borrows.
+    #[must_use]
+    pub fn read(text: &str, more: &Archived<Vec<u64>>) -> Self {
+        Self {
+            n: text.len() as u64 + more.len() as u64,
+        }
+    }
+
+    /// Borrows one argument.
+    #[must_use]
+    pub const fn length(&self, text: &str) -> u64 {
+        self.n + text.len() as u64
+    }
+
+    /// Borrows all that can be borrowed.
+    #[expect(clippy::unused_async, reason = "shows an async method that borrows")]
+    pub async fn lengths(
+        &mut self,
+        text: &str,
+        bytes: &[u8],
+        (by, _): (u64, u8),
+        job: &Archived<Job>,
+    ) -> usize {
+        self.n += by;
+        text.len() + bytes.len() + job.words.len()
     }
 
     /// Adds.

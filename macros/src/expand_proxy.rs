@@ -1,11 +1,11 @@
 //! The asking side: `spawn` functions on the actor's type, and the proxy type with its methods.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 
 use crate::{
-    function::{Answer, Attributes, Function},
+    function::{Answer, Argument, Attributes, Function},
     interface::Interface,
 };
 
@@ -97,14 +97,15 @@ fn spawn(interface: &Interface, function: &Function) -> TokenStream {
     let attributes = attributes(&function.attributes, &doc);
     let spawn_name = function.spawn_name();
     let (parameters, arguments) = (parameters(function), values(function));
-    let arguments_type = function.arguments_type();
+    let arguments_type = sent_type(function);
+    let lifetime = function.borrows().then(|| quote!(<'call>));
     let (error, new) = match &function.answer {
         Answer::Value(_) => (None, quote!(new)),
         Answer::Result { error, .. } => (Some(quote!(, #error)), quote!(new_fallible)),
     };
     quote! {
         #attributes
-        #vis fn #spawn_name(#parameters) -> ::callboard::Spawn<#proxy, #arguments_type #error> {
+        #vis fn #spawn_name #lifetime (#parameters) -> ::callboard::Spawn<#proxy, #arguments_type #error> {
             ::callboard::Spawn::#new::<#actor>(#index, #arguments)
         }
     }
@@ -118,14 +119,22 @@ fn method(interface: &Interface, function: &Function) -> TokenStream {
     let doc = format!(" Calls `{}::{}`.", interface.name.unraw(), ident.unraw());
     let attributes = attributes(&function.attributes, &doc);
     let (parameters, arguments) = (parameters(function), values(function));
-    let arguments_type = function.arguments_type();
+    let arguments_type = sent_type(function);
+    // One lifetime for the proxy and for what is lent: the call borrows all of it.
+    let (generics, receiver, lifetime) = if function.borrows() {
+        (Some(quote!(<'call>)), quote!(&'call self), quote!('call))
+    } else {
+        (None, quote!(&self), quote!('_))
+    };
     let (answer, call) = match &function.answer {
         Answer::Value(value) => (quote!(#value), quote!(call)),
         Answer::Result { ok, error } => (quote!(#ok, #error), quote!(call_fallible)),
     };
     quote! {
         #attributes
-        #vis fn #ident(&self, #parameters) -> ::callboard::Call<'_, #arguments_type, #answer> {
+        #vis fn #ident #generics (#receiver, #parameters)
+            -> ::callboard::Call<#lifetime, #arguments_type, #answer>
+        {
             self.handle.#call(#index, #arguments)
         }
     }
@@ -159,15 +168,41 @@ fn attributes(attributes: &Attributes, doc: &str) -> TokenStream {
     quote! { #present #doc #(#docs)* #(#others)* }
 }
 
-/// `by: u64, text: String`
+/// `by: u64, text: &'call str`
 fn parameters(function: &Function) -> TokenStream {
-    let names = function.arguments.iter().map(|argument| &argument.name);
-    let types = function.arguments.iter().map(|argument| &argument.ty);
-    quote! { #(#names: #types),* }
+    let parameters = function.arguments.iter().map(|argument| {
+        let Argument { name, ty, lent, .. } = argument;
+        match lent {
+            Some(referent) => quote!(#name: &'call #referent),
+            None => quote!(#name: #ty),
+        }
+    });
+    quote! { #(#parameters),* }
 }
 
-/// `(by, text,)`
+/// `(u64, Lent<'call, str>,)`
+fn sent_type(function: &Function) -> TokenStream {
+    if !function.borrows() {
+        return function.arguments_type();
+    }
+    let types = function.arguments.iter().map(|argument| {
+        let Argument { ty, lent, .. } = argument;
+        match lent {
+            Some(referent) => quote!(::callboard::Lent<'call, #referent>),
+            None => quote!(#ty),
+        }
+    });
+    quote_spanned! { function.span=> (#(#types,)*) }
+}
+
+/// `(by, Lent::new(text),)`
 fn values(function: &Function) -> TokenStream {
-    let names = function.arguments.iter().map(|argument| &argument.name);
-    quote! { (#(#names,)*) }
+    let values = function.arguments.iter().map(|argument| {
+        let Argument { name, lent, .. } = argument;
+        match lent {
+            Some(_) => quote!(::callboard::Lent::new(#name)),
+            None => quote!(#name),
+        }
+    });
+    quote! { (#(#values,)*) }
 }

@@ -117,6 +117,12 @@ fn construct(interface: &Interface) -> TokenStream {
     let arms = interface.constructors.iter().map(|function| {
         let (index, present) = (&function.index, function.attributes.present());
         let arguments_type = function.arguments_type();
+        let opened = if function.borrows() {
+            let places = places(function);
+            quote!(read_args::<#arguments_type, _>(body, |arguments| #places))
+        } else {
+            quote!(decode_args::<#arguments_type>(body))
+        };
         let made = invoke(function, None);
         let made = match &function.answer {
             Answer::Value(_) => quote!(::core::result::Result::Ok(#made)),
@@ -130,7 +136,7 @@ fn construct(interface: &Interface) -> TokenStream {
         quote! {
             #present
             #index => {
-                #keep ::callboard::__private::decode_args::<#arguments_type>(body)?;
+                #keep ::callboard::__private::#opened?;
                 #made
             }
         }
@@ -164,6 +170,12 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
     let arms = methods().map(|function| {
         let (index, present) = (&function.index, function.attributes.present());
         let arguments_type = function.arguments_type();
+        let opened = if function.borrows() {
+            let places = places(function);
+            quote!(read::<#arguments_type, _>(|arguments| #places))
+        } else {
+            quote!(open::<#arguments_type>())
+        };
         let value = invoke(function, Some(&quote!(self)));
         let reply = match &function.answer {
             Answer::Value(value) => quote!(reply::<#value>),
@@ -176,7 +188,7 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
         };
         quote! {
             #present
-            #index => match call.open::<#arguments_type>() {
+            #index => match call.#opened {
                 ::core::result::Result::Ok(#pattern) => call.#reply(&#value),
                 ::core::result::Result::Err(refused) => refused,
             },
@@ -188,6 +200,24 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
             _ => call.unknown(),
         }
     }
+}
+
+/// The arguments out of their archive: what is borrowed stays there, the others are copied out.
+fn places(function: &Function) -> TokenStream {
+    let places = function
+        .arguments
+        .iter()
+        .enumerate()
+        .map(|(place, argument)| {
+            let (place, ty) = (Index::from(place), &argument.ty);
+            match &argument.lent {
+                Some(lent) => {
+                    quote!(<#lent as ::callboard::__private::Lend>::see(&arguments.#place))
+                }
+                None => quote!(::callboard::__private::own::<#ty>(&arguments.#place)?),
+            }
+        });
+    quote! { ::core::result::Result::Ok((#(#places,)*)) }
 }
 
 /// The user's function on the decoded arguments, named by place so that no name can collide.

@@ -12,6 +12,7 @@ use syn::{
 
 use crate::{
     helpers::Helpers,
+    lent::Lent,
     refusals::Refusals,
     types::{Place, as_result, compact, refuse_unowned, replace_self},
 };
@@ -64,7 +65,12 @@ pub(crate) struct Attributes {
 /// An argument as the proxy takes it.
 pub(crate) struct Argument {
     pub(crate) name: Ident,
+    /// What travels, as an owned type.
     pub(crate) ty: TokenStream,
+    /// What the proxy lends to the call, and the method borrows from the message: `str` for `&str`.
+    pub(crate) lent: Option<TokenStream>,
+    /// What travels, for the signature's hash.
+    text: String,
 }
 
 /// What a function returns, without its `async`.
@@ -119,7 +125,14 @@ impl Function {
         }
     }
 
-    /// The arguments as one type: `(u64, String,)`.
+    /// Whether the method borrows arguments from its message.
+    pub(crate) fn borrows(&self) -> bool {
+        self.arguments
+            .iter()
+            .any(|argument| argument.lent.is_some())
+    }
+
+    /// What travels, as one type: `(u64, String,)`.
     pub(crate) fn arguments_type(&self) -> TokenStream {
         let types = self.arguments.iter().map(|argument| &argument.ty);
         quote_spanned! { self.span=> (#(#types,)*) }
@@ -207,15 +220,28 @@ fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Ve
                 "an argument is always there: put the `#[cfg]` on the function",
             );
         }
-        refuse_unowned(&typed.ty, Place::Argument, refusals);
         let name = plain_name(&typed.pat).unwrap_or_else(|| {
             let name = free_name(place, typed.pat.span(), &taken);
             taken.push(name.clone());
             name
         });
-        arguments.push(Argument {
-            name,
-            ty: replace_self(typed.ty.to_token_stream(), actor),
+        arguments.push(match Lent::read(&typed.ty, actor, refusals) {
+            Some(lent) => Argument {
+                name,
+                ty: lent.owned,
+                lent: Some(lent.referent),
+                text: lent.text,
+            },
+            None => {
+                let ty = replace_self(typed.ty.to_token_stream(), actor);
+                let text = compact(&ty);
+                Argument {
+                    name,
+                    ty,
+                    lent: None,
+                    text,
+                }
+            }
         });
     }
     arguments
@@ -273,7 +299,7 @@ fn answer(kind: Kind, output: &ReturnType, actor: &Type, refusals: &mut Refusals
 fn text(name: &str, signature: &Signature, arguments: &[Argument], actor: &Type) -> String {
     let types: Vec<_> = arguments
         .iter()
-        .map(|argument| compact(&argument.ty))
+        .map(|argument| argument.text.as_str())
         .collect();
     let returned = replace_self(signature.output.to_token_stream(), actor);
     format!("{}({}){}", name, types.join(","), compact(returned))

@@ -18,6 +18,7 @@ mod interface;
 mod function;
 mod helpers;
 mod types;
+mod lent;
 mod refusals;
 mod options;
 mod expand_proxy;
@@ -40,7 +41,11 @@ use proc_macro::TokenStream;
 ///   `Result` of it. `new` becomes `spawn`, any other `open` becomes `spawn_open`. An actor has at
 ///   least one.
 /// - A return type whose last path segment is `Result` is one: its error is the call's error.
-/// - **Arguments and results are owned**: they travel between processes. At most twelve arguments.
+/// - **Results are owned**: they travel between processes. **Arguments** are owned, or borrowed from
+///   the message they came in: `&str`, `&[u8]` (and slices of whatever lies in an archive as it
+///   does in memory), and `&Archived<T>` of any message `T`. Those are checked and read where they
+///   lie, and nothing is allocated or copied for them. The proxy then borrows too: `&str`, `&[u8]`,
+///   `&T`, until the call is sent. At most twelve arguments.
 /// - All else in the block (private functions, constants) is left alone.
 ///
 /// Attributes on a function say more:
@@ -51,8 +56,9 @@ use proc_macro::TokenStream;
 /// - `#[version(2)]`: its meaning has changed and its types have not. A call between builds that
 ///   differ in it is a `Schema` error.
 ///
-/// Refused, with the place and what to do instead: generic and `unsafe` functions, borrowed
-/// arguments and results, `impl Trait`, receivers other than `&self` and `&mut self`, and a method
+/// Refused, with the place and what to do instead: generic and `unsafe` functions, arguments that
+/// are borrowed otherwise, borrowed results, `impl Trait`, receivers other than `&self` and
+/// `&mut self`, and a method
 /// called `shutdown`, which every proxy has already.
 ///
 /// # How it runs

@@ -67,6 +67,18 @@ fn helpers_are_taken_out_of_the_block() {
 }
 
 #[test]
+fn borrowed_arguments_stay_in_the_message() {
+    let block = quote! {
+        impl Stats {
+            pub fn open(path: &str) -> Result<Self, Lost> { body() }
+            pub fn mean(&self, xs: &Archived<Vec<f64>>, scale: f64) -> f64 { body() }
+            pub async fn put(&mut self, bytes: &[u8], kind: Self::Kind) -> Result<(), Lost> { body() }
+        }
+    };
+    insta::assert_snapshot!("borrowed", pretty(expand_actor(TokenStream::new(), &block)));
+}
+
+#[test]
 fn entry_points_wrap_the_async_function() {
     let function = quote! {
         #[allow(unused)]

@@ -33,8 +33,8 @@ impl Visit<'_> for Unowned<'_> {
         let (owned, borrowed) = (owned_form(&i.elem), compact(i));
         let text = match self.place {
             Place::Argument => format!(
-                "an argument travels to the actor's process, so it is owned: \
-                 take `{owned}` instead of `{borrowed}`"
+                "only a whole argument can be borrowed from its message: \
+                 take `{owned}` instead of `{borrowed}` here"
             ),
             Place::Result => format!(
                 "a result travels out of the actor's process, so it cannot borrow: \

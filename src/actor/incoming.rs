@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use rkyv::rancor::Error as Cause;
+
 use super::replies::{Answer, Replies, describe};
 use super::server::Work;
-use crate::wire::codec::{self, Buffer, Message};
+use crate::wire::codec::{self, Buffer, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 use crate::wire::report::Refusal;
@@ -36,13 +38,30 @@ impl<'a> Incoming<'a> {
     /// They were no archive of `Args`, and the caller is told.
     #[inline]
     pub fn open<Args: Message>(self) -> Result<Args, Answer> {
-        codec::decode(&self.work.body).map_err(|error| {
-            tracing::warn!(
-                error = describe(&error),
-                "a call's arguments were unreadable"
-            );
-            self.refuse(&Refusal::Arguments(describe(&error)))
-        })
+        codec::decode(&self.work.body).map_err(|error| self.unreadable(&error))
+    }
+
+    /// The arguments of a method that borrows some of them: `take` finds those in the message, which
+    /// lies still as long as the call runs, and copies the others out of it.
+    ///
+    /// # Errors
+    /// They were no archive of `Args`, and the caller is told.
+    #[inline]
+    pub fn read<Args: Message, R>(
+        self,
+        take: impl FnOnce(&'a Args::Archived) -> Result<R, Cause>,
+    ) -> Result<R, Answer> {
+        let read = codec::read::<Args, R>(&self.work.body, take);
+        read.map_err(|error| self.unreadable(&error))
+    }
+
+    #[cold]
+    fn unreadable(self, error: &DecodeError) -> Answer {
+        tracing::warn!(
+            error = describe(error),
+            "a call's arguments were unreadable"
+        );
+        self.refuse(&Refusal::Arguments(describe(error)))
     }
 
     /// Answers with the method's result.
@@ -152,4 +171,17 @@ impl Rejected {
 #[doc(hidden)]
 pub fn decode_args<Args: Message>(body: &[u8]) -> Result<Args, Rejected> {
     codec::decode(body).map_err(|error| Rejected::arguments(describe(&error)))
+}
+
+/// The arguments of a constructor that borrows some of them; see [`Incoming::read`].
+///
+/// # Errors
+/// [`Rejected`] when they are no archive of `Args`.
+#[doc(hidden)]
+pub fn read_args<'a, Args: Message, R>(
+    body: &'a [u8],
+    take: impl FnOnce(&'a Args::Archived) -> Result<R, Cause>,
+) -> Result<R, Rejected> {
+    let read = codec::read::<Args, R>(body, take);
+    read.map_err(|error| Rejected::arguments(describe(&error)))
 }

@@ -14,7 +14,7 @@ use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::failure::{Death, Ended};
 use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
-use crate::wire::codec::Message;
+use crate::wire::codec::{Arguments, Message};
 use crate::wire::report::PanicReport;
 
 /// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
@@ -105,13 +105,13 @@ impl Handle {
 
     /// A call of a method without errors of its own.
     #[inline]
-    pub fn call<Args: Message, T: Message>(&self, method: u16, args: Args) -> Call<'_, Args, T> {
+    pub fn call<Args: Arguments, T: Message>(&self, method: u16, args: Args) -> Call<'_, Args, T> {
         self.caller.call(method, args)
     }
 
     /// A call of a method whose own error is an `E`.
     #[inline]
-    pub fn call_fallible<Args: Message, T: Message, E: Message>(
+    pub fn call_fallible<Args: Arguments, T: Message, E: Message>(
         &self,
         method: u16,
         args: Args,

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use super::handle::{Proxy, ShutdownError};
 use super::spawn::Spawn;
 use super::spawn_error::SpawnError;
-use crate::wire::codec::Message;
+use crate::wire::codec::Arguments;
 
 /// Starts an actor, runs `body` with its proxy, and ends the actor whatever became of the body.
 ///
@@ -27,7 +27,7 @@ pub(crate) async fn run<P, Args, E, T, X>(
 ) -> Result<T, X>
 where
     P: Proxy,
-    Args: Message,
+    Args: Arguments,
     E: Send + 'static,
     X: From<SpawnError<E>> + From<ShutdownError>,
 {

@@ -24,6 +24,7 @@ use crate::proxy::Caller;
 use crate::proxy::call::DecodeFailure;
 use crate::proxy::driver::drive;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::CallError;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::{Segment, sweep_dead_owners};
 use crate::sys::process::{self, Launch};
@@ -32,10 +33,11 @@ use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::shm::{Bells, connect};
 use crate::wire::chain::ActorKey;
-use crate::wire::codec::{self, Message};
+use crate::wire::codec::{self, Arguments, EncodeError, Message};
 use crate::wire::frame::Kind;
 use crate::wire::hello::{self, Greeting, Hello, Mismatch, Tables};
 use crate::wire::interface::Interface;
+use crate::wire::lent::Encoded;
 
 /// Bytes of each of an actor's two rings: enough that a burst of small calls does not wait, and
 /// little enough that a thousand actors take 256 MiB.
@@ -126,7 +128,7 @@ impl<P, Args, E> Spawn<P, Args, E> {
     }
 }
 
-impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
+impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
     async fn run(self) -> Result<P, SpawnError<E>> {
         look_around()?;
         let Self {
@@ -138,6 +140,10 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
             ..
         } = self;
         let id = next_id();
+        let args = args.map_err(|source| {
+            let method = constructor_name(interface, constructor);
+            SpawnError::constructor(CallError::Encode { method, source })
+        })?;
         let Parts {
             named,
             exchange,
@@ -167,11 +173,11 @@ impl<P: Proxy, Args: Message, E: Send + 'static> Spawn<P, Args, E> {
         };
         census::enter(id, life.clone());
         let owner = Arc::new(Owner { id, life, tails });
-        let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
+        let limit = message_len_max();
         let callee = (interface, key_of(id));
         let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
         let construct = |number, args| {
-            let call = caller.call_as::<Args, (), E>(Kind::Construct, number, args, failure);
+            let call = caller.call_as::<Encoded, (), E>(Kind::Construct, number, args, failure);
             call.start()
         };
         // This very program numbers its constructors as we do, and need not be asked: the call lies
@@ -378,16 +384,23 @@ async fn died<E>(owner: &Owner) -> SpawnError<E> {
     SpawnError::Died(death(&owner.life.exchange, &owner.tails, ended))
 }
 
+fn message_len_max() -> usize {
+    usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX)
+}
+
+fn constructor_name(ours: &Interface, constructor: u16) -> &'static str {
+    ours.constructors
+        .get(usize::from(constructor))
+        .map_or("?", |found| found.name)
+}
+
 /// The peer's number of our constructor.
 fn number<E>(tables: &Tables, ours: &Interface, constructor: u16) -> Result<u16, SpawnError<E>> {
     tables
         .constructors(ours)
         .theirs(constructor)
         .map_err(|mismatch| {
-            let name = ours
-                .constructors
-                .get(usize::from(constructor))
-                .map_or("?", |found| found.name);
+            let name = constructor_name(ours, constructor);
             let what = match mismatch {
                 Mismatch::Unknown => "has no constructor",
                 Mismatch::Changed => "has another signature of the constructor",
@@ -441,12 +454,22 @@ impl Drop for Abort {
     }
 }
 
-impl<P: Proxy, Args: Message, E: Send + 'static> IntoFuture for Spawn<P, Args, E> {
+impl<P: Proxy, Args: Arguments, E: Send + 'static> IntoFuture for Spawn<P, Args, E> {
     type Output = Result<P, SpawnError<E>>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        // Here ends what the arguments borrow.
+        let args = Encoded::new(&self.args, message_len_max());
+        let spawn = Spawn {
+            interface: self.interface,
+            constructor: self.constructor,
+            args,
+            failure: self.failure,
+            options: self.options,
+            proxy: PhantomData,
+        };
+        Box::pin(spawn.run())
     }
 }
 

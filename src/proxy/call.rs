@@ -28,7 +28,7 @@ use super::{Bound, Caller};
 use crate::sys::clock;
 use crate::transport::spin::Vigil;
 use crate::wire::chain::Chain;
-use crate::wire::codec::{self, DecodeError, Message};
+use crate::wire::codec::{self, Arguments, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Mismatch;
 use crate::wire::id::CallId;
@@ -95,7 +95,7 @@ pub(crate) enum Stage {
 
 impl Caller {
     /// A call of `method` that has no error of its own.
-    pub(crate) fn call<Args: Message, T: Message>(
+    pub(crate) fn call<Args: Arguments, T: Message>(
         &self,
         method: u16,
         args: Args,
@@ -105,7 +105,7 @@ impl Caller {
     }
 
     /// A call of `method` whose own error is an `E`.
-    pub(crate) fn call_fallible<Args: Message, T: Message, E: Message>(
+    pub(crate) fn call_fallible<Args: Arguments, T: Message, E: Message>(
         &self,
         method: u16,
         args: Args,
@@ -262,7 +262,7 @@ enum Refused<E> {
     Failed(CallError<E>),
 }
 
-impl<Args: Message, T, E> Call<'_, Args, T, E> {
+impl<Args: Arguments, T, E> Call<'_, Args, T, E> {
     /// Gives the call at most `after` from its first poll, or from [`start`](Call::start), to be
     /// answered.
     ///
@@ -456,7 +456,7 @@ impl<Args: Message, T, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
+impl<Args: Arguments, T: Message, E> Call<'_, Args, T, E> {
     /// Makes the call now, and gives its result as a value: running, like a `JoinHandle`.
     ///
     /// # Panics
@@ -544,7 +544,7 @@ impl<Args: Message, T: Message, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args: Message, T: Message, E> Future for Call<'_, Args, T, E> {
+impl<Args: Arguments, T: Message, E> Future for Call<'_, Args, T, E> {
     type Output = Result<T, CallError<E>>;
 
     #[inline]

@@ -79,6 +79,7 @@ pub trait Message:
 {
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> Message for T where
     T: Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>> + Deserialize<T, Decoder>>
         + for<'a> Serialize<Encoder<'a>>
@@ -87,6 +88,27 @@ impl<T> Message for T where
         + 'static
 {
 }
+
+/// What a call takes with it: a tuple of messages, each owned or [lent](crate::Lent).
+///
+/// Implemented for every such tuple by itself.
+///
+/// # Examples
+/// ```
+/// use callboard::{Arguments, Lent};
+///
+/// fn are_arguments<A: Arguments>() {}
+/// are_arguments::<(u64, String)>();
+/// are_arguments::<(u64, Lent<'_, str>)>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to an actor",
+    note = "put `#[message]` on the types of the arguments, or use owned ones such as `String`"
+)]
+pub trait Arguments: Archive<Archived: Portable> + for<'a> Serialize<Encoder<'a>> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Archive<Archived: Portable> + for<'a> Serialize<Encoder<'a>>> Arguments for T {}
 
 /// Collects an archive up to a limit, and counts what is beyond it.
 #[doc(hidden)]
@@ -213,10 +235,10 @@ impl Scratch {
         }
     }
 
-    fn encode<M: Message>(&mut self, message: &M, limit: usize) -> Result<&[u8], EncodeError> {
+    fn encode<A: Arguments>(&mut self, message: &A, limit: usize) -> Result<&[u8], EncodeError> {
         const {
             assert!(
-                align_of::<M::Archived>() <= ALIGNMENT,
+                align_of::<A::Archived>() <= ALIGNMENT,
                 "archives are aligned to at most 16"
             )
         };
@@ -229,7 +251,7 @@ impl Scratch {
         let written = serialize_using::<_, Cause>(message, &mut encoder);
         let len = encoder.into_writer().len;
         written.map_err(|source| EncodeError::Refused {
-            type_name: std::any::type_name::<M>(),
+            type_name: std::any::type_name::<A>(),
             source,
         })?;
         if len > limit {
@@ -247,8 +269,8 @@ thread_local! {
 ///
 /// # Errors
 /// [`EncodeError`] when the archive is longer than `limit` or the type cannot be archived.
-pub(crate) fn encode<M: Message, R>(
-    message: &M,
+pub(crate) fn encode<A: Arguments, R>(
+    message: &A,
     limit: usize,
     use_bytes: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, EncodeError> {
@@ -330,33 +352,68 @@ pub(crate) fn trim(buffer: &mut Buffer) {
 }
 
 /// Checks `bytes` and gives the archive in place.
-fn view<M: Message>(bytes: &[u8]) -> Result<&M::Archived, Cause> {
+fn access<M: Message>(bytes: &[u8]) -> Result<&M::Archived, Cause> {
     const DEPTH: NonZeroUsize = NonZeroUsize::new(DEPTH_MAX).expect("the depth is not zero");
     let mut checker = Validator::new(ArchiveValidator::with_max_depth(bytes, Some(DEPTH)), ());
     access_with_context::<M::Archived, _, Cause>(bytes, &mut checker)
+}
+
+#[cold]
+fn unreadable<M>(bytes: &[u8], cause: &Cause) -> DecodeError {
+    DecodeError {
+        type_name: std::any::type_name::<M>(),
+        len: bytes.len(),
+        source: Fault::new(cause),
+    }
+}
+
+/// Checks `bytes` and gives the archive where it lies.
+///
+/// # Errors
+/// [`DecodeError`] when they are no archive of `M`, or nested too deeply.
+#[inline]
+pub(crate) fn check<M: Message>(bytes: &[u8]) -> Result<&M::Archived, DecodeError> {
+    // Where overflow is checked, rkyv panics at some made-up archives of hash maps. What is foreign
+    // must not end a task: it becomes an error. What needs no drop has no map in it, and no price
+    // to pay.
+    let checked = if const { std::mem::needs_drop::<M>() } {
+        let caught = catch_unwind(AssertUnwindSafe(|| access::<M>(bytes)));
+        caught.unwrap_or_else(|_| Err(cause(CheckPanicked)))
+    } else {
+        access::<M>(bytes)
+    };
+    checked.map_err(|cause| unreadable::<M>(bytes, &cause))
 }
 
 /// Checks `bytes` and copies the value out of them.
 ///
 /// # Errors
 /// [`DecodeError`] when they are no archive of `M`, or nested too deeply.
+#[inline]
 pub(crate) fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
-    let failed = |cause: Cause| DecodeError {
-        type_name: std::any::type_name::<M>(),
-        len: bytes.len(),
-        source: Fault::new(&cause),
-    };
-    // Where overflow is checked, rkyv panics at some made-up archives of hash maps. What is foreign
-    // must not end a task: it becomes an error. What needs no drop has no map in it, and no price
-    // to pay.
-    let checked = if const { std::mem::needs_drop::<M>() } {
-        let caught = catch_unwind(AssertUnwindSafe(|| view::<M>(bytes)));
-        caught.unwrap_or_else(|_| Err(cause(CheckPanicked)))
-    } else {
-        view::<M>(bytes)
-    };
-    let archived = checked.map_err(failed)?;
-    deserialize_using::<M, _, Cause>(archived, &mut ()).map_err(failed)
+    own(check::<M>(bytes)?).map_err(|cause| unreadable::<M>(bytes, &cause))
+}
+
+/// Checks `bytes`, and takes from them where they lie.
+///
+/// # Errors
+/// [`DecodeError`] when they are no archive of `M`, or nested too deeply, or `take` fails.
+#[inline]
+pub(crate) fn read<'a, M: Message, R>(
+    bytes: &'a [u8],
+    take: impl FnOnce(&'a M::Archived) -> Result<R, Cause>,
+) -> Result<R, DecodeError> {
+    take(check::<M>(bytes)?).map_err(|cause| unreadable::<M>(bytes, &cause))
+}
+
+/// Copies a value out of its checked archive.
+///
+/// # Errors
+/// The type's own deserialising failed.
+#[doc(hidden)]
+#[inline]
+pub fn own<M: Message>(archived: &M::Archived) -> Result<M, Cause> {
+    deserialize_using::<M, _, Cause>(archived, &mut ())
 }
 
 #[cfg(test)]

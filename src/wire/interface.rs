@@ -6,7 +6,7 @@
 
 use std::mem::{align_of, size_of};
 
-use rkyv::Archive;
+use super::codec::Message;
 
 /// One method or constructor of an interface.
 #[doc(hidden)]
@@ -88,7 +88,7 @@ impl Interface {
 /// The hash of a signature: its text and the shape of its archives.
 #[doc(hidden)]
 #[must_use]
-pub const fn signature<Args: Archive, Ok: Archive, Err: Archive>(text: &str) -> u64 {
+pub const fn signature<Args: Message, Ok: Message, Err: Message>(text: &str) -> u64 {
     Fnv::new()
         .text(text)
         .number(size_of::<Args::Archived>() as u64)

@@ -12,4 +12,5 @@ pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod id;
 pub(crate) mod interface;
+pub(crate) mod lent;
 pub(crate) mod report;
