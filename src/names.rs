@@ -6,6 +6,7 @@ use std::fmt;
 pub use callboard_macros::{actor, main, message, test};
 
 pub use crate::node::census::shutdown_all;
+pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
 pub use crate::node::handle::{Proxy, ShutdownError};
 pub use crate::node::output::Output;

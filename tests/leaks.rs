@@ -160,7 +160,7 @@ async fn actors_inherit_nothing() -> callboard::Result<()> {
     );
     let segments = open
         .iter()
-        .filter(|path| path.contains("callboard-"))
+        .filter(|path| path.contains("/shm/callboard-"))
         .count();
     assert!(
         segments <= 1,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::{self, ActorType};
-use super::{census, handle, ward};
+use super::{census, family, handle, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post, Signals};
 use crate::actor::panic::{caught_now, install_hook};
@@ -170,9 +170,12 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
 }
 
 fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, GreetRefusal> {
-    let Ok([own, peer]) = <[_; 2]>::try_from(fds) else {
-        return Err(GreetRefusal::System("two bells were expected".into()));
+    let Ok([own, peer, place]) = <[_; 3]>::try_from(fds) else {
+        return Err(GreetRefusal::System(
+            "two bells and a place were expected".into(),
+        ));
     };
+    family::join(place).map_err(|error| GreetRefusal::System(error.to_string()))?;
     let bells = Bells {
         own: Doorbell::from_fd(own),
         peer: Doorbell::from_fd(peer),

@@ -9,6 +9,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod census;
+pub(crate) mod family;
 pub(crate) mod greet;
 pub(crate) mod handle;
 pub(crate) mod output;

@@ -18,7 +18,7 @@ use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
 use super::ward::Ward;
 use super::warden::{self, GreetError, Order, Started};
-use super::{census, greet};
+use super::{census, family, greet};
 use crate::actor::Actor;
 use crate::proxy::Caller;
 use crate::proxy::call::DecodeFailure;
@@ -249,6 +249,8 @@ fn prepare<E>(
     interface: &'static Interface,
     options: &Options,
 ) -> Result<Parts, SpawnError<E>> {
+    let place = family::take_place().map_err(SpawnError::descriptors)?;
+    let place = place.map_err(SpawnError::too_many)?;
     let geometry = geometry();
     let segment = Arc::new(Segment::create(geometry.segment_len()).map_err(SpawnError::segment)?);
     let named = Named(Arc::clone(&segment));
@@ -257,10 +259,11 @@ fn prepare<E>(
     let ours = Doorbell::new().map_err(descriptors)?;
     let theirs = Doorbell::new().map_err(descriptors)?;
     let fds = [&theirs, &ours].map(|bell| bell.as_fd().try_clone_to_owned());
-    let fds = fds
+    let mut fds = fds
         .into_iter()
         .collect::<Result<Vec<_>, _>>()
         .map_err(descriptors)?;
+    fds.push(place);
     let hello = Hello {
         parent: std::process::id(),
         actor: interface.name.to_owned(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::warden::StartError;
 use crate::proxy::failure::{CallError, Death};
 use crate::sys::memory::SegmentError;
+use crate::sys::places::Taken;
 use crate::wire::codec::EncodeError;
 use crate::wire::hello::{GreetRefusal, HelloError};
 use crate::wire::report::PanicReport;
@@ -44,6 +45,13 @@ pub enum SpawnError<E = Infallible> {
          use #[callboard::main], or call callboard::init() first in main"
     )]
     NotInitialised,
+    /// As many actors live already as may, in this program and all that it has started
+    /// ([`limit_actors`](crate::limit_actors)).
+    #[error("{limit} actors live already in this program, and no more may")]
+    TooMany {
+        /// How many may.
+        limit: usize,
+    },
     /// The system has too little of something.
     ///
     /// An actor holds 272 KiB of shared memory, and here five descriptors; one more for each of its
@@ -95,6 +103,12 @@ pub enum SpawnError<E = Infallible> {
 impl<E> SpawnError<E> {
     pub(super) fn silent(within: Duration) -> Self {
         Self::Silent { within }
+    }
+
+    pub(super) fn too_many(taken: Taken) -> Self {
+        Self::TooMany {
+            limit: usize::try_from(taken.count).unwrap_or(usize::MAX),
+        }
     }
 
     pub(super) fn segment(error: SegmentError) -> Self {

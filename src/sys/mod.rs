@@ -14,6 +14,7 @@ pub(crate) mod socket;
 pub(crate) mod process;
 pub(crate) mod pipe;
 pub(crate) mod oom;
+pub(crate) mod places;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod failpoint;
