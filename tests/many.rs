@@ -149,7 +149,7 @@ async fn more_than_descriptors_allow() -> callboard::Result<()> {
     all_answer(&residents).await
 }
 
-/// Hundreds of actors, killed by somebody else in waves: each is reaped soon.
+/// Two hundred actors, killed by somebody else in waves: each is reaped soon.
 #[callboard::test]
 async fn killed_actors_are_reaped() -> callboard::Result<()> {
     if !alone("killed_actors_are_reaped") {
@@ -157,7 +157,7 @@ async fn killed_actors_are_reaped() -> callboard::Result<()> {
     }
     residents(1).await?;
     let before = Holdings::settled().await;
-    for _ in 0..8 {
+    for _ in 0..5 {
         let residents = residents(40).await?;
         for resident in &residents {
             signal(resident.process_id(), Signal::SIGKILL);

@@ -4,6 +4,14 @@
 //!  parent: spawn ── warden (thread) ──> child: greet ── serve
 //!            └ owner: the last proxy dropped ends the actor; census: nobody is left behind
 //! ```
+//!
+//! Each actor's process is the program started anew, by `posix_spawn`: no page tables are copied,
+//! whatever the parent holds; the child has an address space layout, descriptors, locks and threads
+//! of its own. Forking from a process kept for that, before it has threads, would spare the dynamic
+//! loader's half of a millisecond. It would cost that process for every program, whether it starts
+//! actors or not; give all actors one layout, which a crash in one of them betrays; leave them with
+//! the environment, folder and limits of the program's beginning; and make somebody else their
+//! parent, to whose death they are bound. A start meets its goal without (benches/spawn.rs).
 
 #![forbid(unsafe_code)]
 
