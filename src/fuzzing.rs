@@ -17,7 +17,9 @@ use crate::transport::receiver::Receiver;
 use crate::wire::codec::{self, Buffer, Message};
 use crate::wire::frame::Head;
 use crate::wire::hello::{self, Greeting, Hello};
+use crate::wire::lent::Lend;
 use crate::wire::report::{PanicReport, Refusal};
+use crate::wire::view::{Reply, View};
 
 /// Memory that its peer changes between any two looks, as the input says.
 struct Restless<'a> {
@@ -171,7 +173,7 @@ pub fn archive(input: &[u8]) {
     };
     // With overflow checks rkyv panics at some archives of hash maps. The library catches that; the
     // fuzzer stops before it could. `cargo fuzz run -O archive` runs them without these checks.
-    let kinds = if cfg!(debug_assertions) { 6 } else { 8 };
+    let kinds = if cfg!(debug_assertions) { 7 } else { 9 };
     match kind % kinds {
         0 => decode::<(u64, String, Vec<u8>)>(input),
         1 => decode::<Any>(input),
@@ -179,16 +181,49 @@ pub fn archive(input: &[u8]) {
         3 => decode::<Vec<Vec<String>>>(input),
         4 => decode::<BTreeMap<u32, Vec<String>>>(input),
         5 => decode::<Result<PanicReport, Refusal>>(input),
-        6 => decode::<HashMap<String, Vec<u32>>>(input),
+        6 => borrow(input),
+        7 => decode::<HashMap<String, Vec<u32>>>(input),
         _ => decode::<(HashMap<u8, HashMap<u16, bool>>, Option<Any>)>(input),
+    }
+}
+
+/// What a method borrows is what it would own, and lies within the message.
+fn borrow(bytes: &[u8]) {
+    type Arguments = (String, u64, Vec<u8>, Any);
+    let message = codec::copy(bytes);
+    let borrowed = codec::read::<Arguments, _>(&message, |arguments| {
+        let text = <str as Lend>::see(&arguments.0);
+        let bytes = <[u8] as Lend>::see(&arguments.2);
+        let any = <Any as Lend>::see(&arguments.3);
+        Ok((
+            text,
+            codec::own::<u64>(&arguments.1)?,
+            bytes,
+            codec::own::<Any>(any)?,
+        ))
+    });
+    match (borrowed, codec::decode::<Arguments>(&message)) {
+        (Err(_), Err(_)) => {}
+        (Ok(borrowed), Ok(owned)) => {
+            let (text, number, bytes, any) = owned;
+            assert!(borrowed == (&text, number, &bytes, any));
+            let within = message.as_ptr_range();
+            let lies_within = |at: &[u8]| at.is_empty() || within.contains(&at.as_ptr());
+            assert!(lies_within(borrowed.0.as_bytes()) && lies_within(borrowed.2));
+        }
+        (borrowed, owned) => panic!("{} and {}", borrowed.is_ok(), owned.is_ok()),
     }
 }
 
 /// What could be read can be written and read again, and is the same then.
 fn decode<M: Message + PartialEq>(bytes: &[u8]) {
+    let viewed = View::<M>::__read(codec::copy(bytes));
     let Ok(value) = codec::decode::<M>(&codec::copy(bytes)) else {
+        assert!(!viewed.is_ok_and(|view| view.deserialize().is_ok()));
         return;
     };
+    let viewed = viewed.and_then(|view| view.deserialize());
+    assert!(viewed.is_ok_and(|viewed| viewed == value));
     let again = codec::encode(&value, usize::MAX, codec::copy).expect("what came can go");
     let read = codec::decode::<M>(&again).expect("what was written can be read");
     assert!(read == value);

@@ -24,6 +24,7 @@ pub use crate::wire::codec::{Arguments, DecodeError, EncodeError, Message};
 pub use crate::wire::hello::HelloError;
 pub use crate::wire::lent::Lent;
 pub use crate::wire::report::PanicReport;
+pub use crate::wire::view::{Reply, View};
 
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {

@@ -78,6 +78,14 @@ impl Shelf {
         (longest.len() >= at_least).then(|| format!("{}: {longest}", page.title))
     }
 
+    pub fn page(&self, title: &str, lines: usize) -> Page {
+        let lines = (0..lines).map(|line| format!("line {line}")).collect();
+        Page {
+            title: title.to_owned(),
+            lines,
+        }
+    }
+
     pub fn put(&mut self, name: &str, times: u64, (left, right): (u8, String)) -> String {
         self.count += times;
         format!("{name} {left} {right} {}", self.count)
@@ -199,6 +207,61 @@ async fn borrowed_calls_are_told_timed_and_tried() -> callboard::Result<()> {
     assert_eq!(started.map(|len| len + 1).await?, 5);
     drop(shelf.put(&name, 100, (0, String::new())));
     assert_eq!(shelf.count().await?, 5, "what is not polled is not sent");
+    Ok(())
+}
+
+/// A view has the result where it lies, in each way to make a call, and errors stay what they are.
+#[callboard::test]
+async fn results_are_viewed_in_place() -> callboard::Result<()> {
+    let grace = Duration::from_millis(50);
+    let shelf = Shelf::spawn("x").grace(grace).await?;
+    let page = shelf.page("title", 100_000).view().await?;
+    assert_eq!(page.title.as_str(), "title");
+    assert_eq!(
+        (page.lines.len(), page.lines[99_999].as_str()),
+        (100_000, "line 99999")
+    );
+    let owned = page.deserialize()?;
+    assert_eq!(
+        (owned.title.as_str(), owned.lines.len()),
+        ("title", 100_000)
+    );
+
+    // It outlives its proxy's next calls, and goes to other threads.
+    let (first, second) = (
+        shelf.page("first", 1).start(),
+        shelf.page("second", 2).start(),
+    );
+    let (first, second) = (first.view().await?, second.view().await?);
+    assert_eq!(shelf.page("third", 3).view().start().await?.lines.len(), 3);
+    let seen = std::thread::spawn(move || (first.title.to_string(), second.lines.len()));
+    assert_eq!(seen.join().ok(), Some((String::from("first"), 2)));
+
+    // What is viewed becomes the argument of the next call.
+    let page = shelf.page("title", 3).view().await?;
+    assert_eq!(shelf.length(&page.title).await?, 5);
+
+    let refused = shelf.relabel("").view().await.expect_err("it is empty");
+    assert!(matches!(refused, CallError::Actor(BadLabel(_))));
+    assert_eq!(*shelf.relabel("y").view().await?, 1);
+    shelf
+        .put("told", 1, (0, String::new()))
+        .view()
+        .tell()
+        .await?;
+    assert_eq!(shelf.count().await?, 1);
+
+    // These go on in the actor, whoever still waits for them.
+    let late = shelf.slowly("late", 60_000).view();
+    let late = late.timeout(Duration::from_millis(20)).await;
+    assert!(matches!(late, Err(CallError::Timeout { .. })));
+    let dropped = shelf.slowly("dropped", 60_000).start().view();
+    assert!(!dropped.is_ready());
+    drop(dropped);
+    let started = shelf.slowly("started", 60_000).view().start();
+    shelf.label().await?;
+    shelf.kill().await;
+    assert!(matches!(started.await, Err(CallError::Died { .. })));
     Ok(())
 }
 

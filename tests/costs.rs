@@ -48,6 +48,22 @@ impl Counter {
         self.count += u64::from(payload[0]);
     }
 
+    /// Borrows all of its arguments but a number.
+    pub fn lent(&self, text: &str, bytes: &[u8], numbers: &Archived<Vec<u64>>, by: u64) -> u64 {
+        text.len() as u64 + bytes.len() as u64 + numbers.len() as u64 + by
+    }
+
+    /// The same, waiting.
+    pub async fn lent_async(&mut self, text: &str) -> u64 {
+        self.count += text.len() as u64;
+        self.count
+    }
+
+    /// A result that needs memory where it is owned.
+    pub fn numbers(&self) -> Vec<u64> {
+        vec![self.count; 32]
+    }
+
     pub fn allocations(&self) -> u64 {
         allocations()
     }
@@ -94,6 +110,51 @@ async fn hot_calls_allocate_nothing() -> callboard::Result<()> {
         counter.shutdown().await?;
     }
     Ok(())
+}
+
+/// Once warm, what is lent to a call is allocated neither where it is lent nor where it is
+/// borrowed, and what is viewed is not allocated where it is viewed.
+#[callboard::test]
+async fn what_is_lent_or_viewed_allocates_nothing() -> callboard::Result<()> {
+    if !alone("what_is_lent_or_viewed_allocates_nothing") {
+        return Ok(());
+    }
+    const ROUNDS: u64 = 1000;
+    let counter = Counter::spawn().await?;
+    let (text, bytes, numbers) = ("text ".repeat(100), vec![7; 500], vec![9; 50]);
+    let lend = async |rounds| -> callboard::Result<()> {
+        for _ in 0..rounds {
+            let lent = counter.lent(&text, &bytes, &numbers, 1).await?;
+            assert_eq!(lent, 500 + 500 + 50 + 1);
+            counter.lent_async(&text).await?;
+            counter.lent(&text, &bytes, &numbers, 1).tell().await?;
+        }
+        Ok(())
+    };
+    let view = async |rounds| -> callboard::Result<()> {
+        for _ in 0..rounds {
+            assert_eq!(counter.numbers().view().await?.len(), 32);
+        }
+        Ok(())
+    };
+    for _ in 0..100 {
+        lend(10).await?;
+        view(10).await?;
+        counter.allocations().await?;
+    }
+    let (here, there) = (allocations(), counter.allocations().await?);
+    lend(ROUNDS).await?;
+    let (lent, borrowed) = (allocations() - here, counter.allocations().await? - there);
+    assert_eq!((lent, borrowed), (0, 0), "of the caller and of the actor");
+
+    let here = allocations();
+    view(ROUNDS).await?;
+    assert_eq!(allocations() - here, 0, "of the caller");
+    for _ in 0..ROUNDS {
+        assert_eq!(counter.numbers().await?.len(), 32);
+    }
+    assert!(allocations() - here >= ROUNDS, "what is owned is counted");
+    counter.shutdown().await
 }
 
 /// What a process has used: context switches of all its threads, and ticks of processor time.

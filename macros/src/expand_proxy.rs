@@ -105,7 +105,9 @@ fn spawn(interface: &Interface, function: &Function) -> TokenStream {
     };
     quote! {
         #attributes
-        #vis fn #spawn_name #lifetime (#parameters) -> ::callboard::Spawn<#proxy, #arguments_type #error> {
+        #vis fn #spawn_name #lifetime (#parameters)
+            -> ::callboard::Spawn<#proxy, #arguments_type #error>
+        {
             ::callboard::Spawn::#new::<#actor>(#index, #arguments)
         }
     }

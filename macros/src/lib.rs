@@ -41,11 +41,11 @@ use proc_macro::TokenStream;
 ///   `Result` of it. `new` becomes `spawn`, any other `open` becomes `spawn_open`. An actor has at
 ///   least one.
 /// - A return type whose last path segment is `Result` is one: its error is the call's error.
-/// - **Results are owned**: they travel between processes. **Arguments** are owned, or borrowed from
-///   the message they came in: `&str`, `&[u8]` (and slices of whatever lies in an archive as it
-///   does in memory), and `&Archived<T>` of any message `T`. Those are checked and read where they
-///   lie, and nothing is allocated or copied for them. The proxy then borrows too: `&str`, `&[u8]`,
-///   `&T`, until the call is sent. At most twelve arguments.
+/// - **Results are owned**: they travel between processes. **Arguments** are owned, or borrowed
+///   from the message they came in: `&str`, `&[u8]` (and slices of whatever lies in an archive as
+///   it does in memory), and `&Archived<T>` of any message `T`. Those are checked and read where
+///   they lie, and nothing is allocated or copied for them. The proxy then borrows too: `&str`,
+///   `&[u8]`, `&T`, until the call is sent. At most twelve arguments.
 /// - All else in the block (private functions, constants) is left alone.
 ///
 /// Attributes on a function say more:

@@ -72,7 +72,9 @@ fn borrowed_arguments_stay_in_the_message() {
         impl Stats {
             pub fn open(path: &str) -> Result<Self, Lost> { body() }
             pub fn mean(&self, xs: &Archived<Vec<f64>>, scale: f64) -> f64 { body() }
-            pub async fn put(&mut self, bytes: &[u8], kind: Self::Kind) -> Result<(), Lost> { body() }
+            pub async fn put(&mut self, bytes: &[u8], kind: Self::Kind) -> Result<(), Lost> {
+                body()
+            }
         }
     };
     insta::assert_snapshot!("borrowed", pretty(expand_actor(TokenStream::new(), &block)));

@@ -41,8 +41,8 @@ impl<'a> Incoming<'a> {
         codec::decode(&self.work.body).map_err(|error| self.unreadable(&error))
     }
 
-    /// The arguments of a method that borrows some of them: `take` finds those in the message, which
-    /// lies still as long as the call runs, and copies the others out of it.
+    /// The arguments of a method that borrows some of them: `take` finds those in the message,
+    /// which lies still as long as the call runs, and copies the others out of it.
     ///
     /// # Errors
     /// They were no archive of `Args`, and the caller is told.

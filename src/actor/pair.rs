@@ -44,6 +44,7 @@ pub(super) const PANIC: u16 = 4;
 pub(super) const PANIC_SHARED: u16 = 5;
 pub(super) const FILL: u16 = 6;
 pub(super) const FAIL: u16 = 7;
+pub(super) const TEXT: u16 = 8;
 
 /// A number, which methods change, read, or take as the name of their call.
 pub(super) struct Tester {
@@ -66,6 +67,7 @@ const INTERFACE: Interface = Interface {
         Method::new("panic_shared", 0).waits(),
         Method::new("fill", 0),
         Method::new("fail", 0),
+        Method::new("text", 0),
     ],
 };
 
@@ -90,6 +92,15 @@ impl Actor for Tester {
                 Ok((len,)) => call.reply(&vec![7_u8; usize::try_from(len).unwrap()]),
                 Err(refused) => refused,
             },
+            TEXT => {
+                let read = call.read::<(String, u64), _>(|arguments| {
+                    Ok((arguments.0.as_str(), codec::own::<u64>(&arguments.1)?))
+                });
+                match read {
+                    Ok((text, by)) => call.reply(&(text.len() as u64 + by)),
+                    Err(refused) => refused,
+                }
+            }
             FAIL => match call.open::<(u64,)>() {
                 Ok((number,)) => call.reply_result(&if number > 9 {
                     Err(format!("{number}"))

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::pair::{
-    ADD, FAIL, HOLD, MESSAGE_LEN_MAX, PANIC, PANIC_SHARED, Pair, WAIT, open_gate, ran, run, settle,
-    small,
+    ADD, FAIL, GET, HOLD, MESSAGE_LEN_MAX, PANIC, PANIC_SHARED, Pair, TEXT, WAIT, open_gate, ran,
+    run, settle, small,
 };
 use super::server::End;
 use crate::proxy::failure::TryCallError;
 use crate::proxy::failure::{CallError, Ended, Outcome};
 use crate::transport::board::Geometry;
 use crate::transport::idle::Idle;
+use crate::wire::lent::Lent;
 
 const EVERY_IDLE: [Idle; 3] = [Idle::Park, Idle::Adaptive, Idle::Busy];
 
@@ -40,6 +41,35 @@ fn calls_and_tells_run_in_order() {
             assert!(matches!(server.await.unwrap(), End::Stopped));
         });
     }
+}
+
+/// A method that borrows its arguments is not run with bytes that are none, and the actor goes on.
+#[test]
+fn borrowed_arguments_are_checked() {
+    run(async {
+        let (pair, _server) = Pair::new(small(8), Idle::Park).await;
+        let caller = &pair.caller;
+        let lent = caller.call::<_, u64>(TEXT, (Lent::new("four"), 5_u64));
+        assert_eq!(lent.await.unwrap(), 9);
+        let foreign = [
+            caller.call::<_, u64>(TEXT, ([0xFF_u8; 16],)).await,
+            caller.call::<_, u64>(TEXT, ()).await,
+            caller.call::<_, u64>(TEXT, (String::from("four"),)).await,
+            caller
+                .call::<_, u64>(TEXT, (vec![0xFF_u8; 40], 5_u64))
+                .await,
+        ];
+        for result in foreign {
+            let error = result.unwrap_err();
+            assert!(matches!(error, CallError::Arguments { .. }), "{error}");
+            assert_eq!(error.outcome(), Outcome::NotRun);
+        }
+        assert_eq!(pair.get().await.unwrap(), 10);
+        let viewed = pair.fill(1000).view().await.unwrap();
+        assert_eq!(viewed[..], [7; 1000]);
+        let foreign = caller.call::<_, Vec<String>>(GET, ()).view().await;
+        assert!(matches!(foreign, Err(CallError::Decode { .. })));
+    });
 }
 
 /// What a constructor does is told, and only a made actor goes on.

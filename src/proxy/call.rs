@@ -21,7 +21,6 @@ use tokio::task::coop;
 use super::ambient::{self, chained};
 use super::exchange::{BeginError, Exchange};
 use super::failure::{CallError, Outcome, TryCallError};
-use super::in_flight::Answer;
 use super::pending::Pending;
 use super::timer::Timer;
 use super::{Bound, Caller};
@@ -32,7 +31,7 @@ use crate::wire::codec::{self, Arguments, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Mismatch;
 use crate::wire::id::CallId;
-use crate::wire::report::{PanicReport, Refusal};
+use crate::wire::view::{Reply, View};
 
 /// Decodes a method's own error.
 pub(crate) type DecodeFailure<E> = fn(&[u8]) -> Result<E, DecodeError>;
@@ -166,93 +165,6 @@ impl Caller {
         };
         head.deadline = timeout.map(clock::after);
         Ok(head)
-    }
-
-    /// The result of `call`, once it has come.
-    #[inline]
-    pub(crate) fn poll_result<T: Message, E>(
-        &self,
-        cx: &Context<'_>,
-        method: u16,
-        failure: DecodeFailure<E>,
-        (call, vigil): (CallId, &mut Vigil),
-    ) -> Poll<Result<T, CallError<E>>> {
-        let answer = ready!(self.exchange().poll_answer(cx, call, vigil));
-        Poll::Ready(self.read_answer(method, failure, answer))
-    }
-
-    /// Why a call that waited for room was not begun.
-    pub(super) fn not_begun<E>(&self, error: BeginError) -> CallError<E> {
-        let outcome = Outcome::NotRun;
-        match error {
-            BeginError::Late(after) => CallError::Timeout { after, outcome },
-            BeginError::Full | BeginError::Ended => {
-                CallError::ended(self.exchange().ended(), outcome)
-            }
-        }
-    }
-
-    #[inline]
-    fn read_answer<T: Message, E>(
-        &self,
-        method: u16,
-        failure: DecodeFailure<E>,
-        answer: Answer,
-    ) -> Result<T, CallError<E>> {
-        let (kind, body) = match answer {
-            Answer::Frame(kind, body) => (kind, body),
-            Answer::Lost { was_read } => {
-                let outcome = if was_read {
-                    Outcome::MayHaveRun
-                } else {
-                    Outcome::NotRun
-                };
-                return Err(CallError::ended(self.exchange().ended(), outcome));
-            }
-            Answer::Late(after) => {
-                let outcome = Outcome::MayHaveRun;
-                return Err(CallError::Timeout { after, outcome });
-            }
-        };
-        let result = match kind {
-            Kind::Reply => codec::decode(&body).map_err(|source| self.unread(method, source)),
-            _ => Err(self.read_failure(method, failure, kind, &body)),
-        };
-        codec::recycle(body);
-        result
-    }
-
-    #[cold]
-    fn read_failure<E>(
-        &self,
-        method: u16,
-        failure: DecodeFailure<E>,
-        kind: Kind,
-        body: &[u8],
-    ) -> CallError<E> {
-        let read = match kind {
-            Kind::Failure => failure(body).map(CallError::Actor),
-            Kind::Panicked => codec::decode::<PanicReport>(body).map(CallError::Panicked),
-            _ => codec::decode::<Refusal>(body).map(|refusal| self.refused(method, refusal)),
-        };
-        read.unwrap_or_else(|source| self.unread(method, source))
-    }
-
-    fn refused<E>(&self, method: u16, refusal: Refusal) -> CallError<E> {
-        let method = self.method_name(method);
-        match refusal {
-            Refusal::Unknown => CallError::UnknownMethod { method },
-            Refusal::Arguments(reason) => CallError::Arguments { method, reason },
-            Refusal::Result(reason) => CallError::Result { method, reason },
-        }
-    }
-
-    #[cold]
-    fn unread<E>(&self, method: u16, source: DecodeError) -> CallError<E> {
-        CallError::Decode {
-            method: self.method_name(method),
-            source,
-        }
     }
 }
 
@@ -456,7 +368,7 @@ impl<Args: Arguments, T, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args: Arguments, T: Message, E> Call<'_, Args, T, E> {
+impl<Args: Arguments, T: Reply, E> Call<'_, Args, T, E> {
     /// Makes the call now, and gives its result as a value: running, like a `JoinHandle`.
     ///
     /// # Panics
@@ -544,7 +456,7 @@ impl<Args: Arguments, T: Message, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args: Arguments, T: Message, E> Future for Call<'_, Args, T, E> {
+impl<Args: Arguments, T: Reply, E> Future for Call<'_, Args, T, E> {
     type Output = Result<T, CallError<E>>;
 
     #[inline]
@@ -564,6 +476,34 @@ impl<Args: Arguments, T: Message, E> Future for Call<'_, Args, T, E> {
         };
         call.give_up();
         Poll::Ready(Err(CallError::Timeout { after, outcome }))
+    }
+}
+
+impl<'a, Args, T: Message, E> Call<'a, Args, T, E> {
+    /// The same call with its result where it lies: awaited, it gives a [`View`], and nothing is
+    /// deserialised.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Call, CallError};
+    /// async fn count(call: Call<'_, (), Vec<String>>) -> Result<usize, CallError> {
+    ///     let names = call.view().await?;
+    ///     Ok(names.iter().filter(|name| name.starts_with("a")).count())
+    /// }
+    /// ```
+    pub fn view(mut self) -> Call<'a, Args, View<T>, E> {
+        Call {
+            caller: self.caller,
+            kind: self.kind,
+            method: self.method,
+            args: self.args.take(),
+            failure: self.failure,
+            timeout: self.timeout,
+            usual: self.usual,
+            timer: std::mem::take(&mut self.timer),
+            stage: std::mem::replace(&mut self.stage, Stage::Done),
+            result: PhantomData,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod ambient;
+mod answer;
 pub(crate) mod call;
 pub(crate) mod driver;
 pub(crate) mod exchange;

@@ -20,6 +20,7 @@ use super::timer::Timer;
 use crate::transport::spin::Vigil;
 use crate::wire::codec::Message;
 use crate::wire::id::CallId;
+use crate::wire::view::{Reply, View};
 
 /// The result of a call that runs: await it, look whether it is there, or drop it to cancel the
 /// call.
@@ -178,6 +179,32 @@ impl<T, E> Pending<T, E> {
         }
     }
 
+    /// The same result where it lies: awaited, it gives a [`View`], and nothing is deserialised.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{CallError, Pending};
+    /// async fn total(numbers: Pending<Vec<u64>>) -> Result<u64, CallError> {
+    ///     let numbers = numbers.view().await?;
+    ///     Ok(numbers.iter().map(|number| number.to_native()).sum())
+    /// }
+    /// ```
+    pub fn view(mut self) -> Pending<View<T>, E>
+    where
+        T: Message,
+    {
+        Pending {
+            caller: self.caller.clone(),
+            method: self.method,
+            failure: self.failure,
+            timeout: self.timeout,
+            deadline: self.deadline,
+            timer: std::mem::take(&mut self.timer),
+            progress: std::mem::replace(&mut self.progress, Progress::Done),
+            result: PhantomData,
+        }
+    }
+
     /// Cancels the call, unless its result was taken.
     fn give_up(&mut self) -> Outcome {
         let call = match std::mem::replace(&mut self.progress, Progress::Done) {
@@ -214,7 +241,7 @@ impl<T, E> Pending<T, E> {
     }
 }
 
-impl<T: Message, E> Pending<T, E> {
+impl<T: Reply, E> Pending<T, E> {
     /// Waits at most `timeout` for the result; true if it is there. The call goes on in either
     /// case.
     ///
@@ -291,7 +318,7 @@ impl<T: Message, E> Pending<T, E> {
     }
 }
 
-impl<T: Message, E> Future for Pending<T, E> {
+impl<T: Reply, E> Future for Pending<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

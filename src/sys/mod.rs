@@ -18,6 +18,7 @@ pub(crate) mod places;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod failpoint;
+pub(crate) mod checked;
 
 /// For tests of what belongs to a whole process: the test program runs itself again.
 #[cfg(test)]

@@ -205,6 +205,18 @@ pub struct DecodeError {
     source: Fault,
 }
 
+impl DecodeError {
+    /// The error of so many bytes that were to be an `M`.
+    #[cold]
+    pub(crate) fn new<M>(len: usize, cause: &Cause) -> Self {
+        Self {
+            type_name: std::any::type_name::<M>(),
+            len,
+            source: Fault::new(cause),
+        }
+    }
+}
+
 /// What the check of an archive said, cut to what a person reads: it adds a line for each level of
 /// nesting, and a deep archive has many.
 #[derive(Debug, thiserror::Error)]
@@ -296,12 +308,7 @@ pub(crate) fn copy(bytes: &[u8]) -> Buffer {
 
 /// The error for bytes where none were to come: a method without errors of its own reported one.
 pub(crate) fn unexpected<T>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let source = Fault::new(&cause(NoSuchError));
-    Err(DecodeError {
-        type_name: std::any::type_name::<T>(),
-        len: bytes.len(),
-        source,
-    })
+    Err(DecodeError::new::<T>(bytes.len(), &cause(NoSuchError)))
 }
 
 /// A failure came from a method that has none.
@@ -358,15 +365,6 @@ fn access<M: Message>(bytes: &[u8]) -> Result<&M::Archived, Cause> {
     access_with_context::<M::Archived, _, Cause>(bytes, &mut checker)
 }
 
-#[cold]
-fn unreadable<M>(bytes: &[u8], cause: &Cause) -> DecodeError {
-    DecodeError {
-        type_name: std::any::type_name::<M>(),
-        len: bytes.len(),
-        source: Fault::new(cause),
-    }
-}
-
 /// Checks `bytes` and gives the archive where it lies.
 ///
 /// # Errors
@@ -382,7 +380,7 @@ pub(crate) fn check<M: Message>(bytes: &[u8]) -> Result<&M::Archived, DecodeErro
     } else {
         access::<M>(bytes)
     };
-    checked.map_err(|cause| unreadable::<M>(bytes, &cause))
+    checked.map_err(|cause| DecodeError::new::<M>(bytes.len(), &cause))
 }
 
 /// Checks `bytes` and copies the value out of them.
@@ -391,7 +389,7 @@ pub(crate) fn check<M: Message>(bytes: &[u8]) -> Result<&M::Archived, DecodeErro
 /// [`DecodeError`] when they are no archive of `M`, or nested too deeply.
 #[inline]
 pub(crate) fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
-    own(check::<M>(bytes)?).map_err(|cause| unreadable::<M>(bytes, &cause))
+    own(check::<M>(bytes)?).map_err(|cause| DecodeError::new::<M>(bytes.len(), &cause))
 }
 
 /// Checks `bytes`, and takes from them where they lie.
@@ -403,7 +401,7 @@ pub(crate) fn read<'a, M: Message, R>(
     bytes: &'a [u8],
     take: impl FnOnce(&'a M::Archived) -> Result<R, Cause>,
 ) -> Result<R, DecodeError> {
-    take(check::<M>(bytes)?).map_err(|cause| unreadable::<M>(bytes, &cause))
+    take(check::<M>(bytes)?).map_err(|cause| DecodeError::new::<M>(bytes.len(), &cause))
 }
 
 /// Copies a value out of its checked archive.

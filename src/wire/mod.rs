@@ -14,3 +14,4 @@ pub(crate) mod id;
 pub(crate) mod interface;
 pub(crate) mod lent;
 pub(crate) mod report;
+pub(crate) mod view;
