@@ -5,6 +5,7 @@ use std::fmt;
 
 pub use callboard_macros::{actor, main, message, test};
 
+pub use crate::actor::context::Context;
 pub use crate::node::census::shutdown_all;
 pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
@@ -29,8 +30,8 @@ pub use crate::wire::view::{Reply, View};
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Archived, CallError, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError, actor,
-        message,
+        Archived, CallError, Context, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError,
+        actor, message,
     };
 }
 

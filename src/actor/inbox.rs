@@ -10,15 +10,19 @@
 //! comes first. A further link that breaks the rules is dropped alone; the main link's end is the
 //! actor's.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use tokio::task::{AbortHandle, JoinSet};
 
+use super::cancel::Cancels;
 use super::port::Port;
 use super::replies::Replies;
 use super::server::Work;
+use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::Sender;
 use crate::wire::chain::ActorKey;
@@ -37,6 +41,8 @@ struct SignalState {
     news: AtomicBool,
     arrived: Mutex<Vec<Arrival>>,
     waker: AtomicWaker,
+    cancels: Cancels,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// A further link of an actor.
@@ -50,6 +56,7 @@ pub(crate) struct Arrival {
 #[derive(Debug)]
 pub(crate) struct Line {
     sender: Sender,
+    pub(super) board: Board,
     message_len_max: usize,
     /// Nobody calls over it any more.
     closed: AtomicBool,
@@ -57,9 +64,10 @@ pub(crate) struct Line {
 
 impl Line {
     #[cfg_attr(not(test), expect(dead_code, reason = "own proxies are made of it"))]
-    pub(crate) fn new(sender: Sender, message_len_max: usize) -> Self {
+    pub(crate) fn new(sender: Sender, board: Board, message_len_max: usize) -> Self {
         Self {
             sender,
+            board,
             message_len_max,
             closed: AtomicBool::new(false),
         }
@@ -106,6 +114,32 @@ impl Signals {
         self.close(line);
     }
 
+    /// The running calls that want to know when they are cancelled.
+    #[inline]
+    pub(super) fn cancels(&self) -> &Cancels {
+        &self.0.cancels
+    }
+
+    /// Starts a task of the actor's.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have ended, so that there are never more than run.
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!("a task of an actor panicked");
+            }
+        }
+        tasks.spawn(task)
+    }
+
+    /// Drops the actor's tasks: it has ended.
+    pub(super) fn end_tasks(&self) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
+    }
+
     fn tell(&self) {
         // Release: pairs with the Acquire in `has_news`; the lock orders what arrived.
         self.0.news.store(true, Ordering::Release);
@@ -141,13 +175,15 @@ pub(crate) enum Event {
 pub(crate) struct Post<'a> {
     pub(crate) actor: ActorKey,
     pub(crate) main: Replies<'a>,
+    /// That of the main link.
+    pub(crate) board: &'a Board,
+    pub(crate) signals: &'a Signals,
 }
 
 /// Where an actor's calls come in.
 pub(crate) struct Inbox<'a> {
     main: Port,
     post: Post<'a>,
-    signals: Signals,
     lines: Vec<Arrival>,
     /// Whose turn it is, in a round of the main link and the others.
     next: usize,
@@ -155,12 +191,11 @@ pub(crate) struct Inbox<'a> {
 }
 
 impl<'a> Inbox<'a> {
-    /// An inbox that hears the main link `main`, answered by `replies`, and `signals`.
-    pub(crate) fn new(main: Port, post: Post<'a>, signals: Signals) -> Self {
+    /// An inbox that hears the main link, which is that of `post`.
+    pub(crate) fn new(main: Port, post: Post<'a>) -> Self {
         Self {
             main,
             post,
-            signals,
             lines: Vec::new(),
             next: 0,
             turn: 0,
@@ -199,12 +234,12 @@ impl<'a> Inbox<'a> {
             if self.take(work)? {
                 return Poll::Ready(Ok(Event::Call));
             }
-            if self.signals.has_news() {
+            if self.post.signals.has_news() {
                 self.hear_news();
                 continue;
             }
             // Nobody is kept waiting for a place while we look or sleep.
-            if self.signals.is_stop_asked() {
+            if self.post.signals.is_stop_asked() {
                 return Poll::Ready(Ok(Event::Stopped));
             }
             if !self.look_again(cx) {
@@ -216,9 +251,10 @@ impl<'a> Inbox<'a> {
 
     /// Hears the bells while a handler runs: they bring room for answers that wait.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) {
-        self.main.poll_room(cx, self.post.main.sender);
+        let signals = self.post.signals;
+        self.main.poll_room(cx, self.post.main.sender, signals);
         for Arrival { port, line } in &self.lines {
-            port.poll_room(cx, &line.sender);
+            port.poll_room(cx, &line.sender, signals);
         }
     }
 
@@ -249,12 +285,12 @@ impl<'a> Inbox<'a> {
                 Ok(Some(head)) => {
                     match work.set(head, Some(line)).and_then(|()| work.check()) {
                         Ok(()) => return Ok(true),
-                        Err(error) => self.signals.break_off(line, &error),
+                        Err(error) => self.post.signals.break_off(line, &error),
                     }
                     work.clear();
                 }
                 Ok(None) => {}
-                Err(error) => self.signals.break_off(line, &error),
+                Err(error) => self.post.signals.break_off(line, &error),
             }
         }
         Ok(false)
@@ -264,12 +300,12 @@ impl<'a> Inbox<'a> {
     #[inline]
     fn look_again(&mut self, cx: &mut Context<'_>) -> bool {
         for Arrival { port, line } in &mut self.lines {
-            if port.look_again(cx, &line.sender, &self.signals) {
+            if port.look_again(cx, &line.sender, self.post.signals) {
                 return true;
             }
         }
         self.main
-            .look_again(cx, self.post.main.sender, &self.signals)
+            .look_again(cx, self.post.main.sender, self.post.signals)
     }
 
     /// Takes in new links, and drops those over which nothing comes any more.
@@ -277,7 +313,7 @@ impl<'a> Inbox<'a> {
     fn hear_news(&mut self) {
         // AcqRel: what was told before the flag was raised is seen below, and what is told later
         // raises it again.
-        self.signals.0.news.swap(false, Ordering::AcqRel);
+        self.post.signals.0.news.swap(false, Ordering::AcqRel);
         self.lines.retain(|arrival| {
             let is_over = arrival.line.closed.load(Ordering::Acquire) && arrival.port.is_empty();
             !is_over
@@ -288,10 +324,11 @@ impl<'a> Inbox<'a> {
             .any(|arrival| arrival.line.closed.load(Ordering::Relaxed))
         {
             // What was told over it before is still done.
-            self.signals.0.news.store(true, Ordering::Relaxed);
+            self.post.signals.0.news.store(true, Ordering::Relaxed);
         }
         self.next = 0;
         let mut arrived = self
+            .post
             .signals
             .0
             .arrived

@@ -1,9 +1,14 @@
 //! One call as the generated code sees it: arguments out, result in.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::pin;
 
+use futures_util::future::{Either, select};
 use rkyv::rancor::Error as Cause;
 
+use super::context::Context;
+use super::inbox::Post;
 use super::replies::{Answer, Replies, describe};
 use super::server::Work;
 use crate::wire::codec::{self, Buffer, DecodeError, Message};
@@ -16,13 +21,33 @@ use crate::wire::report::Refusal;
 #[derive(Clone, Copy)]
 pub struct Incoming<'a> {
     work: &'a Work,
-    replies: Replies<'a>,
+    post: Post<'a>,
 }
 
 impl<'a> Incoming<'a> {
     #[inline]
-    pub(crate) fn new(work: &'a Work, replies: Replies<'a>) -> Self {
-        Self { work, replies }
+    pub(crate) fn new(work: &'a Work, post: Post<'a>) -> Self {
+        Self { work, post }
+    }
+
+    /// What the method may know of its call.
+    #[must_use]
+    pub fn context(self) -> Context {
+        Context::new(self.work, self.post)
+    }
+
+    /// What `run` gives, unless the call is cancelled before: then `run` is dropped where it waits.
+    ///
+    /// # Errors
+    /// The call was cancelled, and needs no answer.
+    pub async fn unless_cancelled<T>(self, run: impl Future<Output = T>) -> Result<T, Answer> {
+        let board = self.work.board(self.post);
+        let cancels = self.post.signals.cancels();
+        let cancelled = pin!(cancels.watch(board, self.work.head.call));
+        match select(pin!(run), cancelled).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right(_) => Err(Answer(None)),
+        }
     }
 
     /// The method's number.
@@ -95,8 +120,13 @@ impl<'a> Incoming<'a> {
         if self.work.head.kind == Kind::Tell {
             return Answer(None);
         }
-        self.replies
+        self.replies()
             .send(Kind::Refused, self.work.head.call, refusal)
+    }
+
+    #[inline]
+    fn replies(self) -> Replies<'a> {
+        self.work.replies(self.post.main)
     }
 
     #[inline]
@@ -105,7 +135,7 @@ impl<'a> Incoming<'a> {
             return Answer(None);
         }
         crate::sys::failpoint::at("callee.reply.before");
-        let answer = self.replies.send(kind, self.work.head.call, message);
+        let answer = self.replies().send(kind, self.work.head.call, message);
         crate::sys::failpoint::at("callee.reply.after");
         answer
     }

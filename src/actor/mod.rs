@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod cancel;
+pub(crate) mod context;
 pub(crate) mod inbox;
 pub(crate) mod incoming;
 pub(crate) mod panic;

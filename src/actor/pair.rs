@@ -247,7 +247,7 @@ impl Pair {
     pub(super) fn join(&self, geometry: Geometry, idle: Idle) -> (Self, Arc<Line>) {
         let (mut pair, link) = Self::alone(geometry, idle);
         pair.signals = self.signals.clone();
-        let line = Arc::new(Line::new(link.sender, MESSAGE_LEN_MAX));
+        let line = Arc::new(Line::new(link.sender, link.board.clone(), MESSAGE_LEN_MAX));
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         pair.signals.arrive(Arrival {
             port,
@@ -285,10 +285,13 @@ impl Pair {
 
 /// Serves a [`Tester`] over `link`.
 pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
+    let board = link.board.clone();
     let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
     let post = Post {
         actor: ActorKey::NONE,
         main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+        board: &board,
+        signals: &signals,
     };
-    serve::<Tester>(Inbox::new(port, post, signals)).await
+    serve::<Tester>(Inbox::new(port, post)).await
 }

@@ -47,9 +47,10 @@ impl Port {
     }
 
     /// Hears the bell while a handler runs: it brings room for answers that wait.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, sender: &Sender) {
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, sender: &Sender, signals: &Signals) {
         while let Poll::Ready(Ok(())) = self.ear.poll_rung(cx) {
             sender.room_freed();
+            signals.cancels().look();
         }
     }
 
@@ -109,8 +110,9 @@ impl Port {
         sender: &Sender,
         signals: &Signals,
     ) -> bool {
-        // Answers that wait for room hear of it only by the bell.
-        let plan = if sender.is_waited_on() {
+        // Answers that wait for room, and calls that want to be cancelled, hear of it only by the
+        // bell.
+        let plan = if sender.is_waited_on() || signals.cancels().is_watched() {
             None
         } else {
             self.spin.plan()
@@ -142,6 +144,7 @@ impl Port {
         match self.ear.poll_rung(cx) {
             Poll::Ready(Ok(())) => {
                 sender.room_freed();
+                signals.cancels().look();
                 true
             }
             // An ear that hears nothing any more: the runtime is ending, and we with it.

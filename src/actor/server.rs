@@ -22,6 +22,7 @@ use super::panic::{caught, caught_now};
 use super::replies::{Answer, Late, Replies};
 use super::shared;
 use crate::proxy::ambient::{Serving, within, within_async};
+use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::wire::chain::{ActorKey, Chain};
 use crate::wire::codec::{self, Buffer};
@@ -75,6 +76,19 @@ impl Work {
         self.chain = Some(Chain::read(&self.body[len..])?);
         self.body.resize(len, 0);
         Ok(())
+    }
+
+    /// The board of the link that it came by.
+    pub(super) fn board<'a>(&'a self, post: Post<'a>) -> &'a Board {
+        match &self.line {
+            None => post.board,
+            Some(line) => &line.board,
+        }
+    }
+
+    /// Those who wait for it.
+    pub(super) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
     }
 
     /// On whose behalf the method of the actor `me` runs.
@@ -210,6 +224,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>) -> End {
             End::Panicked
         }
     };
+    inbox.post().signals.end_tasks();
     match caught_now(|| drop(actor)) {
         Ok(()) => end,
         Err(_) => End::Panicked,
@@ -298,7 +313,7 @@ fn poll_calls<A: Actor>(
 /// Runs a method that is not async.
 #[inline]
 fn run_now<A: Actor>(actor: &mut A, work: &Work, post: Post<'_>) -> Result<Answer, PanicReport> {
-    let call = Incoming::new(work, work.replies(post.main));
+    let call = Incoming::new(work, post);
     let serving = work.serving::<A>(post.actor);
     let exclusive = serving.exclusive;
     let run = || {
@@ -328,7 +343,7 @@ fn exclusive_next<A: Actor>(
 
 /// Runs an async call of `&mut self` to its end.
 async fn run_alone<A: Actor>(actor: &mut A, work: Work, inbox: &Inbox<'_>) -> Result<(), Failed> {
-    let call = Incoming::new(&work, work.replies(inbox.main()));
+    let call = Incoming::new(&work, inbox.post());
     let serving = work.serving::<A>(inbox.post().actor);
     let running = within_async(serving, actor.await_exclusive(call));
     match with_room(caught(running), inbox).await {

@@ -101,7 +101,7 @@ fn begin<A: Actor>(actor: &A, work: Work, post: Post<'_>) -> Result<Option<Job>,
     if work.waits::<A>() {
         return Ok(Some(Job::Call(work)));
     }
-    let call = Incoming::new(&work, work.replies(post.main));
+    let call = Incoming::new(&work, post);
     let serving = work.serving::<A>(post.actor);
     match caught_now(|| within(serving, || actor.run_shared(call))) {
         Ok(Answer(Some(late))) => Ok(Some(Job::Late(work, late))),
@@ -118,7 +118,7 @@ async fn do_job<A: Actor>(actor: &A, job: Job, post: Post<'_>) -> Result<(), Fai
     let (work, late) = match job {
         Job::Late(work, late) => (work, Some(late)),
         Job::Call(work) => {
-            let call = Incoming::new(&work, work.replies(post.main));
+            let call = Incoming::new(&work, post);
             let serving = work.serving::<A>(post.actor);
             match caught(within_async(serving, actor.await_shared(call))).await {
                 Ok(Answer(late)) => (work, late),

@@ -264,12 +264,15 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
         let link = connect(segment, geometry, Side::Server, bells, message_len_max).ok()?;
+        let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let post = Post {
             actor: named.actor(),
             main: Replies::new(&link.sender, limit),
+            board: &board,
+            signals: &signals,
         };
-        Some(server::serve::<A>(Inbox::new(port, post, signals)).await)
+        Some(server::serve::<A>(Inbox::new(port, post)).await)
     });
     if matches!(end, Some(End::Stopped | End::Rejected)) {
         // The actors that it has started, and those that its tasks still hold, end in order too.

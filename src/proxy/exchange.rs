@@ -301,6 +301,8 @@ impl Exchange {
         let mut held = self.lock();
         if held.state.in_flight.remove(call) {
             self.board.cancel(call);
+            // A method that runs may want to know.
+            held.outbox.ring();
         }
         held.state.queue.wake_first();
     }

@@ -76,6 +76,12 @@ impl Chain {
             .any(|waiting| waiting.actor == actor && (waiting.exclusive || exclusive))
     }
 
+    /// The names, the first caller first.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = self.0.iter().map(|waiting| waiting.name.to_string());
+        names.collect()
+    }
+
     /// The names, from the actor `first` on.
     pub(crate) fn names_from(&self, first: ActorKey) -> Vec<String> {
         let rest = self.0.iter().skip_while(|waiting| waiting.actor != first);
