@@ -98,7 +98,6 @@ impl Work {
             actor: me,
             exclusive: self.is_exclusive::<A>(),
             deadline: self.head.deadline,
-            chain: self.chain.clone(),
         }
     }
 
@@ -323,7 +322,7 @@ fn run_now<A: Actor>(actor: &mut A, work: &Work, post: Post<'_>) -> Result<Answe
             actor.run_shared(call)
         }
     };
-    caught_now(|| within(serving, run))
+    caught_now(|| within(serving, work.chain(), run))
 }
 
 /// What a call of `&mut self` that came behind calls of `&self` needs.
@@ -345,7 +344,7 @@ fn exclusive_next<A: Actor>(
 async fn run_alone<A: Actor>(actor: &mut A, work: Work, inbox: &Inbox<'_>) -> Result<(), Failed> {
     let call = Incoming::new(&work, inbox.post());
     let serving = work.serving::<A>(inbox.post().actor);
-    let running = within_async(serving, actor.await_exclusive(call));
+    let running = within_async(serving, work.chain(), actor.await_exclusive(call));
     match with_room(caught(running), inbox).await {
         Ok(answer) => {
             finish(answer, &work, inbox).await;

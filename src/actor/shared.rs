@@ -103,7 +103,7 @@ fn begin<A: Actor>(actor: &A, work: Work, post: Post<'_>) -> Result<Option<Job>,
     }
     let call = Incoming::new(&work, post);
     let serving = work.serving::<A>(post.actor);
-    match caught_now(|| within(serving, || actor.run_shared(call))) {
+    match caught_now(|| within(serving, work.chain(), || actor.run_shared(call))) {
         Ok(Answer(Some(late))) => Ok(Some(Job::Late(work, late))),
         Ok(Answer(None)) => {
             codec::recycle(work.body);
@@ -120,7 +120,13 @@ async fn do_job<A: Actor>(actor: &A, job: Job, post: Post<'_>) -> Result<(), Fai
         Job::Call(work) => {
             let call = Incoming::new(&work, post);
             let serving = work.serving::<A>(post.actor);
-            match caught(within_async(serving, actor.await_shared(call))).await {
+            match caught(within_async(
+                serving,
+                work.chain(),
+                actor.await_shared(call),
+            ))
+            .await
+            {
                 Ok(Answer(late)) => (work, late),
                 Err(report) => return Err(Failed::panicked(work, report)),
             }

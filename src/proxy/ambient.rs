@@ -9,7 +9,7 @@
 //! of its own. What is inherited: the deadline, because nobody wants the answer later, and the
 //! chain of those who wait, so that a call that would wait for itself is an error and no hang.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -23,7 +23,7 @@ use crate::wire::codec::{self, Buffer};
 use crate::wire::frame::Head;
 
 /// A method that runs, and for whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Serving {
     /// The actor whose method it is.
     pub(crate) actor: ActorKey,
@@ -31,43 +31,70 @@ pub(crate) struct Serving {
     pub(crate) exclusive: bool,
     /// When nobody waits for it any more, on the machine's clock.
     pub(crate) deadline: Option<u64>,
-    /// Those who wait for it.
-    pub(crate) chain: Option<Chain>,
 }
 
 thread_local! {
-    static SERVING: RefCell<Option<Serving>> = const { RefCell::new(None) };
+    static SERVING: Cell<Option<(Serving, IsChained)>> = const { Cell::new(None) };
+    /// Those who wait for the method that serves, if it is chained: few are, and the others pay
+    /// nothing for it.
+    static CHAIN: RefCell<Option<Chain>> = const { RefCell::new(None) };
 }
 
-/// Runs `method`, whose calls are made on behalf of `serving`.
+type IsChained = bool;
+
+/// Runs `method`, whose calls are made on behalf of `serving`, for which those of `chain` wait.
 #[inline]
-pub(crate) fn within<T>(serving: Serving, method: impl FnOnce() -> T) -> T {
-    let _restored = Restored(SERVING.replace(Some(serving)));
+pub(crate) fn within<T>(serving: Serving, chain: Option<&Chain>, method: impl FnOnce() -> T) -> T {
+    let _restored = Restored {
+        serving: SERVING.replace(Some((serving, chain.is_some()))),
+        chain: chain.map(|chain| CHAIN.replace(Some(chain.clone()))),
+    };
     method()
 }
 
 /// Runs `method` to its end, its calls being made on behalf of `serving`.
-pub(crate) async fn within_async<F: Future>(serving: Serving, method: F) -> F::Output {
+pub(crate) async fn within_async<F: Future>(
+    serving: Serving,
+    chain: Option<&Chain>,
+    method: F,
+) -> F::Output {
     let mut method = pin!(method);
-    poll_fn(|cx| within(serving.clone(), || method.as_mut().poll(cx))).await
+    poll_fn(|cx| within(serving, chain, || method.as_mut().poll(cx))).await
 }
 
 /// Puts back what was set before, also behind a panic.
-struct Restored(Option<Serving>);
+struct Restored {
+    serving: Option<(Serving, IsChained)>,
+    /// None: it was not touched.
+    chain: Option<Option<Chain>>,
+}
 
 impl Drop for Restored {
+    #[inline]
     fn drop(&mut self) {
-        SERVING.set(self.0.take());
+        SERVING.set(self.serving);
+        if let Some(chain) = self.chain.take() {
+            CHAIN.set(chain);
+        }
     }
 }
 
 /// What a call inherits.
-pub(crate) struct Inherited(Serving);
+pub(crate) struct Inherited {
+    serving: Serving,
+    chain: Option<Chain>,
+}
 
 /// What a call that is made now inherits; nothing outside of methods.
 #[inline]
 pub(crate) fn inherited() -> Option<Inherited> {
-    SERVING.with_borrow(|serving| serving.clone().map(Inherited))
+    let (serving, is_chained) = SERVING.get()?;
+    let chain = if is_chained {
+        CHAIN.with_borrow(Option::clone)
+    } else {
+        None
+    };
+    Some(Inherited { serving, chain })
 }
 
 impl Inherited {
@@ -79,7 +106,7 @@ impl Inherited {
         &self,
         own: Option<Duration>,
     ) -> Result<Option<Duration>, CallError<E>> {
-        let Some(deadline) = self.0.deadline else {
+        let Some(deadline) = self.serving.deadline else {
             return Ok(own);
         };
         let left = Duration::from_nanos(deadline.saturating_sub(clock::now()));
@@ -100,11 +127,11 @@ impl Inherited {
         (callee, exclusive): (ActorKey, bool),
     ) -> Result<Chain, CallError<E>> {
         let own = Waiting {
-            actor: self.0.actor,
-            exclusive: self.0.exclusive,
-            name: name_of(self.0.actor),
+            actor: self.serving.actor,
+            exclusive: self.serving.exclusive,
+            name: name_of(self.serving.actor),
         };
-        let before = self.0.chain.clone().unwrap_or_default();
+        let before = self.chain.clone().unwrap_or_default();
         let chain = before.and(own).ok_or(CallError::TooDeep)?;
         if chain.closes(callee, exclusive) {
             let mut names = chain.names_from(callee);
