@@ -123,7 +123,8 @@ fn construct(interface: &Interface) -> TokenStream {
         } else {
             quote!(decode_args::<#arguments_type>(body))
         };
-        let made = invoke(function, None);
+        let (made, wait) = (function.invoke(None), wait(function));
+        let made = quote!(#made #wait);
         let made = match &function.answer {
             Answer::Value(_) => quote!(::core::result::Result::Ok(#made)),
             Answer::Result { error, .. } => quote! {
@@ -145,6 +146,7 @@ fn construct(interface: &Interface) -> TokenStream {
         async fn construct(
             index: u16,
             body: &[u8],
+            context: ::callboard::Context,
         ) -> ::core::result::Result<Self, ::callboard::__private::Rejected> {
             match index {
                 #(#arms)*
@@ -176,7 +178,11 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
         } else {
             quote!(open::<#arguments_type>())
         };
-        let value = invoke(function, Some(&quote!(self)));
+        let value = function.invoke(Some(&quote!(self)));
+        let context = function
+            .context_at
+            .map(|_| quote!(let context = call.context();));
+        let wait = wait(function);
         let reply = match &function.answer {
             Answer::Value(value) => quote!(reply::<#value>),
             Answer::Result { ok, error } => quote!(reply_result::<#ok, #error>),
@@ -186,10 +192,24 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
         } else {
             quote!(arguments)
         };
+        let answer = if function.is_cancellable {
+            quote! {
+                match call.unless_cancelled(#value).await {
+                    ::core::result::Result::Ok(value) => call.#reply(&value),
+                    ::core::result::Result::Err(cancelled) => cancelled,
+                }
+            }
+        } else {
+            quote!(call.#reply(&#value #wait))
+        };
+        let answer = match context {
+            Some(context) => quote!({ #context #answer }),
+            None => answer,
+        };
         quote! {
             #present
             #index => match call.#opened {
-                ::core::result::Result::Ok(#pattern) => call.#reply(&#value),
+                ::core::result::Result::Ok(#pattern) => #answer,
                 ::core::result::Result::Err(refused) => refused,
             },
         }
@@ -200,6 +220,10 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
             _ => call.unknown(),
         }
     }
+}
+
+fn wait(function: &Function) -> Option<TokenStream> {
+    function.is_async.then(|| quote!(.await))
 }
 
 /// The arguments out of their archive: what is borrowed stays there, the others are copied out.
@@ -218,13 +242,4 @@ fn places(function: &Function) -> TokenStream {
             }
         });
     quote! { ::core::result::Result::Ok((#(#places,)*)) }
-}
-
-/// The user's function on the decoded arguments, named by place so that no name can collide.
-fn invoke(function: &Function, receiver: Option<&TokenStream>) -> TokenStream {
-    let ident = &function.ident;
-    let receiver = receiver.into_iter();
-    let places = (0..function.arguments.len()).map(Index::from);
-    let wait = function.is_async.then(|| quote!(.await));
-    quote! { Self::#ident(#(#receiver,)* #(arguments.#places),*) #wait }
 }

@@ -6,15 +6,15 @@
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, FnArg, Ident, ImplItemFn, LitInt, Meta, MetaList, Pat, ReturnType, Safety,
-    Signature, Type, Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
+    Attribute, FnArg, Ident, ImplItemFn, Index, LitInt, Meta, MetaList, Pat, PatType, ReturnType,
+    Safety, Signature, Type, Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
 };
 
 use crate::{
     helpers::Helpers,
     lent::Lent,
     refusals::Refusals,
-    types::{Place, as_result, compact, refuse_unowned, replace_self},
+    types::{Place, as_result, compact, last_segment, refuse_unowned, replace_self},
 };
 
 /// As many as std's traits and rkyv's know as a tuple.
@@ -34,6 +34,10 @@ pub(crate) struct Function {
     pub(crate) wire_name: String,
     /// What its signature means, if that has changed.
     pub(crate) version: Option<LitInt>,
+    /// It is dropped where it waits when its call is cancelled.
+    pub(crate) is_cancellable: bool,
+    /// At which place among its parameters it asks for its call's context.
+    pub(crate) context_at: Option<usize>,
     /// The parentheses around the arguments, where the compiler points if one cannot travel.
     pub(crate) span: Span,
     pub(crate) arguments: Vec<Argument>,
@@ -97,6 +101,12 @@ impl Function {
         }
         refuse_qualifiers(signature, refusals);
         let arguments = arguments(signature, actor, refusals);
+        if let Some(cancellable) = &helpers.cancellable
+            && (kind == Kind::Constructor || signature.asyncness.is_none())
+        {
+            let text = "only an async method waits, and can be dropped where it does";
+            refusals.at(cancellable, text);
+        }
         let wire_name = match &helpers.name {
             Some(name) => name.value(),
             None => signature.ident.unraw().to_string(),
@@ -114,6 +124,8 @@ impl Function {
             arguments,
             wire_name,
             version: helpers.version,
+            is_cancellable: helpers.cancellable.is_some(),
+            context_at: context_at(signature, refusals),
         }
     }
 
@@ -130,6 +142,19 @@ impl Function {
         self.arguments
             .iter()
             .any(|argument| argument.lent.is_some())
+    }
+
+    /// The user's function on what was opened as `arguments`, which are named by place so that no
+    /// name can collide; and on `context`, where it asks for it.
+    pub(crate) fn invoke(&self, receiver: Option<&TokenStream>) -> TokenStream {
+        let ident = &self.ident;
+        let places = (0..self.arguments.len()).map(Index::from);
+        let mut given: Vec<_> = places.map(|place| quote!(arguments.#place)).collect();
+        if let Some(at) = self.context_at {
+            given.insert(at, quote!(&context));
+        }
+        let receiver = receiver.into_iter();
+        quote! { Self::#ident(#(#receiver,)* #(#given),*) }
     }
 
     /// What travels, as one type: `(u64, String,)`.
@@ -196,13 +221,31 @@ fn refuse_qualifiers(signature: &Signature, refusals: &mut Refusals) {
     }
 }
 
+/// The parameters but for the receiver.
+fn parameters(signature: &Signature) -> impl Iterator<Item = &PatType> {
+    signature.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    })
+}
+
+/// Where the function asks for its call's context: no caller gives it.
+fn context_at(signature: &Signature, refusals: &mut Refusals) -> Option<usize> {
+    let mut asking = parameters(signature).enumerate();
+    let (at, typed) = asking.find(|(_, typed)| is_context(&typed.ty))?;
+    if let Type::Reference(reference) = &*typed.ty
+        && (reference.mutability.is_some() || reference.lifetime.is_some())
+    {
+        refusals.at(reference, "a call's context is asked for as `&Context`");
+    }
+    if let Some((_, again)) = asking.find(|(_, typed)| is_context(&typed.ty)) {
+        refusals.at(again, "one `&Context` says all about the call");
+    }
+    Some(at)
+}
+
 fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Vec<Argument> {
-    let typed = || {
-        signature.inputs.iter().filter_map(|input| match input {
-            FnArg::Typed(typed) => Some(typed),
-            FnArg::Receiver(_) => None,
-        })
-    };
+    let typed = || parameters(signature).filter(|typed| !is_context(&typed.ty));
     if let Some(surplus) = typed().nth(ARGUMENT_COUNT_MAX) {
         let text = "at most 12 arguments: put them into a `#[message]` struct";
         refusals.at(surplus, text);
@@ -245,6 +288,15 @@ fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Ve
         });
     }
     arguments
+}
+
+/// Whether a parameter is the call's context: it goes by the name alone.
+fn is_context(ty: &Type) -> bool {
+    let Type::Reference(reference) = ty else {
+        return false;
+    };
+    let last = last_segment(&reference.elem);
+    last.is_some_and(|last| last.ident == "Context" && last.arguments.is_none())
 }
 
 /// The name that a pattern gives the whole argument: `x` for `x`, `mut x`, `_x` and `x @ ..`.

@@ -9,10 +9,11 @@ use syn::{Attribute, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 use crate::refusals::Refusals;
 
 /// Each attribute with the form in which it is written.
-const KNOWN: [(&str, &str); 3] = [
+const KNOWN: [(&str, &str); 4] = [
     ("skip", "#[skip]"),
     ("name", "#[name = \"stable.name\"]"),
     ("version", "#[version(2)]"),
+    ("cancellable", "#[cancellable]"),
 ];
 
 /// What the attributes of one function say.
@@ -24,6 +25,8 @@ pub(crate) struct Helpers {
     pub(crate) name: Option<LitStr>,
     /// Which meaning of its signature this is; none is the first.
     pub(crate) version: Option<LitInt>,
+    /// It is dropped where it waits when its call is cancelled; as it was written.
+    pub(crate) cancellable: Option<Attribute>,
     /// All of them as they were written, for refusals.
     written: Vec<Attribute>,
 }
@@ -47,6 +50,9 @@ impl Helpers {
                 let text = format!("`#[{name}]` is written `{form}`");
                 refusals.at(&attribute, &text);
             }
+            if *name == "cancellable" {
+                helpers.cancellable = Some(attribute.clone());
+            }
             helpers.written.push(attribute);
         }
         helpers
@@ -56,6 +62,7 @@ impl Helpers {
     fn note(&mut self, name: &str, meta: &Meta, refusals: &mut Refusals) -> Option<()> {
         match (name, meta) {
             ("skip", Meta::Path(_)) => self.skip = true,
+            ("cancellable", Meta::Path(_)) => {}
             ("name", Meta::NameValue(pair)) => {
                 let name = string(&pair.value)?;
                 if name.value().is_empty() {

@@ -24,6 +24,7 @@ mod pair_tests;
 
 use std::future::Future;
 
+use context::Context;
 use incoming::{Incoming, Rejected};
 use replies::Answer;
 
@@ -39,7 +40,11 @@ pub trait Actor: Sized + 'static {
     const INTERFACE: Interface;
 
     /// Runs constructor `index` with the archived arguments `body`.
-    fn construct(index: u16, body: &[u8]) -> impl Future<Output = Result<Self, Rejected>>;
+    fn construct(
+        index: u16,
+        body: &[u8],
+        context: Context,
+    ) -> impl Future<Output = Result<Self, Rejected>>;
 
     /// Runs a method that takes `&self` and is not async.
     fn run_shared(&self, call: Incoming<'_>) -> Answer;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 use super::Actor;
+use super::context::Context;
 use super::inbox::{Arrival, Inbox, Line, Post, Signals};
 use super::incoming::{Incoming, Rejected, decode_args};
 use super::port::Port;
@@ -76,7 +77,7 @@ impl Actor for Tester {
 
     const INTERFACE: Interface = INTERFACE;
 
-    async fn construct(index: u16, body: &[u8]) -> Result<Self, Rejected> {
+    async fn construct(index: u16, body: &[u8], _: Context) -> Result<Self, Rejected> {
         match index {
             0 => decode_args::<(u64,)>(body).map(|(number,)| Self { number }),
             1 => Err(Rejected::error(&String::from("not today"))),

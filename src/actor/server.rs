@@ -13,9 +13,10 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
 
 use super::Actor;
+use super::context::Context;
 use super::inbox::{Event, Inbox, Line, Post};
 use super::incoming::Incoming;
 use super::panic::{caught, caught_now};
@@ -245,8 +246,9 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
         return Err(End::Corrupt(LinkError::Unexpected));
     }
     let replies = inbox.main();
+    let context = Context::new(&work, inbox.post());
     crate::sys::failpoint::at("child.construct.before");
-    let (result, answer) = match caught(A::construct(method, &work.body)).await {
+    let (result, answer) = match caught(A::construct(method, &work.body, context)).await {
         Ok(Ok(actor)) => {
             crate::sys::failpoint::at("child.construct.after");
             (Ok(actor), replies.send(Kind::Reply, call, &()))
@@ -287,7 +289,7 @@ fn poll_calls<A: Actor>(
     actor: &mut A,
     inbox: &mut Inbox<'_>,
     now: &mut Work,
-    cx: &mut Context<'_>,
+    cx: &mut task::Context<'_>,
 ) -> Poll<Result<Next, Failed>> {
     loop {
         match ready!(inbox.poll_next(cx, now)) {
