@@ -1,4 +1,4 @@
-//! K07, K12, P34, P36: what a method knows of its call and its actor: time, callers, cancels, tasks.
+//! K07, K12, P34, P36: what a method knows of its call and its actor: time, callers, cancels.
 
 mod common;
 
