@@ -254,7 +254,12 @@ async fn trees_are_limited() -> callboard::Result<()> {
         Err(SpawnError::TooMany { limit: 12 })
     ));
     signal(last, Signal::SIGKILL);
-    gone(last).await;
+    // Not only dead: its threads hold what it had open until the last of them is gone.
+    let process = format!("/proc/{last}");
+    eventually(LONG, "it is reaped", || {
+        !fs::exists(&process).unwrap_or(true)
+    })
+    .await;
     root.grow().await?;
     assert!(root.grow().await.is_err());
     root.stop().await?;
@@ -315,24 +320,24 @@ async fn panics_around_a_method() -> callboard::Result<()> {
         12
     );
     let maker = std::process::id();
-    match within(SOON, node.take(Thorny { number: 12, maker })).await {
+    match within(LONG, node.take(Thorny { number: 12, maker })).await {
         Err(CallError::Panicked(report)) => assert_eq!(report.message(), "dropped by another one"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(within(SOON, node.exited()).await, Exit::Code(101));
+    assert_eq!(within(LONG, node.exited()).await, Exit::Code(101));
 
     let node = Node::spawn().await?;
     assert_eq!(node.give(12).await?.number, 12);
-    match within(SOON, node.give(13)).await {
+    match within(LONG, node.give(13)).await {
         Err(CallError::Panicked(report)) => {
             assert!(report.message().contains("not thirteen"), "{report}");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(within(SOON, node.exited()).await, Exit::Code(101));
+    assert_eq!(within(LONG, node.exited()).await, Exit::Code(101));
 
     let node = Node::spawn().await?;
-    match within(SOON, node.panic_twice()).await {
+    match within(LONG, node.panic_twice()).await {
         Err(CallError::Died { death, .. }) => {
             assert!(is_signal(death.exit(), &[libc::SIGABRT]), "{death}");
             assert!(death.report().is_some(), "{death}");

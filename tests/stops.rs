@@ -14,7 +14,7 @@ use callboard::prelude::*;
 use callboard::{Exit, ShutdownError};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use common::{
     Holdings, LONG, SOON, Scratch, again, again_args, alone, children_of, eventually, gone,
@@ -257,13 +257,15 @@ async fn scopes_end_their_actor_whatever_happens() -> callboard::Result<()> {
     assert!(is_gone(pids.recv()?), "it was waited for");
     assert_eq!(scratch.read("all"), "a: dropped\n");
 
-    let mut outside = None;
-    let endless = spawn().scope(async |writer| {
-        outside = Some(writer.clone());
+    let (told, outside) = tokio::sync::oneshot::channel();
+    let endless = spawn().scope(async move |writer| {
+        drop(told.send(writer.clone()));
         std::future::pending::<callboard::Result<()>>().await
     });
-    assert!(timeout(Duration::from_millis(200), endless).await.is_err());
-    let outside = outside.expect("it has begun");
+    let outside = tokio::select! {
+        ended = endless => panic!("{ended:?}"),
+        outside = outside => outside?,
+    };
     assert_eq!(within(SOON, outside.exited()).await, Exit::Code(0));
     assert_eq!(scratch.read("all"), "a: dropped\n".repeat(2));
 
@@ -442,7 +444,7 @@ async fn serving(scratch: &Scratch, command: &mut Command) -> Child {
 
 async fn ended(program: &mut Child) -> ExitStatus {
     let mut status = None;
-    eventually(SOON, "it ends", || {
+    eventually(LONG, "it ends", || {
         status = program.try_wait().expect("it is ours");
         status.is_some()
     })
