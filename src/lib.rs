@@ -29,7 +29,7 @@
 //!   is a call that runs.
 //! - [`CallError`] says what went wrong, and [`Outcome`] whether the method ran.
 //! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
-//! - [`Idle`] is how to wait.
+//! - [`Idle`] is how to wait. [`LinkKind`] is what a link goes over, if it is not shared memory.
 //! - [`blocking`] is all of it for programs without async.
 //!
 //! The README says what it is for and what not, what is guaranteed, and what it costs. How it is

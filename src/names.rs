@@ -19,6 +19,7 @@ pub use crate::proxy::failure::{CallError, Death, Outcome, TryCallError};
 pub use crate::proxy::pending::Pending;
 pub use crate::sys::process::Exit;
 pub use crate::transport::idle::Idle;
+pub use crate::transport::link_kind::LinkKind;
 pub use rkyv::Archived;
 
 pub use crate::wire::codec::{Arguments, DecodeError, EncodeError, Message};

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Exit, SpawnError};
+use callboard::{Exit, LinkKind, SpawnError};
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::time::{sleep, timeout};
 
@@ -222,7 +222,8 @@ async fn with_few_descriptors(free: u64, word: &str) -> callboard::Result<()> {
     survivor.shutdown().await
 }
 
-/// Without room in shared memory a start is an error that says so, and room is used again.
+/// Without room in shared memory an actor is reached over a socket, or its start is an error that
+/// says so where nothing else is wanted; and room is used again.
 #[callboard::test]
 async fn shared_memory_runs_out() -> callboard::Result<()> {
     const TEST: &str = "shared_memory_runs_out";
@@ -250,12 +251,16 @@ async fn shared_memory_runs_out() -> callboard::Result<()> {
 
 /// Where `/dev/shm` has room for three links.
 async fn in_cramped_memory() -> callboard::Result<()> {
-    Plain::spawn().await?.shutdown().await?;
+    // The threads that live as long as the process are there after the first start of each kind.
+    for kind in [LinkKind::SharedMemory, LinkKind::Socket] {
+        Plain::spawn().link(kind).await?.shutdown().await?;
+    }
     let before = Holdings::settled().await;
     for _ in 0..3 {
         let mut actors = Vec::new();
         let error = loop {
-            match within(LONG, Plain::spawn().into_future()).await {
+            let spawn = Plain::spawn().link(LinkKind::SharedMemory);
+            match within(LONG, spawn.into_future()).await {
                 Ok(plain) => actors.push(plain),
                 Err(error) => break error,
             }
@@ -271,6 +276,9 @@ async fn in_cramped_memory() -> callboard::Result<()> {
             other => panic!("{other:?}"),
         }
         assert!(!actors.is_empty());
+        actors.push(Plain::spawn().await?);
+        let kinds: Vec<_> = actors.iter().rev().map(Proxy::link).take(2).collect();
+        assert_eq!(kinds, [LinkKind::Socket, LinkKind::SharedMemory]);
         // Everything that was promised is there: no write into a link meets a missing page.
         for plain in &actors {
             let pending: Vec<_> = (0..5000).map(|value| plain.echo(value).start()).collect();

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::{self, ActorType};
+use super::road::Road;
 use super::{census, family, handle, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post, Signals};
@@ -23,13 +24,10 @@ use crate::actor::port::Port;
 use crate::actor::replies::Replies;
 use crate::actor::server::{self, End};
 use crate::proxy::ambient::Named;
-use crate::sys::doorbell::Doorbell;
-use crate::sys::memory::Segment;
 use crate::sys::process;
 use crate::sys::socket::{self, Lifeline};
-use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
-use crate::transport::shm::{Bells, connect};
+use crate::transport::relay::Relay;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec::Message;
 use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, PACKET_LEN_MAX, Tables};
@@ -39,6 +37,9 @@ pub(crate) const MARK: &str = "CALLBOARD_ACTOR";
 
 /// How long a child waits for its parent's first packet, which lies there before it starts.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// The user who may do anything, also without our help.
+const ROOT: u32 = 0;
 
 /// The exit code of a child that could not become an actor.
 const UNFIT_CODE: i32 = 102;
@@ -101,9 +102,7 @@ fn leave(code: i32) -> ! {
 
 /// What a child needs to serve.
 pub(crate) struct Seat {
-    segment: Arc<Segment>,
-    geometry: Geometry,
-    bells: Bells,
+    road: Road,
     message_len_max: u64,
     idle: Idle,
     signals: Signals,
@@ -141,7 +140,8 @@ enum Unfit {
 fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> {
     let silent = |_| Unfit::Silent;
     let ours = nix::unistd::getuid().as_raw();
-    if lifeline.peer_uid().map_err(silent)? != ours {
+    // Root may start an actor that is somebody else; nobody else can.
+    if ![ours, ROOT].contains(&lifeline.peer_uid().map_err(silent)?) {
         return Err(Unfit::Silent);
     }
     crate::sys::failpoint::at("child.hello.before");
@@ -163,46 +163,23 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     process::set_title(&hello.title);
     let actor = registry::find(&hello.actor).ok_or(Unfit::Told(GreetRefusal::UnknownActor))?;
     let seat = take_seat(&hello, received.fds).map_err(Unfit::Told)?;
-    start_watching(lifeline, &seat.signals).map_err(Unfit::Told)?;
+    start_watching(lifeline, &seat).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
     send(lifeline, &Greeting::Ok(Tables::of(actor.interface())))?;
     Ok((actor, seat))
 }
 
-fn take_seat(hello: &Hello, fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, GreetRefusal> {
-    let Ok([own, peer, place]) = <[_; 3]>::try_from(fds) else {
-        return Err(GreetRefusal::System(
-            "two bells and a place were expected".into(),
-        ));
+fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, GreetRefusal> {
+    let Some(place) = fds.pop() else {
+        return Err(GreetRefusal::System("a place was expected".into()));
     };
     family::join(place).map_err(|error| GreetRefusal::System(error.to_string()))?;
-    let bells = Bells {
-        own: Doorbell::from_fd(own),
-        peer: Doorbell::from_fd(peer),
-    };
-    let segment_error = |error: &dyn std::error::Error| GreetRefusal::Segment(error.to_string());
-    let geometry =
-        Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| segment_error(&error))?;
-    if hello.segment_len != geometry.segment_len() as u64 {
-        return Err(GreetRefusal::Segment(
-            "its length is not what its parts need".into(),
-        ));
-    }
-    let segment = Segment::open(&hello.segment, geometry.segment_len())
-        .map_err(|error| segment_error(&error))?;
-    let segment = Arc::new(segment);
-    let board = Board::new(Memory(Arc::clone(&segment)), geometry);
-    if !board.is_stamped() {
-        return Err(GreetRefusal::Segment(
-            "it is not stamped as one of ours".into(),
-        ));
-    }
+    let road = Road::take(hello, fds)?;
     crate::sys::failpoint::at("child.mapped");
-    install_hook(move |report| board.leave_last_words(&handle::last_words(report)));
+    let leave = road.last_words();
+    install_hook(move |report| leave(&handle::last_words(report)));
     Ok(Seat {
-        segment,
-        geometry,
-        bells,
+        road,
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
         signals: Signals::default(),
@@ -215,25 +192,33 @@ fn send<M: Message>(lifeline: &Lifeline, message: &M) -> Result<(), Unfit> {
     lifeline.send(&packet, &[]).map_err(|_| Unfit::Silent)
 }
 
-fn start_watching(lifeline: &Arc<Lifeline>, signals: &Signals) -> Result<(), GreetRefusal> {
-    let (lifeline, signals) = (Arc::clone(lifeline), signals.clone());
+fn start_watching(lifeline: &Arc<Lifeline>, seat: &Seat) -> Result<(), GreetRefusal> {
+    let (lifeline, signals) = (Arc::clone(lifeline), seat.signals.clone());
+    let relay = seat.road.relay();
     let started = std::thread::Builder::new()
         .name("callboard-lifeline".into())
-        .spawn(move || watch(&lifeline, &signals));
+        .spawn(move || watch(&lifeline, &signals, relay.as_deref()));
     // The system's errors have numbers; this one is what it says when threads have run out.
     let number = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EAGAIN);
     started.map_or_else(|error| Err(GreetRefusal::Thread(number(error))), |_| Ok(()))
 }
 
 /// Ends this process when its parent is gone, whatever its other threads do.
-fn watch(lifeline: &Lifeline, signals: &Signals) {
+fn watch(lifeline: &Lifeline, signals: &Signals, relay: Option<&dyn Relay>) {
     let mut packet = [0; 64];
     loop {
         match lifeline.recv(&mut packet) {
             Ok(received) if received.len == 0 => break,
             Ok(received) if &packet[..received.len] == ward::STOP => {
                 crate::sys::failpoint::at("child.stop");
-                signals.stop();
+                match relay {
+                    None => signals.stop(),
+                    // Calls that were sent before may still be on their way.
+                    Some(relay) => {
+                        let signals = signals.clone();
+                        relay.settle(Box::new(move || signals.stop()));
+                    }
+                }
             }
             // Nothing else is said here; a parent that says more is newer than we are.
             Ok(_) => {}
@@ -253,9 +238,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         return Served(UNFIT_CODE);
     };
     let Seat {
-        segment,
-        geometry,
-        bells,
+        road,
         message_len_max,
         idle,
         signals,
@@ -263,7 +246,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     } = seat;
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
-        let link = connect(segment, geometry, Side::Server, bells, message_len_max).ok()?;
+        let (link, rest) = road.connect(message_len_max).ok()?;
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let post = Post {
@@ -272,7 +255,9 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             board: &board,
             signals: &signals,
         };
-        Some(server::serve::<A>(Inbox::new(port, post)).await)
+        let end = server::serve::<A>(Inbox::new(port, post)).await;
+        rest.flush().await;
+        Some(end)
     });
     if matches!(end, Some(End::Stopped | End::Rejected)) {
         // The actors that it has started, and those that its tasks still hold, end in order too.

@@ -14,6 +14,7 @@ use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::failure::{Death, Ended};
 use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
+use crate::transport::link_kind::LinkKind;
 use crate::wire::codec::{Arguments, Message};
 use crate::wire::report::PanicReport;
 
@@ -22,6 +23,7 @@ pub(crate) struct Owner {
     pub(crate) id: u64,
     pub(crate) life: Life,
     pub(crate) tails: Tails,
+    pub(crate) link: LinkKind,
 }
 
 impl Drop for Owner {
@@ -271,6 +273,22 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     /// Whether the actor's process lives. It may be gone the moment after.
     fn is_alive(&self) -> bool {
         self.__handle().owner.life.ward.exit().is_none()
+    }
+
+    /// What the link to the actor goes over. Shared memory, unless
+    /// [`Spawn::link`](crate::Spawn::link) asked for something else or it could not be had.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::LinkKind;
+    /// use callboard::prelude::*;
+    ///
+    /// fn is_fast(actor: &impl Proxy) -> bool {
+    ///     actor.link() == LinkKind::SharedMemory
+    /// }
+    /// ```
+    fn link(&self) -> LinkKind {
+        self.__handle().owner.link
     }
 
     /// The end of what the actor's process has written to its standard output until now, if that

@@ -22,6 +22,7 @@ pub(crate) mod greet;
 pub(crate) mod handle;
 pub(crate) mod output;
 pub(crate) mod registry;
+pub(crate) mod road;
 pub(crate) mod runtime;
 pub(crate) mod spawn;
 pub(crate) mod spawn_error;

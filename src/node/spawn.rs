@@ -14,6 +14,7 @@ use std::sync::{Arc, Once, OnceLock};
 use super::census::Life;
 use super::handle::{Handle, Owner, Proxy, death, report_end};
 use super::output::Tails;
+use super::road::{Named, NoMemory, PaveError, Paved, idle_over, pave, say_why};
 use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
 use super::ward::Ward;
@@ -25,17 +26,18 @@ use crate::proxy::call::DecodeFailure;
 use crate::proxy::driver::drive;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::CallError;
-use crate::sys::doorbell::Doorbell;
-use crate::sys::memory::{Segment, sweep_dead_owners};
+use crate::proxy::pending::Pending;
+use crate::sys::memory::{SegmentError, sweep_dead_owners};
 use crate::sys::process::{self, Launch};
 use crate::sys::socket::Lifeline;
 use crate::transport::bell::Ear;
-use crate::transport::board::{Board, Geometry, Memory, Side};
-use crate::transport::shm::{Bells, connect};
+use crate::transport::board::Geometry;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::stream::Pumping;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec::{self, Arguments, EncodeError, Message};
 use crate::wire::frame::Kind;
-use crate::wire::hello::{self, Greeting, Hello, Mismatch, Tables};
+use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, Mismatch, Tables};
 use crate::wire::interface::Interface;
 use crate::wire::lent::Encoded;
 
@@ -144,63 +146,34 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
             options,
             ..
         } = self;
-        let id = next_id();
         let args = args.map_err(|source| {
             let method = constructor_name(interface, constructor);
             SpawnError::constructor(CallError::Encode { method, source })
         })?;
-        let Parts {
-            named,
-            exchange,
-            ear,
-            tails,
-            pid_told,
-            order,
-        } = prepare(id, interface, &options)?;
-        crate::sys::failpoint::at("parent.prepared");
-        // Until the handle is complete, a future that is dropped ends what it has begun.
-        let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
-        let started = warden::start(order);
-        // While the system starts the process: half as much work as that.
-        named.0.allocate().map_err(SpawnError::segment)?;
-        let Started { ward, greeting } = match started.await {
-            Ok(started) => started.map_err(SpawnError::start)?,
-            Err(_) => return Err(SpawnError::start(warden_is_gone())),
+        let place = family::take_place().map_err(SpawnError::descriptors)?;
+        let plan = Plan {
+            interface,
+            constructor,
+            args,
+            place: place.map_err(SpawnError::too_many)?,
+            failure,
+            options,
         };
-        crate::sys::failpoint::at("parent.started");
-        let starting = Starting(Some(ward.clone()));
-        let _ = pid_told.set(ward.pid());
-        exchange.set_peer(Box::new(ward.clone()));
-        let life = Life {
-            ward,
-            exchange: Arc::clone(&exchange),
-            grace: options.grace,
+        let link = plan.options.link;
+        let begun = match begin(&plan, link).await {
+            Err(BeginError::NoMemory(reason)) if link.is_none() && reason.is_refusal() => {
+                say_why(interface, &reason);
+                begin(&plan, Some(LinkKind::Socket)).await
+            }
+            begun => begun,
         };
-        census::enter(id, life.clone());
-        let owner = Arc::new(Owner { id, life, tails });
-        let limit = message_len_max();
-        let callee = (interface, key_of(id));
-        let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
-        let construct = |number, args| {
-            let call = caller.call_as::<Encoded, (), E>(Kind::Construct, number, args, failure);
-            call.start()
-        };
-        // This very program numbers its constructors as we do, and need not be asked: the call lies
-        // there when the process first looks into its link.
-        let constructed = match options.exe {
-            None => Ok(construct(constructor, args)),
-            Some(_) => Err(args),
-        };
-        let tables = match greeting.await {
-            Ok(packet) => read_greeting(&packet, interface)?,
-            Err(GreetError::Silent) => return Err(SpawnError::silent(options.greet_within)),
-            Err(GreetError::Exited) => return Err(died(&owner).await),
-        };
-        crate::sys::failpoint::at("parent.greeted");
-        drop(named);
-        exchange.set_numbers(tables.methods(interface));
-        let number = number(&tables, interface, constructor)?;
-        let constructed = constructed.unwrap_or_else(|args| construct(number, args));
+        let Begun {
+            caller,
+            owner,
+            constructed,
+            starting,
+            driver,
+        } = begun.map_err(BeginError::into_spawn)?;
         constructed.await.map_err(SpawnError::constructor)?;
         crate::sys::failpoint::at("parent.constructed");
         starting.done();
@@ -219,9 +192,135 @@ fn look_around<E>() -> Result<(), SpawnError<E>> {
     Ok(())
 }
 
+/// What is to be started.
+struct Plan<E> {
+    interface: &'static Interface,
+    constructor: u16,
+    args: Encoded,
+    /// In the family, for whichever process it becomes.
+    place: OwnedFd,
+    failure: DecodeFailure<E>,
+    options: Options,
+}
+
+/// A process that has greeted, and will be ended unless its constructor succeeds.
+struct Begun<E> {
+    caller: Caller,
+    owner: Arc<Owner>,
+    constructed: Pending<(), E>,
+    starting: Starting,
+    driver: Abort,
+}
+
+/// Why a process has not come so far.
+enum BeginError<E> {
+    /// The processes can have no memory in common, or not enough.
+    NoMemory(NoMemory),
+    Spawn(SpawnError<E>),
+}
+
+impl<E> BeginError<E> {
+    fn into_spawn(self) -> SpawnError<E> {
+        match self {
+            Self::NoMemory(NoMemory::Here(error)) => SpawnError::segment(error),
+            Self::NoMemory(NoMemory::There(reason)) => SpawnError::Refused { reason },
+            Self::Spawn(error) => error,
+        }
+    }
+}
+
+impl<E> BeginError<E> {
+    /// The error of a segment that cannot be had.
+    fn no_memory(error: SegmentError) -> Self {
+        Self::NoMemory(NoMemory::Here(error))
+    }
+}
+
+impl<E> From<SpawnError<E>> for BeginError<E> {
+    fn from(error: SpawnError<E>) -> Self {
+        Self::Spawn(error)
+    }
+}
+
+/// Starts a process and hears its greeting, over a link of this kind or the best that can be had.
+async fn begin<E: Send + 'static>(
+    plan: &Plan<E>,
+    link: Option<LinkKind>,
+) -> Result<Begun<E>, BeginError<E>> {
+    let Plan {
+        interface, options, ..
+    } = plan;
+    let id = next_id();
+    let Parts {
+        kind,
+        named,
+        exchange,
+        ear,
+        tails,
+        pid_told,
+        order,
+    } = prepare(id, plan, link)?;
+    crate::sys::failpoint::at("parent.prepared");
+    // Until the handle is complete, a future that is dropped ends what it has begun.
+    let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
+    let started = warden::start(order);
+    // While the system starts the process: half as much work as that.
+    if let Some(named) = &named {
+        named.allocate().map_err(BeginError::no_memory)?;
+    }
+    let Started { ward, greeting } = match started.await {
+        Ok(started) => started.map_err(SpawnError::start)?,
+        Err(_) => return Err(SpawnError::start(warden_is_gone()).into()),
+    };
+    crate::sys::failpoint::at("parent.started");
+    let starting = Starting(Some(ward.clone()));
+    let _ = pid_told.set(ward.pid());
+    exchange.set_peer(Box::new(ward.clone()));
+    let life = Life {
+        ward,
+        exchange: Arc::clone(&exchange),
+        grace: options.grace,
+    };
+    census::enter(id, life.clone());
+    let owner = Arc::new(Owner {
+        id,
+        life,
+        tails,
+        link: kind,
+    });
+    let limit = message_len_max();
+    let callee = (*interface, key_of(id));
+    let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
+    let construct = |number| {
+        let args = plan.args.clone();
+        let call = caller.call_as::<Encoded, (), E>(Kind::Construct, number, args, plan.failure);
+        call.start()
+    };
+    // This very program numbers its constructors as we do, and need not be asked: the call lies
+    // there when the process first looks into its link.
+    let constructed = options.exe.is_none().then(|| construct(plan.constructor));
+    let tables = match greeting.await {
+        Ok(packet) => read_greeting(&packet, interface)?,
+        Err(GreetError::Silent) => return Err(SpawnError::silent(options.greet_within).into()),
+        Err(GreetError::Exited) => return Err(died(&owner).await.into()),
+    };
+    crate::sys::failpoint::at("parent.greeted");
+    drop(named);
+    exchange.set_numbers(tables.methods(interface));
+    let number = number(&tables, interface, plan.constructor)?;
+    Ok(Begun {
+        constructed: constructed.unwrap_or_else(|| construct(number)),
+        caller,
+        owner,
+        starting,
+        driver,
+    })
+}
+
 /// What a start needs before there is a process.
 struct Parts {
-    named: Named,
+    kind: LinkKind,
+    named: Option<Named>,
     exchange: Arc<Exchange>,
     ear: Ear,
     tails: Tails,
@@ -249,52 +348,50 @@ impl Outputs {
     }
 }
 
-fn prepare<E>(
-    id: u64,
-    interface: &'static Interface,
-    options: &Options,
-) -> Result<Parts, SpawnError<E>> {
-    let place = family::take_place().map_err(SpawnError::descriptors)?;
-    let place = place.map_err(SpawnError::too_many)?;
+fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, BeginError<E>> {
+    let Plan {
+        interface, options, ..
+    } = plan;
     let geometry = geometry();
-    let segment = Arc::new(Segment::create(geometry.segment_len()).map_err(SpawnError::segment)?);
-    let named = Named(Arc::clone(&segment));
-    Board::new(Memory(Arc::clone(&segment)), geometry).stamp();
-    let descriptors = SpawnError::descriptors;
-    let ours = Doorbell::new().map_err(descriptors)?;
-    let theirs = Doorbell::new().map_err(descriptors)?;
-    let fds = [&theirs, &ours].map(|bell| bell.as_fd().try_clone_to_owned());
-    let mut fds = fds
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(descriptors)?;
-    fds.push(place);
+    let paved = pave(
+        link.unwrap_or(LinkKind::SharedMemory),
+        geometry,
+        MESSAGE_LEN_MAX,
+    );
+    let Paved {
+        kind,
+        link,
+        named,
+        pumping,
+        mut fds,
+    } = paved.map_err(|error| match error {
+        PaveError::Segment(error) => BeginError::no_memory(error),
+        PaveError::Resources(error) => SpawnError::descriptors(error).into(),
+    })?;
+    fds.push(plan.place.try_clone().map_err(SpawnError::descriptors)?);
+    let idle = idle_over(kind, options.idle);
+    let segment = named.as_ref().map_or("", Named::name);
     let hello = Hello {
         parent: std::process::id(),
         actor: interface.name.to_owned(),
         key: key_of(id).bits(),
         title: title(interface, options).to_owned(),
-        segment: segment.name().unwrap_or_default().to_owned(),
+        link: kind.number(),
+        segment: segment.to_owned(),
         segment_len: geometry.segment_len() as u64,
         ring_capacity: RING_CAPACITY,
         slots: SLOTS,
         message_len_max: MESSAGE_LEN_MAX,
-        idle: options.idle.number(),
+        idle: idle.number(),
     };
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
-    let bells = Bells {
-        own: ours,
-        peer: theirs,
-    };
-    let link =
-        connect(segment, geometry, Side::Caller, bells, MESSAGE_LEN_MAX).map_err(descriptors)?;
-    let (exchange, ear) = Exchange::new(link, geometry.slots(), options.idle);
-    let (lifeline, theirs) = Lifeline::pair().map_err(descriptors)?;
+    let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);
+    let (lifeline, theirs) = Lifeline::pair().map_err(SpawnError::descriptors)?;
     process::keep_descriptors_free(theirs.as_fd());
     let Outputs {
         fds: outputs,
         tails,
-    } = Outputs::open(options).map_err(descriptors)?;
+    } = Outputs::open(options).map_err(SpawnError::descriptors)?;
     let pid_told = Arc::new(OnceLock::new());
     let order = Order {
         launch: launch(interface, options, theirs, outputs),
@@ -303,9 +400,10 @@ fn prepare<E>(
         fds,
         tails: tails.clone(),
         greet_within: options.greet_within,
-        on_exit: on_exit(id, &exchange, &tails, &pid_told),
+        on_exit: on_exit(id, &exchange, (&tails, &pid_told), pumping),
     };
     Ok(Parts {
+        kind,
         named,
         exchange,
         ear,
@@ -364,14 +462,19 @@ fn next_id() -> u64 {
 fn on_exit(
     id: u64,
     exchange: &Arc<Exchange>,
-    tails: &Tails,
-    pid: &Arc<OnceLock<u32>>,
+    (tails, pid): (&Tails, &Arc<OnceLock<u32>>),
+    pumping: Option<Pumping>,
 ) -> warden::OnExit {
     let (exchange, tails, pid) = (Arc::clone(exchange), tails.clone(), Arc::clone(pid));
     Box::new(move |exit| {
         census::leave(id);
         let pid = pid.get().copied().unwrap_or_default();
-        report_end(&exchange, &tails, (pid, exit));
+        let report = move || report_end(&exchange, &tails, (pid, exit));
+        match pumping {
+            None => report(),
+            // What it had sent before its end comes before the end.
+            Some(pumping) => pumping.finish(Box::new(report)),
+        }
     })
 }
 
@@ -379,9 +482,12 @@ fn warden_is_gone() -> warden::StartError {
     warden::StartError::Warden(io::Error::other("the warden has panicked"))
 }
 
-fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, SpawnError<E>> {
-    let greeting = hello::decode::<Greeting>(packet)?;
-    greeting.map_err(|refusal| SpawnError::refused(refusal, interface.name))
+fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, BeginError<E>> {
+    let greeting = hello::decode::<Greeting>(packet).map_err(SpawnError::from)?;
+    greeting.map_err(|refusal| match refusal {
+        GreetRefusal::Segment(reason) => BeginError::NoMemory(NoMemory::There(reason)),
+        refusal => SpawnError::refused(refusal, interface.name).into(),
+    })
 }
 
 /// The error of a process that ended without a greeting.
@@ -417,15 +523,6 @@ fn number<E>(tables: &Tables, ours: &Interface, constructor: u16) -> Result<u16,
                 reason: format!("its program {what} `{name}`"),
             }
         })
-}
-
-/// Removes the segment's name, which is needed only until the child has mapped it.
-struct Named(Arc<Segment>);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        self.0.unlink();
-    }
 }
 
 /// Kills a process that did not become an actor.

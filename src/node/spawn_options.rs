@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::output::Output;
 use super::spawn::Spawn;
 use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
 
 /// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine
 /// that starts a thousand at once takes longer.
@@ -27,6 +28,8 @@ pub(super) struct Options {
     pub(super) idle: Idle,
     pub(super) grace: Duration,
     pub(super) greet_within: Duration,
+    /// None: shared memory, and a socket where that cannot be had.
+    pub(super) link: Option<LinkKind>,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             idle: Idle::default(),
             grace: GRACE,
             greet_within: GREET_WITHIN,
+            link: None,
         }
     }
 }
@@ -210,6 +214,26 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// ```
     pub fn greet_within(mut self, within: Duration) -> Self {
         self.options.greet_within = within;
+        self
+    }
+
+    /// What the link to the actor goes over, and nothing else: without it the start is an error.
+    ///
+    /// Default: shared memory; where that cannot be had, in this process or the new one, a socket,
+    /// and a line at `info` that says why. [`Proxy::link`](crate::Proxy::link) tells which it is.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{LinkKind, prelude::*};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::spawn().link(LinkKind::SharedMemory).await?)
+    /// # }
+    /// ```
+    pub fn link(mut self, kind: LinkKind) -> Self {
+        self.options.link = Some(kind);
         self
     }
 }

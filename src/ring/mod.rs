@@ -17,5 +17,5 @@ mod tests;
 mod hostile;
 
 pub(crate) use atomic::{AtomicU64, Ordering};
-pub(crate) use layout::{CONTROL_WORDS, Place, WORD};
+pub(crate) use layout::{CONTROL_WORDS, GRAIN, Place, WORD};
 pub(crate) use spsc::{ClaimError, Consumer, Corrupt, Glance, Producer, Words};

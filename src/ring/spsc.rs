@@ -113,7 +113,6 @@ impl<W: Words> Producer<W> {
     }
 
     /// The position behind the last committed record, in bytes since the ring's beginning.
-    #[cfg(test)]
     pub(crate) fn position(&self) -> u64 {
         self.tail
     }
@@ -346,6 +345,11 @@ impl<W: Words> Record<'_, W> {
 
     pub(crate) fn tag(&self) -> u32 {
         self.tag
+    }
+
+    /// The position behind it, in bytes since the ring's beginning.
+    pub(crate) fn end(&self) -> u64 {
+        self.consumer.head + record_size(self.len) as u64
     }
 
     /// Copies the bytes from `at` on into `bytes`.

@@ -1,4 +1,4 @@
-//! The only door to the operating system: shared memory, bells, the lifeline, processes, CPUs.
+//! The only door to the operating system: shared memory, bells, sockets, processes, CPUs.
 //!
 //! Every system call that std and tokio do not make for us, and with it nearly all `unsafe` of the
 //! crate, stands in this room (the rest stands in `ring`). What leaves it is safe to use in any
@@ -10,6 +10,8 @@ pub(crate) mod memory;
 mod owner;
 
 pub(crate) mod doorbell;
+pub(crate) mod tally;
+pub(crate) mod numbers;
 pub(crate) mod socket;
 pub(crate) mod process;
 pub(crate) mod pipe;

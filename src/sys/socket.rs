@@ -17,7 +17,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
-    sendmsg, socketpair,
+    send, sendmsg, socketpair,
 };
 
 /// The most descriptors in one packet.
@@ -181,6 +181,84 @@ impl Lifeline {
     }
 }
 
+/// Last words: a packet that a process leaves behind, the last one only.
+///
+/// Whoever leaves it holds both ends, and takes an earlier one away before.
+#[derive(Debug)]
+pub(crate) struct LastWords {
+    in_end: OwnedFd,
+    out_end: OwnedFd,
+}
+
+impl LastWords {
+    /// The longest packet; longer ones are cut.
+    pub(crate) const LEN_MAX: usize = 4096;
+
+    /// A place without words.
+    ///
+    /// # Errors
+    ///
+    /// The system's: no descriptors are free.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (in_end, out_end) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
+        Ok(Self { in_end, out_end })
+    }
+
+    /// A place that came over a lifeline.
+    pub(crate) fn from_fds([in_end, out_end]: [OwnedFd; 2]) -> Self {
+        Self { in_end, out_end }
+    }
+
+    /// The same place, for the peer.
+    ///
+    /// # Errors
+    ///
+    /// The system's: no descriptors are free.
+    pub(crate) fn try_clone_fds(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([self.in_end.try_clone()?, self.out_end.try_clone()?])
+    }
+
+    /// Leaves `words` in place of those that were left before.
+    pub(crate) fn leave(&self, words: &[u8]) {
+        self.take();
+        let words = &words[..words.len().min(Self::LEN_MAX)];
+        // Without room or peer there is nobody to be told: this process is dying.
+        let _ = send_now(self.in_end.as_fd(), words);
+    }
+
+    /// The words that were left, if any; they are gone then.
+    pub(crate) fn take(&self) -> Option<Vec<u8>> {
+        let mut words = None;
+        // Bounded: a peer could leave on and on.
+        for _ in 0..64 {
+            let mut bytes = vec![0; Self::LEN_MAX];
+            let received = rustix::io::retry_on_intr(|| {
+                recv(&self.out_end, &mut bytes[..], RecvFlags::DONTWAIT)
+            });
+            match received {
+                Ok((len, _)) if len > 0 => {
+                    bytes.truncate(len);
+                    words = Some(bytes);
+                }
+                _ => break,
+            }
+        }
+        words
+    }
+}
+
+/// Sends bytes without waiting and without a signal when the peer is gone.
+///
+/// # Errors
+///
+/// `WouldBlock` when there is no room; the system's.
+pub(crate) fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent = rustix::io::retry_on_intr(|| send(socket, bytes, flags));
+    Ok(sent?)
+}
+
 impl From<OwnedFd> for Lifeline {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
@@ -311,6 +389,22 @@ mod tests {
         );
         assert_eq!(ours.peer_pid().unwrap(), std::process::id());
         assert_eq!(ours.peer_uid().unwrap(), nix::unistd::geteuid().as_raw());
+    }
+
+    #[test]
+    fn the_last_of_all_words_stays() {
+        // Left through one pair of descriptors, found through another, cut to the room there is.
+        let ours = LastWords::new().unwrap();
+        let theirs = LastWords::from_fds(ours.try_clone_fds().unwrap());
+        assert_eq!(ours.take(), None);
+        for round in 0..1000 {
+            theirs.leave(format!("{round}").as_bytes());
+        }
+        assert_eq!(ours.take().unwrap(), b"999");
+        assert_eq!(ours.take(), None);
+        theirs.leave(&[7; 2 * LastWords::LEN_MAX]);
+        drop(theirs);
+        assert_eq!(ours.take().unwrap(), [7; LastWords::LEN_MAX]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::relay::Relay;
 use crate::sys::doorbell::{self, Doorbell};
 
 /// The end that rings.
@@ -20,6 +21,8 @@ pub(crate) enum Bell {
     Door(Doorbell),
     /// The peer is in this process.
     Chime(Chime),
+    /// Somebody carries the records to the peer.
+    Relay(Arc<dyn Relay>),
 }
 
 impl Bell {
@@ -29,6 +32,7 @@ impl Bell {
         match self {
             Self::Door(doorbell) => doorbell.ring(),
             Self::Chime(chime) => chime.ring(),
+            Self::Relay(relay) => relay.kick(),
         }
     }
 }
@@ -67,7 +71,7 @@ struct Rope {
 }
 
 impl Chime {
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         // Release: pairs with the Acquire in `take`, for what was done before the ring. That the
         // flag is seen by who registers meanwhile is the waker's promise.
         self.0.rung.store(true, Ordering::Release);

@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 
+use super::relay::Relay;
 use crate::ring::{AtomicU64, CONTROL_WORDS, Ordering, Place, WORD, Words};
 use crate::sys::memory::Segment;
 use crate::wire::id::CallId;
@@ -131,6 +132,8 @@ impl Geometry {
 pub(crate) struct Board {
     memory: Memory,
     geometry: Geometry,
+    /// Tells the peer what it does not see: the memory is this process's alone.
+    relay: Option<Arc<dyn Relay>>,
 }
 
 impl Board {
@@ -141,7 +144,16 @@ impl Board {
             memory.words().len() * WORD >= geometry.segment_len(),
             "the segment holds its parts"
         );
-        Self { memory, geometry }
+        Self {
+            memory,
+            geometry,
+            relay: None,
+        }
+    }
+
+    /// The peer does not see the memory: what it shall know is told by `relay`.
+    pub(super) fn heed(&mut self, relay: Arc<dyn Relay>) {
+        self.relay = Some(relay);
     }
 
     /// Marks a fresh segment as one of ours.
@@ -193,6 +205,9 @@ impl Board {
     pub(crate) fn cancel(&self, call: CallId) {
         if let Some(entry) = self.cancel_entry(call) {
             entry.store(call.bits(), Ordering::Relaxed);
+            if let Some(relay) = &self.relay {
+                relay.cancel(call);
+            }
         }
     }
 
@@ -200,8 +215,19 @@ impl Board {
     /// the slot was free again, so the earlier one is settled.
     #[inline]
     pub(crate) fn is_cancelled(&self, call: CallId) -> bool {
+        if let Some(relay) = &self.relay {
+            relay.hear_cancels(&mut |call| self.note_cancel(call));
+        }
         self.cancel_entry(call)
             .is_some_and(|entry| entry.load(Ordering::Relaxed) >= call.bits())
+    }
+
+    /// Notes a cancel that did not come through the memory. The latest counts: they may come by two
+    /// ways.
+    pub(crate) fn note_cancel(&self, call: CallId) {
+        if let Some(entry) = self.cancel_entry(call) {
+            entry.fetch_max(call.bits(), Ordering::Relaxed);
+        }
     }
 
     fn cancel_entry(&self, call: CallId) -> Option<&AtomicU64> {
@@ -212,6 +238,13 @@ impl Board {
     /// Leaves bytes for the parent to find after this process is gone; cut to what there is room
     /// for.
     pub(crate) fn leave_last_words(&self, bytes: &[u8]) {
+        if let Some(relay) = &self.relay {
+            return relay.leave_last_words(bytes);
+        }
+        self.keep_last_words(bytes);
+    }
+
+    fn keep_last_words(&self, bytes: &[u8]) {
         let room = self.last_words();
         let len = bytes.len().min((LAST_WORDS - 1) * WORD);
         for (word, chunk) in room[1..].iter().zip(bytes[..len].chunks(WORD)) {
@@ -225,6 +258,14 @@ impl Board {
 
     /// What the dead peer left, if anything.
     pub(crate) fn read_last_words(&self) -> Option<Vec<u8>> {
+        if let Some(words) = self
+            .relay
+            .as_ref()
+            .and_then(|relay| relay.take_last_words())
+        {
+            // Asked again, the board has them.
+            self.keep_last_words(&words);
+        }
         let room = self.last_words();
         // ORDERING: receives what `leave_last_words` published.
         let len = usize::try_from(room[0].load(Ordering::Acquire)).ok()?;

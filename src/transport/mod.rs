@@ -3,6 +3,9 @@
 //! A [`Link`] is one end of the path to one peer. Its halves are apart: many send through the
 //! [`Sender`](sender::Sender), one reads from the [`Receiver`](receiver::Receiver), whoever looks
 //! for news takes a glance, and one task waits for the bell. What a frame means is not known here.
+//!
+//! A link lies in shared memory (`shm`), or in private memory whose records a pump carries over a
+//! stream (`stream`, on one machine `unix`).
 
 #![forbid(unsafe_code)]
 
@@ -19,13 +22,27 @@ pub(crate) mod sender;
 pub(crate) mod shm;
 pub(crate) mod spin;
 
+pub(crate) mod link_kind;
+pub(crate) mod relay;
+pub(crate) mod pump;
+pub(crate) mod aside;
+pub(crate) mod stream;
+pub(crate) mod unix;
+
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod hostile_stream;
 
-use bell::{Bell, Ear};
+use std::sync::Arc;
+
+use bell::{Bell, Chime, Ear};
 use board::{Board, Geometry, Memory, Side};
+use relay::Relay;
 
 use crate::ring::{Consumer, Glance, Producer};
 
@@ -70,5 +87,24 @@ impl Link {
             board: Board::new(memory, geometry),
             ear,
         }
+    }
+
+    /// The same in memory that the peer does not see: `relay` carries the records on, and rings
+    /// `chime` for those that come.
+    ///
+    /// # Panics
+    /// When the memory is shorter than the geometry says.
+    pub(crate) fn relayed(
+        memory: Memory,
+        geometry: Geometry,
+        side: Side,
+        (chime, relay): (Chime, Arc<dyn Relay>),
+        message_len_max: u64,
+    ) -> Self {
+        let bells = (Ear::Chime(chime), Bell::Relay(Arc::clone(&relay)));
+        let mut link = Self::over(memory, geometry, side, bells, message_len_max);
+        link.receiver.heed(Arc::clone(&relay));
+        link.board.heed(relay);
+        link
     }
 }

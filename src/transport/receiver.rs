@@ -3,7 +3,10 @@
 //! It holds no lock and waits for nothing: whoever owns it polls it, until there is an error: then
 //! the peer has broken the rules, and what comes later means nothing.
 
+use std::sync::Arc;
+
 use super::board::Memory;
+use super::relay::Relay;
 use crate::ring::{Consumer, Corrupt};
 use crate::wire::chain::CHAIN_LEN_MAX;
 use crate::wire::codec::Buffer;
@@ -25,6 +28,12 @@ pub(crate) enum LinkError {
     /// A frame that this end never gets.
     #[error("the peer sent a frame of the wrong direction")]
     Unexpected,
+    /// A frame of the stream beneath the link is none, or comes at the wrong time.
+    #[error("the peer sent over the stream {0}")]
+    Stream(&'static str),
+    /// The stream has ended and the peer lives on.
+    #[error("the peer closed the stream")]
+    Closed,
     /// A payload longer than was agreed.
     #[error("the peer announced a message of {len} bytes, and {limit} is the most")]
     TooLarge {
@@ -51,6 +60,10 @@ pub(crate) struct Receiver {
     consumer: Consumer<Memory>,
     partial: Option<Frame>,
     message_len_max: u64,
+    /// Who carries the frames here, if the peer does not see this memory.
+    relay: Option<Arc<dyn Relay>>,
+    /// How far it knows that we have read.
+    noted: u64,
 }
 
 impl Receiver {
@@ -59,7 +72,14 @@ impl Receiver {
             consumer,
             partial: None,
             message_len_max,
+            relay: None,
+            noted: 0,
         }
+    }
+
+    /// The frames come by way of `relay`, and the peer does not see what is read.
+    pub(super) fn heed(&mut self, relay: Arc<dyn Relay>) {
+        self.relay = Some(relay);
     }
 
     /// Takes the next frame, putting its payload into `body`, whose memory is used again.
@@ -73,7 +93,10 @@ impl Receiver {
     pub(crate) fn try_recv(&mut self, body: &mut Buffer) -> Result<Option<Head>, LinkError> {
         for _ in 0..RECORDS_MAX {
             let Some(record) = self.consumer.read()? else {
-                break;
+                return match self.relay.as_ref().and_then(|relay| relay.fault()) {
+                    Some(fault) => Err(fault),
+                    None => Ok(None),
+                };
             };
             let head_len = Head::len_of(record.tag());
             if record.len() < head_len {
@@ -82,6 +105,10 @@ impl Receiver {
             let mut head_bytes = [0; HEAD_LEN_MAX];
             record.copy_to(0, &mut head_bytes[..head_len]);
             let head = Head::decode(record.tag(), &head_bytes[..head_len])?;
+            if let Some(relay) = &self.relay {
+                relay.note_read(record.end() - self.noted);
+                self.noted = record.end();
+            }
             let len = record.len() - head_len;
             if head.kind == Kind::Chunk || head.total.is_some() || self.partial.is_some() {
                 let piece = &mut Buffer::with_capacity(len);

@@ -243,7 +243,10 @@ impl Outbox {
 
     /// How far the peer has read, as it says.
     pub(crate) fn released(&self) -> u64 {
-        self.producer.released()
+        match &self.bell {
+            Bell::Door(_) | Bell::Chime(_) => self.producer.released(),
+            Bell::Relay(relay) => relay.read_at_most(),
+        }
     }
 
     /// Sends nothing any more. Those who wait are still to be [woken](Sender::wake_all).

@@ -44,7 +44,9 @@ pub(crate) struct Hello {
     pub(crate) key: u64,
     /// What to call the process.
     pub(crate) title: String,
-    /// The name of the segment with the rings.
+    /// What the link goes over: the number of a kind of link.
+    pub(crate) link: u8,
+    /// The name of the segment with the rings; empty for a link without one.
     pub(crate) segment: String,
     /// Its length in bytes.
     pub(crate) segment_len: u64,
@@ -261,6 +263,7 @@ mod tests {
             actor: "x".into(),
             key: 7,
             title: "x".into(),
+            link: 0,
             segment: "s".into(),
             segment_len: 1,
             ring_capacity: 2,

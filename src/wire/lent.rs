@@ -4,6 +4,7 @@
 //! `&[u8]` that of `Vec<u8>`, `&T` that of `T`. So the two sides need not agree on who owns what.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rkyv::rancor::Error as Cause;
 use rkyv::ser::Writer;
@@ -188,7 +189,9 @@ impl<'e, T: Lend + ?Sized> Serialize<Encoder<'e>> for Lent<'_, T> {
 }
 
 /// Arguments that were archived before, for whoever cannot keep a borrow: its archive is the bytes.
-pub(crate) struct Encoded(pub(crate) Buffer);
+/// A clone is the same bytes.
+#[derive(Clone)]
+pub(crate) struct Encoded(Arc<Buffer>);
 
 impl Encoded {
     /// The archive of `arguments`.
@@ -196,7 +199,9 @@ impl Encoded {
     /// # Errors
     /// [`EncodeError`] when it is longer than `limit` or they cannot be archived.
     pub(crate) fn new<A: Arguments>(arguments: &A, limit: usize) -> Result<Self, EncodeError> {
-        codec::encode(arguments, limit, codec::copy).map(Self)
+        codec::encode(arguments, limit, |archive| {
+            Self(Arc::new(codec::copy(archive)))
+        })
     }
 }
 

@@ -1,0 +1,283 @@
+//! What the link of a new actor goes over, on both sides of the start.
+//!
+//! ```text
+//!  parent                                                   child
+//!   pave: a segment, named; two bells        ── hello ──>    Road::take: maps it
+//!     └─ none to be had: a socket, and more  ── hello ──>    Road::take: lays the other end
+//! ```
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::sys::doorbell::Doorbell;
+use crate::sys::memory::{Segment, SegmentError};
+use crate::transport::Link;
+use crate::transport::board::{Board, Geometry, Memory, Side};
+use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::relay::Relay;
+use crate::transport::shm::{Bells, connect};
+use crate::transport::stream::{Laid, Pumping, flush};
+use crate::transport::unix::{self, Plug};
+use crate::wire::hello::{GreetRefusal, Hello};
+use crate::wire::interface::Interface;
+
+/// A link that was made for a child, and what the child needs for its end.
+pub(super) struct Paved {
+    pub(super) kind: LinkKind,
+    pub(super) link: Link,
+    pub(super) named: Option<Named>,
+    /// Of a link that is carried on: who does it.
+    pub(super) pumping: Option<Pumping>,
+    /// What travels with the hello.
+    pub(super) fds: Vec<OwnedFd>,
+}
+
+/// A link could not be made; nothing is left of it.
+#[derive(Debug)]
+pub(super) enum PaveError {
+    /// No shared memory.
+    Segment(SegmentError),
+    /// No descriptors, or no thread.
+    Resources(io::Error),
+}
+
+/// Two processes can have no memory in common.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoMemory {
+    /// The parent cannot make it.
+    #[error("{}: {}", .0.what, .0.source)]
+    Here(SegmentError),
+    /// The child cannot map it.
+    #[error("the actor's process says: {0}")]
+    There(String),
+}
+
+impl NoMemory {
+    /// Whether a link without it may be had.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            // Without descriptors or memory of our own there is no socket either.
+            Self::Here(error) => !matches!(
+                error.source.raw_os_error(),
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+            ),
+            Self::There(_) => true,
+        }
+    }
+}
+
+/// Says why a link is slower than it could be.
+pub(super) fn say_why(interface: &Interface, reason: &NoMemory) {
+    tracing::info!(
+        actor = interface.name,
+        %reason,
+        "no shared memory: the link goes over a socket, which is slower"
+    );
+}
+
+/// Makes the caller's end of a link of this kind.
+///
+/// # Errors
+/// [`PaveError`], the system's. Must be called within a tokio runtime.
+pub(super) fn pave(
+    kind: LinkKind,
+    geometry: Geometry,
+    message_len_max: u64,
+) -> Result<Paved, PaveError> {
+    match kind {
+        LinkKind::SharedMemory => pave_shared(geometry, message_len_max),
+        LinkKind::Socket => pave_socket(geometry, message_len_max),
+    }
+}
+
+fn pave_shared(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
+    let segment = Segment::create(geometry.segment_len()).map_err(PaveError::Segment)?;
+    let segment = Arc::new(segment);
+    let named = Named(Arc::clone(&segment));
+    Board::new(Memory(Arc::clone(&segment)), geometry).stamp();
+    let bells = || -> io::Result<_> {
+        let (own, peer) = (Doorbell::new()?, Doorbell::new()?);
+        let fds = [&peer, &own].map(|bell| bell.as_fd().try_clone_to_owned());
+        let fds = fds.into_iter().collect::<io::Result<Vec<_>>>()?;
+        Ok((Bells { own, peer }, fds))
+    };
+    let (bells, fds) = bells().map_err(PaveError::Resources)?;
+    let link = connect(segment, geometry, Side::Caller, bells, limit);
+    Ok(Paved {
+        kind: LinkKind::SharedMemory,
+        link: link.map_err(PaveError::Resources)?,
+        named: Some(named),
+        pumping: None,
+        fds,
+    })
+}
+
+fn pave_socket(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
+    let lay = || -> io::Result<_> {
+        let (plug, fds) = Plug::pair()?;
+        let (laid, pumping) = plug.lay(geometry)?;
+        Ok((laid.connect(limit), pumping, fds))
+    };
+    let (link, pumping, fds) = lay().map_err(PaveError::Resources)?;
+    Ok(Paved {
+        kind: LinkKind::Socket,
+        link,
+        named: None,
+        pumping: Some(pumping),
+        fds,
+    })
+}
+
+/// How both ends wait, for who was told `idle`: over a socket an answer is never there within the
+/// time that looking for it is worth.
+pub(super) fn idle_over(kind: LinkKind, idle: Idle) -> Idle {
+    match (kind, idle) {
+        (LinkKind::Socket, Idle::Adaptive) => Idle::Park,
+        (_, idle) => idle,
+    }
+}
+
+/// Removes the segment's name, which is needed only until the child has mapped it.
+pub(super) struct Named(Arc<Segment>);
+
+impl Named {
+    pub(super) fn name(&self) -> &str {
+        self.0.name().unwrap_or_default()
+    }
+
+    /// Puts a page behind every byte.
+    ///
+    /// # Errors
+    /// As [`Segment::allocate`].
+    pub(super) fn allocate(&self) -> Result<(), SegmentError> {
+        self.0.allocate()
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.0.unlink();
+    }
+}
+
+/// The server's end of a link, before its runtime is there.
+pub(super) enum Road {
+    Shared {
+        segment: Arc<Segment>,
+        geometry: Geometry,
+        bells: Bells,
+    },
+    Socket {
+        laid: Laid,
+        pumping: Pumping,
+    },
+}
+
+impl Road {
+    /// Takes what the hello speaks of and what came with it.
+    ///
+    /// # Errors
+    /// [`GreetRefusal::Segment`] when shared memory cannot be had here: there may be another road.
+    pub(super) fn take(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Self, GreetRefusal> {
+        let system = |error: &dyn std::error::Error| GreetRefusal::System(error.to_string());
+        let geometry =
+            Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| system(&error))?;
+        match LinkKind::from_number(hello.link) {
+            Some(LinkKind::SharedMemory) => Self::map(hello, geometry, fds),
+            Some(LinkKind::Socket) => {
+                let Ok(fds) = <[_; unix::FDS]>::try_from(fds) else {
+                    return Err(GreetRefusal::System("a socket was expected".into()));
+                };
+                let laid = Plug::from_fds(fds).lay(geometry);
+                let (laid, pumping) = laid.map_err(|error| system(&error))?;
+                Ok(Self::Socket { laid, pumping })
+            }
+            None => Err(GreetRefusal::System("an unknown kind of link".into())),
+        }
+    }
+
+    fn map(hello: &Hello, geometry: Geometry, fds: Vec<OwnedFd>) -> Result<Self, GreetRefusal> {
+        let Ok([own, peer]) = <[_; 2]>::try_from(fds) else {
+            return Err(GreetRefusal::System("two bells were expected".into()));
+        };
+        let bells = Bells {
+            own: Doorbell::from_fd(own),
+            peer: Doorbell::from_fd(peer),
+        };
+        let refused = |what: &str| GreetRefusal::Segment(what.to_owned());
+        if hello.segment_len != geometry.segment_len() as u64 {
+            return Err(refused("its length is not what its parts need"));
+        }
+        let segment = Segment::open(&hello.segment, geometry.segment_len())
+            .map_err(|error| refused(&format!("{error}: {}", error.source)))?;
+        let segment = Arc::new(segment);
+        if !Board::new(Memory(Arc::clone(&segment)), geometry).is_stamped() {
+            return Err(refused("it is not stamped as one of ours"));
+        }
+        Ok(Self::Shared {
+            segment,
+            geometry,
+            bells,
+        })
+    }
+
+    /// Who carries the records, if somebody does.
+    pub(super) fn relay(&self) -> Option<Arc<dyn Relay>> {
+        match self {
+            Self::Shared { .. } => None,
+            Self::Socket { laid, .. } => Some(laid.relay()),
+        }
+    }
+
+    /// How a dying process leaves words on this road.
+    pub(super) fn last_words(&self) -> impl Fn(&[u8]) + Send + Sync + use<> {
+        let relay = self.relay();
+        let board = match self {
+            Self::Shared {
+                segment, geometry, ..
+            } => Some(Board::new(Memory(Arc::clone(segment)), *geometry)),
+            Self::Socket { .. } => None,
+        };
+        move |words: &[u8]| match (&board, &relay) {
+            (Some(board), _) => board.leave_last_words(words),
+            (None, Some(relay)) => relay.leave_last_words(words),
+            (None, None) => {}
+        }
+    }
+
+    /// The server's end, and what is to be kept until it ends.
+    ///
+    /// # Errors
+    /// When the runtime cannot wait for the bell. Must be called within a tokio runtime.
+    pub(super) fn connect(self, message_len_max: u64) -> io::Result<(Link, Rest)> {
+        match self {
+            Self::Shared {
+                segment,
+                geometry,
+                bells,
+            } => {
+                let link = connect(segment, geometry, Side::Server, bells, message_len_max)?;
+                Ok((link, Rest(None)))
+            }
+            Self::Socket { laid, pumping } => {
+                let relay = laid.relay();
+                let link = laid.connect(message_len_max);
+                Ok((link, Rest(Some((relay, pumping)))))
+            }
+        }
+    }
+}
+
+/// What an actor's end leaves to be done for its link.
+pub(super) struct Rest(Option<(Arc<dyn Relay>, Pumping)>);
+
+impl Rest {
+    /// Lets the last answers go out.
+    pub(super) async fn flush(&self) {
+        if let Some((relay, _pumping)) = &self.0 {
+            flush(&**relay).await;
+        }
+    }
+}

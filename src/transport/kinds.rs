@@ -1,0 +1,81 @@
+//! The kinds of links over which `conformance.rs` runs.
+//!
+//! Loopback; shared memory, mapped a second time by its name, as another process would; a Unix
+//! socket; and a stream so narrow that hardly a frame passes whole.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::Link;
+use super::aside::Aside;
+use super::board::{Geometry, Side};
+use super::shm::{Bells, connect};
+use super::stream::{Laid, Pumping, lay};
+use super::unix::Plug;
+use crate::sys::doorbell::Doorbell;
+use crate::sys::memory::Segment;
+
+/// The largest message of these links.
+pub(super) const MESSAGE_LEN_MAX: u32 = 8 << 20;
+
+/// Makes both ends of a link, the caller's first.
+pub(super) type Make = fn(Geometry) -> (Link, Link);
+
+pub(super) fn loopback(geometry: Geometry) -> (Link, Link) {
+    super::loopback::pair(geometry, MESSAGE_LEN_MAX.into())
+}
+
+pub(super) fn shm(geometry: Geometry) -> (Link, Link) {
+    let bells = [Doorbell::new().unwrap(), Doorbell::new().unwrap()];
+    let bells_of = |own: usize| {
+        let [own, peer] = [own, 1 - own].map(|at| bells[at].try_clone().unwrap());
+        Bells { own, peer }
+    };
+    let created = Segment::create(geometry.segment_len()).unwrap();
+    let opened = Segment::open(created.name().unwrap(), geometry.segment_len()).unwrap();
+    created.unlink();
+    let link = |segment, side, bells| {
+        connect(
+            Arc::new(segment),
+            geometry,
+            side,
+            bells,
+            MESSAGE_LEN_MAX.into(),
+        )
+        .unwrap()
+    };
+    (
+        link(created, Side::Caller, bells_of(0)),
+        link(opened, Side::Server, bells_of(1)),
+    )
+}
+
+pub(super) fn socket(geometry: Geometry) -> (Link, Link) {
+    let (caller, fds) = Plug::pair().unwrap();
+    let server = Plug::from_fds(fds.try_into().unwrap());
+    let link = |plug: Plug| kept(plug.lay_on(&Handle::current(), geometry).unwrap());
+    (link(caller), link(server))
+}
+
+pub(super) fn narrow(geometry: Geometry) -> (Link, Link) {
+    let (caller, server) = tokio::io::duplex(61);
+    let (told, fds) = Aside::pair().unwrap();
+    let link = |stream, side, aside| {
+        let runtime = Handle::current();
+        kept(lay(stream, (geometry, side), Some(aside), &runtime))
+    };
+    (
+        link(caller, Side::Caller, told),
+        link(server, Side::Server, Aside::from_fds(fds)),
+    )
+}
+
+/// The link of a stream that is carried on until the test's runtime ends.
+fn kept((laid, pumping): (Laid, Pumping)) -> Link {
+    tokio::spawn(async move {
+        let _pumping = pumping;
+        std::future::pending::<()>().await;
+    });
+    laid.connect(MESSAGE_LEN_MAX.into())
+}

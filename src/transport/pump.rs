@@ -1,0 +1,321 @@
+//! Between one end of a link and a stream of bytes: what goes out, what comes in. Pure.
+//!
+//! ```text
+//!  owner ── sends ──> ring ── Pump ──> bytes ── stream ──> bytes ── Pump ──> ring ──> peer's owner
+//!         <─ reads ── ring <─ Pump <── bytes <─ stream <── bytes <─ Pump <── ring <──
+//! ```
+//!
+//! The owner has a link like any other, in private memory; the pump holds the other ends of its two
+//! rings. A frame of the stream is a header, and behind a record its bytes:
+//!
+//! ```text
+//!   +0  kind (1), zeros (3)
+//!   +4  extra (4): a record's tag
+//!   +8  value (8): a record's length, a position, a call
+//! ```
+//!
+//! A record is sent only when the peer's ring is known to have room for it: both ends have rings of
+//! one size, so they agree on each record's position, and the peer tells how far its owner has
+//! read. What comes in therefore never waits for the owner, and a cancel never for a full ring.
+//!
+//! Everything that comes in is the peer's allegation.
+
+use super::board::{Geometry, Memory, Side};
+use super::receiver::LinkError;
+use crate::ring::{ClaimError, Consumer, GRAIN, Producer};
+use crate::wire::id::CallId;
+
+/// Bytes of a frame's header.
+pub(crate) const HEADER_LEN: usize = 16;
+
+/// How much is put out at once, and a record more.
+const OUTPUT_LEN: usize = 64 * 1024;
+
+/// A word of the bits that say whose cancels are still to be told.
+const BITS: usize = 64;
+
+/// What a frame of the stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A record of the ring.
+    Record = 1,
+    /// How far the sender's owner has released what came in.
+    Released = 2,
+    /// Nobody wants the answer of this call any more. From the caller.
+    Cancel = 3,
+    /// Asks to be told when all records that are there by now are out. From the server.
+    Settle = 4,
+    /// They are. From the caller.
+    Settled = 5,
+}
+
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        let all = [
+            Self::Record,
+            Self::Released,
+            Self::Cancel,
+            Self::Settle,
+            Self::Settled,
+        ];
+        all.into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// Where a request for quiet is: see [`Kind::Settle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quiet {
+    /// Nobody has asked.
+    No,
+    /// To be put out.
+    Due,
+    /// The server waits for the caller's word.
+    Asked,
+    /// It is done.
+    Settled,
+}
+
+/// The far ends of one end's rings.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    side: Side,
+    outgoing: Consumer<Memory>,
+    incoming: Producer<Memory>,
+    capacity: u64,
+    record_len_max: usize,
+    /// Behind the last record that was put out, in bytes of the ring.
+    sent: u64,
+    /// How far the peer's owner has released, as the peer says.
+    acked: u64,
+    /// How far our owner's release was told.
+    reported: u64,
+    /// The next record waits for the peer's owner.
+    blocked: bool,
+    /// A bit for each slot whose cancel is still to be told, and the latest call of each.
+    cancelled: Box<[u64]>,
+    cancels: Box<[CallId]>,
+    quiet: Quiet,
+}
+
+impl Pump {
+    /// The far ends of the rings in `memory`, whose owner is on `side`.
+    pub(crate) fn new(memory: &Memory, geometry: Geometry, side: Side) -> Self {
+        let (out, back) = match side {
+            Side::Caller => (geometry.requests(), geometry.replies()),
+            Side::Server => (geometry.replies(), geometry.requests()),
+        };
+        let slots = geometry.slots();
+        Self {
+            side,
+            outgoing: Consumer::new(memory.clone(), out),
+            incoming: Producer::new(memory.clone(), back),
+            capacity: out.capacity(),
+            record_len_max: out.record_len_max(),
+            sent: 0,
+            acked: 0,
+            reported: 0,
+            blocked: false,
+            cancelled: vec![0; slots.div_ceil(BITS)].into(),
+            cancels: vec![CallId::NONE; slots].into(),
+            quiet: Quiet::No,
+        }
+    }
+
+    /// The longest frame that [`Self::take_in`] may need whole.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        HEADER_LEN + self.record_len_max
+    }
+
+    /// Puts what is to go out behind `output`, until there is enough.
+    ///
+    /// # Errors
+    /// [`LinkError::Ring`] when our own owner breaks the rules of its ring.
+    pub(crate) fn put_out(&mut self, output: &mut Vec<u8>) -> Result<(), LinkError> {
+        if self.is_report_due() {
+            self.reported = self.incoming.released();
+            frame(output, Kind::Released, 0, self.reported);
+        }
+        if self.side == Side::Server && self.quiet == Quiet::Due {
+            frame(output, Kind::Settle, 0, 0);
+            self.quiet = Quiet::Asked;
+        }
+        self.put_out_cancels(output);
+        self.blocked = false;
+        while output.len() < OUTPUT_LEN {
+            let Some(record) = self.outgoing.read()? else {
+                if self.side == Side::Caller && self.quiet == Quiet::Due {
+                    frame(output, Kind::Settled, 0, 0);
+                    self.quiet = Quiet::Settled;
+                }
+                break;
+            };
+            let end = record.end();
+            // What the peer's claim will ask for, see `Producer::claim`.
+            if end - self.acked + GRAIN as u64 > self.capacity {
+                self.blocked = true;
+                break;
+            }
+            let len = record.len();
+            frame(output, Kind::Record, record.tag(), len as u64);
+            let at = output.len();
+            output.resize(at + len, 0);
+            record.copy_to(0, &mut output[at..]);
+            record.release();
+            self.sent = end;
+        }
+        Ok(())
+    }
+
+    /// Takes in the whole frames that `input` begins with, and gives their length.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the peer breaks the rules; the stream is then of no more use.
+    pub(crate) fn take_in(
+        &mut self,
+        input: &[u8],
+        mut cancel: impl FnMut(CallId),
+    ) -> Result<usize, LinkError> {
+        let mut rest = input;
+        while let Some((header, behind)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let (kind, extra, value) = parse(header)?;
+            rest = behind;
+            match (kind, self.side) {
+                (Kind::Record, _) => {
+                    let len = usize::try_from(value).unwrap_or(usize::MAX);
+                    if len > self.record_len_max {
+                        return Err(LinkError::Stream("a record longer than any"));
+                    }
+                    let Some((bytes, behind)) = behind.split_at_checked(len) else {
+                        rest = &input[input.len() - behind.len() - HEADER_LEN..];
+                        break;
+                    };
+                    self.commit(extra, bytes)?;
+                    rest = behind;
+                }
+                (Kind::Released, _) => {
+                    if value < self.acked || value > self.sent {
+                        return Err(LinkError::Stream("a release of what was not sent"));
+                    }
+                    self.acked = value;
+                }
+                (Kind::Cancel, Side::Server) => {
+                    let call = CallId::from_bits(value);
+                    if call.slot() >= self.cancels.len() {
+                        return Err(LinkError::Stream("a cancel of no slot"));
+                    }
+                    cancel(call);
+                }
+                (Kind::Settle, Side::Caller) if self.quiet == Quiet::No => {
+                    self.quiet = Quiet::Due;
+                }
+                (Kind::Settled, Side::Server) if self.quiet == Quiet::Asked => {
+                    self.quiet = Quiet::Settled;
+                }
+                (Kind::Cancel | Kind::Settle | Kind::Settled, _) => {
+                    return Err(LinkError::Stream("a frame of the wrong direction or time"));
+                }
+            }
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// Whether the owner sleeps and must be rung for what was taken in.
+    pub(crate) fn announce(&self) -> bool {
+        self.incoming.announce()
+    }
+
+    /// Whether the owner waits for room that was made, and must be rung.
+    pub(crate) fn freed(&mut self) -> bool {
+        self.outgoing.freed()
+    }
+
+    /// Announces that nobody looks until the owner rings. False: something is to go out.
+    ///
+    /// While records wait for the peer nothing is announced: there the peer's word wakes us.
+    pub(crate) fn doze(&mut self) -> bool {
+        // As much came in as the peer should hear of: then our owner rings when it has read it.
+        if self.incoming.position() - self.reported >= self.capacity / 4 {
+            self.incoming.want_room();
+        }
+        !self.is_report_due() && (self.blocked || self.outgoing.doze())
+    }
+
+    /// Behind the last record that was put out, in bytes of the ring.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether the owner's ring is empty: nothing waits to go out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
+    /// Has the peer told that nobody wants the answer of `call` any more.
+    pub(crate) fn cancel(&mut self, call: CallId) {
+        if let Some(latest) = self.cancels.get_mut(call.slot()) {
+            *latest = call;
+            self.cancelled[call.slot() / BITS] |= 1 << (call.slot() % BITS);
+        }
+    }
+
+    /// Asks the caller to tell when all is out that is there by now. Once.
+    pub(crate) fn settle(&mut self) {
+        if self.quiet == Quiet::No {
+            self.quiet = Quiet::Due;
+        }
+    }
+
+    /// Whether the caller has told so.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.quiet == Quiet::Settled
+    }
+
+    fn is_report_due(&self) -> bool {
+        self.incoming.released().saturating_sub(self.reported) >= self.capacity / 4
+    }
+
+    fn put_out_cancels(&mut self, output: &mut Vec<u8>) {
+        for (word, bits) in self.cancelled.iter_mut().enumerate() {
+            while *bits != 0 {
+                let slot = word * BITS + bits.trailing_zeros() as usize;
+                *bits &= *bits - 1;
+                frame(output, Kind::Cancel, 0, self.cancels[slot].bits());
+            }
+        }
+    }
+
+    fn commit(&mut self, tag: u32, bytes: &[u8]) -> Result<(), LinkError> {
+        let mut claim = self
+            .incoming
+            .claim(bytes.len())
+            .map_err(|error| match error {
+                ClaimError::Corrupt(corrupt) => LinkError::Ring(corrupt),
+                ClaimError::Full | ClaimError::TooLong { .. } => {
+                    LinkError::Stream("a record that there was no room for")
+                }
+            })?;
+        claim.write(bytes);
+        claim.commit(tag);
+        Ok(())
+    }
+}
+
+fn frame(output: &mut Vec<u8>, kind: Kind, extra: u32, value: u64) {
+    output.extend_from_slice(&[kind as u8, 0, 0, 0]);
+    output.extend_from_slice(&extra.to_le_bytes());
+    output.extend_from_slice(&value.to_le_bytes());
+}
+
+fn parse(header: &[u8; HEADER_LEN]) -> Result<(Kind, u32, u64), LinkError> {
+    let [kind, zeros @ .., a, b, c, d] = *header.first_chunk::<8>().expect("it has sixteen");
+    let value = u64::from_le_bytes(*header.last_chunk::<8>().expect("it has sixteen"));
+    let extra = u32::from_le_bytes([a, b, c, d]);
+    let kind = Kind::of(kind).ok_or(LinkError::Stream("a frame of no kind"))?;
+    let is_plain = zeros == [0; 3] && (kind == Kind::Record || extra == 0);
+    let is_bare = !matches!(kind, Kind::Settle | Kind::Settled) || value == 0;
+    if is_plain && is_bare {
+        Ok((kind, extra, value))
+    } else {
+        Err(LinkError::Stream("a frame that is not plain"))
+    }
+}

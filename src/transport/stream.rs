@@ -1,0 +1,487 @@
+//! A link over a stream of bytes: rings in private memory, and a task that carries their records.
+//!
+//! ```text
+//!  Sender ── kick ──┐                                    reads, takes in, rings the owner
+//!  Board ── cancel ─┼─> Conduit (lock): Pump, stream <── a task, on a thread of its own
+//!  Receiver ─ kick ─┘   writes as much as there is room for; the task writes the rest
+//! ```
+//!
+//! Who sends writes to the stream itself, in the bell's place: an answer that was sent is on its
+//! way when its sender goes on, as in shared memory. The task does what has to wait. It runs beside
+//! the owner's runtime: an owner that computes, or whose runtime ends, does not hold up what was
+//! sent, cancelled or asked.
+//!
+//! What it does not know: what kind of stream it is. [`Aside`] has what two processes of one
+//! machine tell each other beside it; without one, cancels travel in the stream, and a record that
+//! was sent counts as read.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::Link;
+use super::aside::Aside;
+use super::bell::Chime;
+use super::board::{Board, Geometry, Memory, Side};
+use super::pump::Pump;
+use super::receiver::LinkError;
+use super::relay::Relay;
+use crate::sys::memory::Segment;
+use crate::wire::id::CallId;
+
+/// How much is read at once, and a frame more.
+const INPUT_LEN: usize = 64 * 1024;
+
+/// How many reads one poll does before other links get their turn.
+const READS_MAX: u32 = 16;
+
+/// How long the peer's end may be closed before its process is seen to be dead.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a dead peer's stream may stay open, in the hands of a process that it has left.
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long an actor that ends waits for room for its last answers.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs when all has been taken in that a dead peer had sent.
+pub(crate) type OnEnd = Box<dyn FnOnce() + Send>;
+
+/// One end of a stream, ready for its owner to [connect](Self::connect).
+#[derive(Debug)]
+pub(crate) struct Laid {
+    memory: Memory,
+    geometry: Geometry,
+    side: Side,
+    chime: Chime,
+    relay: Arc<dyn Relay>,
+}
+
+/// Keeps the task of one end at work; dropped, it ends the stream.
+pub(crate) struct Pumping {
+    end: oneshot::Sender<OnEnd>,
+}
+
+/// Begins to carry records over `stream`, in a task of `runtime`.
+pub(crate) fn lay<S>(
+    stream: S,
+    (geometry, side): (Geometry, Side),
+    aside: Option<Aside>,
+    runtime: &Handle,
+) -> (Laid, Pumping)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
+    let pump = Pump::new(&memory, geometry, side);
+    let chime = Chime::default();
+    let conduit = Arc::new(Conduit {
+        chime: chime.clone(),
+        board: Board::new(memory.clone(), geometry),
+        aside,
+        fault: OnceLock::new(),
+        flushed: Notify::new(),
+        state: Mutex::new(State {
+            input: vec![0; INPUT_LEN + pump.frame_len_max()].into(),
+            filled: 0,
+            output: Vec::new(),
+            written: 0,
+            is_unheard: false,
+            pump,
+            stream: Some(stream),
+            waker: None,
+            settled: None,
+        }),
+    });
+    let (end, ended) = oneshot::channel();
+    runtime.spawn(drive(Arc::clone(&conduit), ended));
+    let laid = Laid {
+        memory,
+        geometry,
+        side,
+        chime,
+        relay: conduit,
+    };
+    (laid, Pumping { end })
+}
+
+impl Laid {
+    /// Who carries this end's records.
+    pub(crate) fn relay(&self) -> Arc<dyn Relay> {
+        Arc::clone(&self.relay)
+    }
+
+    /// This process's end of the link.
+    pub(crate) fn connect(self, message_len_max: u64) -> Link {
+        let Self {
+            memory,
+            geometry,
+            side,
+            chime,
+            relay,
+        } = self;
+        Link::relayed(memory, geometry, side, (chime, relay), message_len_max)
+    }
+}
+
+impl Pumping {
+    /// The peer's process is dead: `then` runs when what it had sent is taken in, very soon.
+    pub(crate) fn finish(self, then: OnEnd) {
+        if let Err(then) = self.end.send(then) {
+            // There is no task any more, so nothing more comes in.
+            then();
+        }
+    }
+}
+
+impl fmt::Debug for Pumping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pumping").finish_non_exhaustive()
+    }
+}
+
+/// Waits until all that the owner has sent is on its way, or it is time to go without.
+pub(crate) async fn flush(relay: &dyn Relay) {
+    let flushed = async {
+        loop {
+            let mut told = pin!(relay.flushed().notified());
+            told.as_mut().enable();
+            if relay.is_flushed() {
+                return;
+            }
+            told.await;
+        }
+    };
+    if timeout(FLUSHED_WITHIN, flushed).await.is_err() {
+        tracing::warn!("the peer takes no answers; the last ones are lost");
+    }
+}
+
+/// One end of a stream, shared by its task and the parts of its link.
+struct Conduit<S> {
+    state: Mutex<State<S>>,
+    /// Rings the owner of this end.
+    chime: Chime,
+    /// What the owner's board shows, for cancels that came in the stream.
+    board: Board,
+    aside: Option<Aside>,
+    fault: OnceLock<LinkError>,
+    flushed: Notify,
+}
+
+struct State<S> {
+    pump: Pump,
+    /// Until the end.
+    stream: Option<S>,
+    input: Box<[u8]>,
+    filled: usize,
+    output: Vec<u8>,
+    /// How much of `output` the stream has taken.
+    written: usize,
+    /// The peer takes nothing any more.
+    is_unheard: bool,
+    /// The task's, for those who write in its place.
+    waker: Option<Waker>,
+    /// To be called when the caller has told that all is out.
+    settled: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// What a look into the stream has shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fetched {
+    Some,
+    Nothing,
+    End,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    /// Reads once, and takes in what has come.
+    fn fetch(&mut self, cx: &mut Context<'_>, board: &Board) -> Result<Fetched, LinkError> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(Fetched::End);
+        };
+        let mut room = ReadBuf::new(&mut self.input[self.filled..]);
+        let len = match Pin::new(stream).poll_read(cx, &mut room) {
+            Poll::Pending => return Ok(Fetched::Nothing),
+            Poll::Ready(Ok(())) => room.filled().len(),
+            // What came before it was read; more will not come.
+            Poll::Ready(Err(_)) => 0,
+        };
+        if len == 0 {
+            return Ok(Fetched::End);
+        }
+        crate::sys::failpoint::at("pump.fetched");
+        self.filled += len;
+        let taken = self
+            .pump
+            .take_in(&self.input[..self.filled], |call| board.note_cancel(call))?;
+        self.input.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
+        Ok(Fetched::Some)
+    }
+
+    /// Writes what is to go out, as far as there is room.
+    fn flush(&mut self, cx: &mut Context<'_>, owner: &Chime) -> Result<(), LinkError> {
+        loop {
+            let Some(stream) = self.stream.as_mut().filter(|_| !self.is_unheard) else {
+                return Ok(());
+            };
+            if self.written == self.output.len() {
+                self.written = 0;
+                self.output.clear();
+                self.pump.put_out(&mut self.output)?;
+                if self.pump.freed() {
+                    owner.ring();
+                }
+                if self.output.is_empty() {
+                    return Ok(());
+                }
+            }
+            crate::sys::failpoint::at("pump.write.before");
+            match Pin::new(stream).poll_write(cx, &self.output[self.written..]) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(len)) if len > 0 => self.written += len,
+                // The peer is gone, or going. What it had sent can still be read.
+                Poll::Ready(_) => {
+                    self.is_unheard = true;
+                    return Ok(());
+                }
+            }
+            crate::sys::failpoint::at("pump.written");
+        }
+    }
+
+    /// Whether nothing can be done before somebody wakes the task or kicks.
+    fn rests(&mut self) -> bool {
+        self.is_done() || self.written < self.output.len() || self.pump.doze()
+    }
+
+    fn is_done(&self) -> bool {
+        self.stream.is_none() || self.is_unheard
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.is_done() || (self.written == self.output.len() && self.pump.is_empty())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
+    /// Carries on until the stream ends, or cannot go on.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        state.waker = Some(cx.waker().clone());
+        for _ in 0..READS_MAX {
+            if self.fault.get().is_some() {
+                return Poll::Ready(());
+            }
+            let fetched = match self.advance(&mut state, cx) {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    drop(state);
+                    self.fail(error);
+                    return Poll::Ready(());
+                }
+            };
+            if state.pump.is_settled()
+                && let Some(then) = state.settled.take()
+            {
+                drop(state);
+                then();
+                state = self.lock();
+            }
+            match fetched {
+                Fetched::End => return Poll::Ready(()),
+                Fetched::Nothing if state.rests() => return Poll::Pending,
+                Fetched::Nothing | Fetched::Some => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn advance(&self, state: &mut State<S>, cx: &mut Context<'_>) -> Result<Fetched, LinkError> {
+        let fetched = state.fetch(cx, &self.board);
+        // Also what came before a lie is the owner's.
+        if state.pump.announce() {
+            self.chime.ring();
+        }
+        let fetched = fetched?;
+        self.flush(state, cx)?;
+        Ok(fetched)
+    }
+
+    fn flush(&self, state: &mut State<S>, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        state.flush(cx, &self.chime)?;
+        if state.is_flushed() {
+            self.flushed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Writes in the task's place; before the task has begun it will find out by itself.
+    fn write_now(&self, state: &mut State<S>) {
+        let Some(waker) = state.waker.take() else {
+            return;
+        };
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            if let Err(error) = self.flush(state, &mut cx) {
+                self.fail(error);
+                waker.wake_by_ref();
+                break;
+            }
+            if state.rests() {
+                break;
+            }
+        }
+        state.waker = Some(waker);
+    }
+
+    /// Notes what ended the stream; the owner learns of it when it has read what came before.
+    fn fail(&self, error: LinkError) {
+        // The first cause stays.
+        let _ = self.fault.set(error);
+        self.chime.ring();
+    }
+
+    /// Nothing more goes or comes; what is open is closed, whoever still holds the link.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.stream = None;
+        state.waker = None;
+        let settled = state.settled.take();
+        self.flushed.notify_waiters();
+        drop(state);
+        if let Some(then) = settled {
+            then();
+        }
+    }
+}
+
+impl<S> Conduit<S> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        // Nothing of the user's runs under this lock, and no step of ours can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task of one end.
+async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
+    conduit: Arc<Conduit<S>>,
+    mut end: oneshot::Receiver<OnEnd>,
+) {
+    let closing = Closing(&conduit);
+    let mut pumping = pin!(poll_fn(|cx| conduit.poll(cx)));
+    let then = tokio::select! {
+        then = &mut end => {
+            if then.is_ok() {
+                // What the dead peer had sent is there already, and behind it the end.
+                let _ = timeout(DRAINED_WITHIN, pumping).await;
+            }
+            then
+        }
+        () = &mut pumping => match timeout(CLOSED_WITHIN, &mut end).await {
+            Ok(then) => then,
+            Err(_) => {
+                conduit.fail(LinkError::Closed);
+                end.await
+            }
+        },
+    };
+    drop(closing);
+    if let Ok(then) = then {
+        then();
+    }
+}
+
+/// Closes the stream with its task, also where the task's runtime ends before.
+struct Closing<'a, S: AsyncRead + AsyncWrite + Unpin>(&'a Conduit<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Closing<'_, S> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
+    fn kick(&self) {
+        self.write_now(&mut self.lock());
+    }
+
+    fn cancel(&self, call: CallId) {
+        if self.aside.as_ref().is_some_and(|aside| aside.cancel(call)) {
+            return;
+        }
+        let mut state = self.lock();
+        state.pump.cancel(call);
+        self.write_now(&mut state);
+    }
+
+    fn hear_cancels(&self, cancel: &mut dyn FnMut(CallId)) {
+        if let Some(aside) = &self.aside {
+            aside.hear_cancels(cancel);
+        }
+    }
+
+    fn note_read(&self, bytes: u64) {
+        if let Some(aside) = &self.aside {
+            aside.note_read(bytes);
+        }
+    }
+
+    fn read_at_most(&self) -> u64 {
+        match &self.aside {
+            Some(aside) => aside.read(),
+            None => self.lock().pump.sent(),
+        }
+    }
+
+    fn leave_last_words(&self, words: &[u8]) {
+        if let Some(aside) = &self.aside {
+            aside.leave_last_words(words);
+        }
+    }
+
+    fn take_last_words(&self) -> Option<Vec<u8>> {
+        self.aside.as_ref()?.take_last_words()
+    }
+
+    fn fault(&self) -> Option<LinkError> {
+        self.fault.get().cloned()
+    }
+
+    fn settle(&self, then: Box<dyn FnOnce() + Send>) {
+        let mut state = self.lock();
+        if state.stream.is_none() {
+            drop(state);
+            return then();
+        }
+        state.settled = Some(then);
+        state.pump.settle();
+        self.write_now(&mut state);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.lock().is_flushed()
+    }
+
+    fn flushed(&self) -> &Notify {
+        &self.flushed
+    }
+}
+
+impl<S> fmt::Debug for Conduit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conduit")
+            .field("fault", &self.fault.get())
+            .finish_non_exhaustive()
+    }
+}
