@@ -1,5 +1,5 @@
-//! One call: a round trip to another process and back, in every way of waiting, beside one to a
-//! task of this process.
+//! One call: a round trip to another process and back, in every way of waiting and over a socket,
+//! beside one to a task of this process.
 //!
 //! The caller runs on a runtime of one thread. Where more processes want to run than there are
 //! cores, the figures say how well they share.
@@ -8,6 +8,7 @@ use std::cell::LazyCell;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use callboard::LinkKind;
 use callboard::prelude::*;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
@@ -63,8 +64,14 @@ fn main() {
         .sample_size(20)
         .configure_from_args();
     for (name, idle) in IDLES {
-        round_trips(&mut criterion, name, idle);
+        round_trips(&mut criterion, name, |runtime| spawn_echo(runtime, idle));
     }
+    round_trips(&mut criterion, "socket", |runtime| {
+        let spawn = Echo::spawn().link(LinkKind::Socket);
+        runtime
+            .block_on(spawn.into_future())
+            .expect("the actor starts")
+    });
     tells(&mut criterion);
     pipelined(&mut criterion);
     in_process(&mut criterion);
@@ -98,9 +105,9 @@ fn one_by_one<'a, T, N: FnOnce() -> T, F: Future>(
     });
 }
 
-fn round_trips(criterion: &mut Criterion, name: &str, idle: Idle) {
+fn round_trips(criterion: &mut Criterion, name: &str, spawn: impl Fn(&Runtime) -> EchoProxy) {
     let runtime = one_thread();
-    let echo = LazyCell::new(|| spawn_echo(&runtime, idle));
+    let echo = LazyCell::new(|| spawn(&runtime));
     let echo = (&runtime, &echo);
     let mut group = criterion.benchmark_group(format!("call/{name}"));
     group.throughput(Throughput::Elements(1));

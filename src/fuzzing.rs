@@ -12,7 +12,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::ring::{AtomicU64, CONTROL_WORDS, Consumer, Glance, Ordering, Place, Producer, Words};
 use crate::sys::memory::Segment;
-use crate::transport::board::{Geometry, Memory};
+use crate::transport::board::{Geometry, Memory, Side};
+use crate::transport::pump::Pump;
 use crate::transport::receiver::Receiver;
 use crate::wire::codec::{self, Buffer, Message};
 use crate::wire::frame::Head;
@@ -123,6 +124,47 @@ pub fn frame(input: &[u8]) {
         if received.is_err() {
             return;
         }
+    }
+}
+
+/// What a peer sends over the stream beneath a link: to either side, whose owner sends and reads in
+/// between, in pieces of the length that the first byte says.
+pub fn stream(input: &[u8]) {
+    let Some((&first, input)) = input.split_first() else {
+        return;
+    };
+    let side = if first % 2 == 0 {
+        Side::Caller
+    } else {
+        Side::Server
+    };
+    let geometry = Geometry::new(4096, 8).expect("these sizes are possible");
+    let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
+    let mut pump = Pump::new(&memory, geometry, side);
+    let (out, back) = match side {
+        Side::Caller => (geometry.requests(), geometry.replies()),
+        Side::Server => (geometry.replies(), geometry.requests()),
+    };
+    let mut writer = Producer::new(memory.clone(), out);
+    let mut reader = Consumer::new(memory, back);
+    let (mut kept, mut output) = (Vec::new(), Vec::new());
+    for piece in input.chunks(usize::from(first / 2) + 1) {
+        kept.extend_from_slice(piece);
+        let Ok(taken) = pump.take_in(&kept, |call| assert!(call.slot() < 8)) else {
+            return;
+        };
+        kept.drain(..taken);
+        assert!(kept.len() < pump.frame_len_max());
+        // The owner's turn.
+        if let Ok(claim) = writer.claim(usize::from(piece[0])) {
+            claim.commit(7);
+        }
+        if let Some(record) = reader.read().expect("what was let in is a record") {
+            record.release();
+        }
+        output.clear();
+        pump.put_out(&mut output).expect("the owner is honest");
+        pump.doze();
     }
 }
 
