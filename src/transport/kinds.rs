@@ -59,7 +59,7 @@ pub(super) fn socket(geometry: Geometry) -> (Link, Link) {
 }
 
 pub(super) fn narrow(geometry: Geometry) -> (Link, Link) {
-    let (caller, server) = tokio::io::duplex(61);
+    let (caller, server) = tokio::io::duplex(509);
     let (told, fds) = Aside::pair().unwrap();
     let link = |stream, side, aside| {
         let runtime = Handle::current();
