@@ -1,16 +1,17 @@
 //! K03, K20: how long calls wait: the usual bound, that of a proxy, that of a call.
 //!
-//! The usual bound is the process's, so this is one test.
+//! The usual bound is the process's: one test sets it, and no other goes by it.
 
 mod common;
 
+use std::fs;
 use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::{CallError, Outcome, set_default_timeout};
 use tokio::time::sleep;
 
-use common::{LONG, within};
+use common::{LONG, Scratch, within};
 
 /// Takes its time.
 pub struct Sloth;
@@ -28,6 +29,18 @@ impl Sloth {
 
     pub async fn dream(&self) -> u32 {
         std::future::pending().await
+    }
+
+    /// Sleeps through the first calls, as many as are said.
+    #[idempotent]
+    pub async fn wake_at(&self, path: &str, call: usize) -> Result<usize, String> {
+        let mut calls = fs::read_to_string(path).unwrap_or_default();
+        calls.push('.');
+        fs::write(path, &calls).map_err(|error| error.to_string())?;
+        if calls.len() < call {
+            std::future::pending::<()>().await;
+        }
+        Ok(calls.len())
     }
 
     pub fn ballast(&mut self, ballast: Vec<u8>) -> usize {
@@ -79,4 +92,24 @@ async fn every_call_ends() {
     assert!(!patient.is_ready() && !also_patient.is_ready());
     drop((patient, also_patient));
     sloth.kill().await;
+}
+
+/// A call of an idempotent method is made again as often as is said, with a bound for each attempt;
+/// what the method answers is an answer.
+#[callboard::test]
+async fn idempotent_calls_are_made_again() {
+    let scratch = Scratch::new();
+    let sloth = Sloth::spawn().await.unwrap();
+    let each = Duration::from_secs(1);
+    let path = scratch.path("calls");
+    let woken = sloth.wake_at(&path, 3).timeout(each).retry(5);
+    assert_eq!(within(LONG, woken).await.unwrap(), 3);
+    let lost = sloth.wake_at(&path, 9).timeout(each).retry(1);
+    let lost = within(LONG, lost).await.unwrap_err();
+    assert!(matches!(lost, CallError::Timeout { after, .. } if after == each));
+    assert_eq!(scratch.read("calls").len(), 5, "one call, made twice");
+    let nowhere = scratch.path("nowhere/calls");
+    let own = within(LONG, sloth.wake_at(&nowhere, 1).retry(5)).await;
+    assert!(matches!(own, Err(CallError::Actor(_))));
+    sloth.shutdown().await.unwrap();
 }

@@ -132,12 +132,23 @@ fn method(interface: &Interface, function: &Function) -> TokenStream {
         Answer::Value(value) => (quote!(#value), quote!(call)),
         Answer::Result { ok, error } => (quote!(#ok, #error), quote!(call_fallible)),
     };
+    let (mark, marked) = match (function.is_idempotent, &function.answer) {
+        (false, _) => (None, None),
+        (true, Answer::Value(_)) => (
+            Some(quote!(, ::core::convert::Infallible, ::callboard::Idempotent)),
+            Some(quote!(.idempotent())),
+        ),
+        (true, Answer::Result { .. }) => (
+            Some(quote!(, ::callboard::Idempotent)),
+            Some(quote!(.idempotent())),
+        ),
+    };
     quote! {
         #attributes
         #vis fn #ident #generics (#receiver, #parameters)
-            -> ::callboard::Call<#lifetime, #arguments_type, #answer>
+            -> ::callboard::Call<#lifetime, #arguments_type, #answer #mark>
         {
-            self.handle.#call(#index, #arguments)
+            self.handle.#call(#index, #arguments) #marked
         }
     }
 }

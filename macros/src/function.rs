@@ -36,6 +36,8 @@ pub(crate) struct Function {
     pub(crate) version: Option<LitInt>,
     /// It is dropped where it waits when its call is cancelled.
     pub(crate) is_cancellable: bool,
+    /// Its callers may make a call of it again.
+    pub(crate) is_idempotent: bool,
     /// At which place among its parameters it asks for its call's context.
     pub(crate) context_at: Option<usize>,
     /// The parentheses around the arguments, where the compiler points if one cannot travel.
@@ -107,6 +109,12 @@ impl Function {
             let text = "only an async method waits, and can be dropped where it does";
             refusals.at(cancellable, text);
         }
+        if let Some(idempotent) = &helpers.idempotent
+            && kind == Kind::Constructor
+        {
+            let text = "a constructor is run once: it is not made again";
+            refusals.at(idempotent, text);
+        }
         let wire_name = match &helpers.name {
             Some(name) => name.value(),
             None => signature.ident.unraw().to_string(),
@@ -125,6 +133,7 @@ impl Function {
             wire_name,
             version: helpers.version,
             is_cancellable: helpers.cancellable.is_some(),
+            is_idempotent: helpers.idempotent.is_some(),
             context_at: context_at(signature, refusals),
         }
     }

@@ -9,11 +9,12 @@ use syn::{Attribute, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
 use crate::refusals::Refusals;
 
 /// Each attribute with the form in which it is written.
-const KNOWN: [(&str, &str); 4] = [
+const KNOWN: [(&str, &str); 5] = [
     ("skip", "#[skip]"),
     ("name", "#[name = \"stable.name\"]"),
     ("version", "#[version(2)]"),
     ("cancellable", "#[cancellable]"),
+    ("idempotent", "#[idempotent]"),
 ];
 
 /// What the attributes of one function say.
@@ -27,6 +28,8 @@ pub(crate) struct Helpers {
     pub(crate) version: Option<LitInt>,
     /// It is dropped where it waits when its call is cancelled; as it was written.
     pub(crate) cancellable: Option<Attribute>,
+    /// Running it twice does the same as running it once; as it was written.
+    pub(crate) idempotent: Option<Attribute>,
     /// All of them as they were written, for refusals.
     written: Vec<Attribute>,
 }
@@ -50,8 +53,10 @@ impl Helpers {
                 let text = format!("`#[{name}]` is written `{form}`");
                 refusals.at(&attribute, &text);
             }
-            if *name == "cancellable" {
-                helpers.cancellable = Some(attribute.clone());
+            match *name {
+                "cancellable" => helpers.cancellable = Some(attribute.clone()),
+                "idempotent" => helpers.idempotent = Some(attribute.clone()),
+                _ => {}
             }
             helpers.written.push(attribute);
         }
@@ -62,7 +67,7 @@ impl Helpers {
     fn note(&mut self, name: &str, meta: &Meta, refusals: &mut Refusals) -> Option<()> {
         match (name, meta) {
             ("skip", Meta::Path(_)) => self.skip = true,
-            ("cancellable", Meta::Path(_)) => {}
+            ("cancellable" | "idempotent", Meta::Path(_)) => {}
             ("name", Meta::NameValue(pair)) => {
                 let name = string(&pair.value)?;
                 if name.value().is_empty() {

@@ -66,7 +66,7 @@ pub(crate) type DecodeFailure<E> = fn(&[u8]) -> Result<E, DecodeError>;
 /// }
 /// ```
 #[must_use = "a call does nothing until it is awaited, told or started"]
-pub struct Call<'a, Args, T, E = Infallible> {
+pub struct Call<'a, Args, T, E = Infallible, K = Once> {
     caller: &'a Caller,
     kind: Kind,
     method: u16,
@@ -78,8 +78,16 @@ pub struct Call<'a, Args, T, E = Infallible> {
     usual: bool,
     timer: Timer,
     stage: Stage,
-    result: PhantomData<fn() -> T>,
+    result: PhantomData<fn() -> (T, K)>,
 }
+
+/// What most methods are: running one twice may do something else than running it once.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a mark on a type: it has no values"
+)]
+pub enum Once {}
 
 /// A call that waits for room.
 pub(crate) type Beginning = Pin<Box<dyn Future<Output = Result<CallId, BeginError>> + Send>>;
@@ -174,7 +182,7 @@ enum Refused<E> {
     Failed(CallError<E>),
 }
 
-impl<Args: Arguments, T, E> Call<'_, Args, T, E> {
+impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
     /// Gives the call at most `after` from its first poll, or from [`start`](Call::start), to be
     /// answered.
     ///
@@ -368,7 +376,7 @@ impl<Args: Arguments, T, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args: Arguments, T: Reply, E> Call<'_, Args, T, E> {
+impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
     /// Makes the call now, and gives its result as a value: running, like a `JoinHandle`.
     ///
     /// # Panics
@@ -456,7 +464,7 @@ impl<Args: Arguments, T: Reply, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args: Arguments, T: Reply, E> Future for Call<'_, Args, T, E> {
+impl<Args: Arguments, T: Reply, E, K> Future for Call<'_, Args, T, E, K> {
     type Output = Result<T, CallError<E>>;
 
     #[inline]
@@ -479,7 +487,7 @@ impl<Args: Arguments, T: Reply, E> Future for Call<'_, Args, T, E> {
     }
 }
 
-impl<'a, Args, T: Message, E> Call<'a, Args, T, E> {
+impl<'a, Args, T: Message, E, K> Call<'a, Args, T, E, K> {
     /// The same call with its result where it lies: awaited, it gives a [`View`], and nothing is
     /// deserialised.
     ///
@@ -491,7 +499,14 @@ impl<'a, Args, T: Message, E> Call<'a, Args, T, E> {
     ///     Ok(names.iter().filter(|name| name.starts_with("a")).count())
     /// }
     /// ```
-    pub fn view(mut self) -> Call<'a, Args, View<T>, E> {
+    pub fn view(self) -> Call<'a, Args, View<T>, E, K> {
+        self.turned()
+    }
+}
+
+impl<'a, Args, T, E, K> Call<'a, Args, T, E, K> {
+    /// The same call, as far as it is, with another type of result or mark.
+    pub(super) fn turned<U, L>(mut self) -> Call<'a, Args, U, E, L> {
         Call {
             caller: self.caller,
             kind: self.kind,
@@ -507,7 +522,7 @@ impl<'a, Args, T: Message, E> Call<'a, Args, T, E> {
     }
 }
 
-impl<Args, T, E> Call<'_, Args, T, E> {
+impl<Args, T, E, K> Call<'_, Args, T, E, K> {
     /// Cancels the call, if it was begun.
     fn give_up(&mut self) {
         if let Stage::Waiting(call, _) = std::mem::replace(&mut self.stage, Stage::Done) {
@@ -516,16 +531,34 @@ impl<Args, T, E> Call<'_, Args, T, E> {
     }
 }
 
-impl<Args, T, E> Drop for Call<'_, Args, T, E> {
+impl<Args: Clone, T, E, K> Call<'_, Args, T, E, K> {
+    /// The same call, not made yet, while this one has not been made either.
+    pub(super) fn again(&self) -> Self {
+        Call {
+            caller: self.caller,
+            kind: self.kind,
+            method: self.method,
+            args: self.args.clone(),
+            failure: self.failure,
+            timeout: self.timeout,
+            usual: self.usual,
+            timer: Timer::default(),
+            stage: Stage::Unsent,
+            result: PhantomData,
+        }
+    }
+}
+
+impl<Args, T, E, K> Drop for Call<'_, Args, T, E, K> {
     fn drop(&mut self) {
         self.give_up();
     }
 }
 
 /// Nothing in a call is pinned: its parts are moved freely.
-impl<Args, T, E> Unpin for Call<'_, Args, T, E> {}
+impl<Args, T, E, K> Unpin for Call<'_, Args, T, E, K> {}
 
-impl<Args, T, E> fmt::Debug for Call<'_, Args, T, E> {
+impl<Args, T, E, K> fmt::Debug for Call<'_, Args, T, E, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = self.caller.method_name(self.method);
         f.debug_struct("Call")

@@ -15,6 +15,7 @@ pub(crate) mod failure;
 pub(crate) mod in_flight;
 pub(crate) mod pending;
 mod queue;
+pub(crate) mod retry;
 pub(crate) mod timer;
 
 use std::any::Any;
