@@ -56,8 +56,8 @@ impl<Args: Arguments + Clone, T: Reply, E> Call<'_, Args, T, E, Idempotent> {
     /// may still be there: after [`CallError::Timeout`] and [`CallError::Unreachable`]. Other
     /// errors, the method's own among them, are answers.
     ///
-    /// A [timeout](Call::timeout) holds for each attempt. Before the second attempt there is a pause
-    /// of 10 ms, and before each later one twice the last pause, up to a second.
+    /// A [timeout](Call::timeout) holds for each attempt. Before the second attempt there is a
+    /// pause of 10 ms, and before each later one twice the last pause, up to a second.
     ///
     /// # Errors
     /// That of the last attempt.
