@@ -33,6 +33,7 @@ impl Sloth {
 
     /// Sleeps through the first calls, as many as are said.
     #[idempotent]
+    #[cancellable]
     pub async fn wake_at(&self, path: &str, call: usize) -> Result<usize, String> {
         let mut calls = fs::read_to_string(path).unwrap_or_default();
         calls.push('.');
