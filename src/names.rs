@@ -6,6 +6,7 @@ use std::fmt;
 pub use callboard_macros::{actor, main, message, test};
 
 pub use crate::actor::context::Context;
+pub use crate::actor::hooks::{MethodError, UnknownCall};
 pub use crate::node::census::shutdown_all;
 pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
@@ -50,8 +51,10 @@ pub mod __private {
     pub use rkyv;
 
     pub use crate::actor::Actor;
+    pub use crate::actor::hooks::{Hook, Hooks, Moment, Timer, run_exclusive, run_shared};
     pub use crate::actor::incoming::{Incoming, Rejected, decode_args, read_args};
     pub use crate::actor::replies::Answer;
+    pub use crate::actor::text::{ByDebug, ByDisplay, ByError, ByName, Described};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::registry::{ACTORS, ActorType};

@@ -5,6 +5,7 @@ use quote::{format_ident, quote};
 use syn::{Index, ext::IdentExt};
 
 use crate::{
+    expand_hooks,
     function::{Answer, Function, Kind},
     interface::Interface,
 };
@@ -15,6 +16,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     let proxy = format_ident!("{name}Proxy");
     let table = table(interface);
     let construct = construct(interface);
+    let hooks = expand_hooks::expand(&interface.hooks);
     let run_shared = run(interface, Kind::Shared, false);
     let run_exclusive = run(interface, Kind::Exclusive, false);
     let await_shared = run(interface, Kind::Shared, true);
@@ -30,6 +32,8 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
             #table
 
             #construct
+
+            #hooks
 
             fn run_shared(
                 &self,
@@ -166,8 +170,19 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
             .iter()
             .filter(|function| function.kind == kind && function.is_async == waits)
     };
+    let hooks = &interface.hooks;
+    let other = match kind {
+        Kind::Exclusive if waits && hooks.has_calls() => {
+            quote!(::callboard::__private::run_exclusive(self, call).await)
+        }
+        Kind::Shared if waits && hooks.has_calls() => {
+            quote!(::callboard::__private::run_shared(self, call).await)
+        }
+        _ if hooks.has("Unhandled") => quote!(call.unknown_noted()),
+        _ => quote!(call.unknown()),
+    };
     if methods().next().is_none() {
-        return quote!(call.unknown());
+        return other;
     }
     let arms = methods().map(|function| {
         let (index, present) = (&function.index, function.attributes.present());
@@ -183,24 +198,23 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
             .context_at
             .map(|_| quote!(let context = call.context();));
         let wait = wait(function);
-        let reply = match &function.answer {
-            Answer::Value(value) => quote!(reply::<#value>),
-            Answer::Result { ok, error } => quote!(reply_result::<#ok, #error>),
-        };
+        let reply = |value| reply(function, &value, hooks.has("Error"));
         let pattern = if function.arguments.is_empty() {
             quote!(())
         } else {
             quote!(arguments)
         };
         let answer = if function.is_cancellable {
+            let reply = reply(quote!(value));
             quote! {
                 match call.unless_cancelled(#value).await {
-                    ::core::result::Result::Ok(value) => call.#reply(&value),
+                    ::core::result::Result::Ok(value) => call.#reply,
                     ::core::result::Result::Err(cancelled) => cancelled,
                 }
             }
         } else {
-            quote!(call.#reply(&#value #wait))
+            let reply = reply(quote!(#value #wait));
+            quote!(call.#reply)
         };
         let answer = match context {
             Some(context) => quote!({ #context #answer }),
@@ -217,7 +231,24 @@ fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
     quote! {
         match call.method() {
             #(#arms)*
-            _ => call.unknown(),
+            _ => #other,
+        }
+    }
+}
+
+/// How its result is answered with.
+fn reply(function: &Function, value: &TokenStream, noted: bool) -> TokenStream {
+    match &function.answer {
+        Answer::Value(ty) => quote!(reply::<#ty>(&#value)),
+        Answer::Result { ok, error } => {
+            let text = expand_hooks::text(&quote!(error));
+            let text = quote!(|error| #text);
+            if noted {
+                let name = function.ident.unraw().to_string();
+                quote!(reply_result_noted::<#ok, #error>(&#value, #text, #name))
+            } else {
+                quote!(reply_result::<#ok, #error>(&#value, #text))
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) enum Kind {
 }
 
 /// The attributes of a function that hold for its counterpart on the proxy too.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Attributes {
     pub(crate) docs: Vec<Attribute>,
     /// `#[deprecated]`, `#[must_use = ".."]`, allowed lints.
@@ -174,7 +174,7 @@ impl Function {
 }
 
 impl Attributes {
-    fn read(written: &[Attribute]) -> Self {
+    pub(crate) fn read(written: &[Attribute]) -> Self {
         let mut read = Self::default();
         for attribute in written {
             let Some(name) = attribute.path().get_ident() else {
@@ -209,7 +209,7 @@ impl Attributes {
     }
 }
 
-fn refuse_qualifiers(signature: &Signature, refusals: &mut Refusals) {
+pub(crate) fn refuse_qualifiers(signature: &Signature, refusals: &mut Refusals) {
     if let Safety::Unsafe(token) = &signature.safety {
         let text = "a function that is called from another process cannot be `unsafe`: nobody \
                     there can keep its promises";

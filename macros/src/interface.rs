@@ -14,10 +14,14 @@ use syn::{
 use crate::{
     function::{Function, Kind},
     helpers::Helpers,
+    hooks::Hooks,
     options::ActorOptions,
     refusals::Refusals,
     types::{as_result, last_segment},
 };
+
+/// The numbers above are callboard's own.
+const METHOD_COUNT_MAX: u16 = u16::MAX - 2;
 
 /// An impl block that can be an actor.
 pub(crate) struct Interface {
@@ -28,6 +32,8 @@ pub(crate) struct Interface {
     pub(crate) options: ActorOptions,
     pub(crate) constructors: Vec<Function>,
     pub(crate) methods: Vec<Function>,
+    /// What it runs by itself.
+    pub(crate) hooks: Hooks,
 }
 
 impl Interface {
@@ -69,6 +75,7 @@ impl Interface {
             options,
             constructors: Vec::new(),
             methods: Vec::new(),
+            hooks: Hooks::default(),
         };
         interface.read_functions(&mut block, &mut refusals);
         (block.into_token_stream(), refusals.or(interface))
@@ -77,6 +84,10 @@ impl Interface {
     fn read_functions(&mut self, block: &mut ItemImpl, refusals: &mut Refusals) {
         for function in functions(block) {
             let helpers = Helpers::take(&mut function.attrs, refusals);
+            if self.hooks.take(function, refusals) {
+                helpers.refuse_unexposed(refusals);
+                continue;
+            }
             let receiver = function.sig.receiver();
             let table = if !is_exposed(&function.vis) {
                 None
@@ -95,8 +106,9 @@ impl Interface {
                 helpers.refuse_beside_skip(refusals);
                 continue;
             }
-            let Ok(index) = u16::try_from(table.len()) else {
-                refusals.at(&function.sig.ident, "an actor has at most 65536 methods");
+            let index = u16::try_from(table.len()).ok();
+            let Some(index) = index.filter(|index| *index < METHOD_COUNT_MAX) else {
+                refusals.at(&function.sig.ident, "an actor has at most 65533 methods");
                 return;
             };
             let kind = receiver.map_or(Kind::Constructor, |receiver| kind_of(receiver, refusals));

@@ -6,6 +6,7 @@
 //!    interface.rs      reads the block into an Interface, or refuses it with spans
 //!    function.rs       the same for one function of it
 //!    helpers.rs        and for the attributes on it that are callboard's own
+//!    hooks.rs          the functions that the actor runs by itself
 //!      |        |
 //! expand_proxy  expand_server
 //!  the asking    the answering side
@@ -17,12 +18,15 @@
 mod interface;
 mod function;
 mod helpers;
+mod hooks;
+mod durations;
 mod types;
 mod lent;
 mod refusals;
 mod options;
 mod expand_proxy;
 mod expand_server;
+mod expand_hooks;
 mod message;
 mod entry;
 
@@ -55,6 +59,36 @@ use proc_macro::TokenStream;
 ///   find each other's methods by these names.
 /// - `#[version(2)]`: its meaning has changed and its types have not. A call between builds that
 ///   differ in it is a `Schema` error.
+///
+/// # Hooks
+///
+/// Functions that the actor runs by itself at the turns of its life. They are methods, async or
+/// not, that return nothing or a `Result`; one actor has at most one of each, a method may be
+/// several, and none is on the proxy. What is given may be left out.
+///
+/// | attribute | runs | given |
+/// |---|---|---|
+/// | `#[on_start]` | after the constructor, before any call; its error is what `spawn` gives | |
+/// | `#[on_stop]` | after the last call of an orderly end, within the grace | |
+/// | `#[on_failure]` | after a panic in a method, for at most 5 s | `&PanicReport` |
+/// | `#[on_error]` | when a tell, or a periodic method, returned its error | `&MethodError` |
+/// | `#[on_unhandled]` | when somebody called what is no method | `&UnknownCall` |
+///
+/// An actor that fails does not stop: after a panic there is no `on_stop`, and after an `on_start`
+/// that fails there is no further hook. A panic in a hook is one in a method, except that one in
+/// `on_failure` is only logged, as errors of hooks are that nobody waits for. Actors that the actor
+/// has started are there for its hooks; those that it still has are ended before its drop, the
+/// youngest first. Built to abort on panics, the process is gone before `on_failure`.
+///
+/// # Periodic methods
+///
+/// `#[every("500ms")]` runs a method without arguments again and again, at once and then so long
+/// after each start; `#[every("1s", delay = "10s")]` waits before the first time. The period is a
+/// text (`ns`, `us`, `ms`, `s`, `min`, `h`, `d`) or any expression of type `Duration`, which may
+/// use `self` and is asked before each run; less than a millisecond is one. A run is a call by the
+/// rule of the borrow: with `&mut self` it is alone. It never overlaps the one before; one that is
+/// late is not made up for. Periods end with the actor and do not keep it alive. A periodic method
+/// that is exposed can be called too.
 ///
 /// Refused, with the place and what to do instead: generic and `unsafe` functions, arguments that
 /// are borrowed otherwise, borrowed results, `impl Trait`, receivers other than `&self` and
@@ -195,6 +229,7 @@ fn expand_actor(
             // a process: lints that ask for another shape would ask in vain.
             quote::quote! {
                 #[allow(
+                    clippy::needless_pass_by_ref_mut,
                     clippy::needless_pass_by_value,
                     clippy::new_without_default,
                     clippy::unused_async,

@@ -19,6 +19,7 @@ use futures_util::task::AtomicWaker;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::cancel::Cancels;
+use super::own::Own;
 use super::port::Port;
 use super::replies::Replies;
 use super::server::Work;
@@ -188,6 +189,8 @@ pub(crate) struct Inbox<'a> {
     /// Whose turn it is, in a round of the main link and the others.
     next: usize,
     turn: u32,
+    /// What the actor calls itself for.
+    pub(super) own: Own,
 }
 
 impl<'a> Inbox<'a> {
@@ -199,7 +202,13 @@ impl<'a> Inbox<'a> {
             lines: Vec::new(),
             next: 0,
             turn: 0,
+            own: Own::default(),
         }
+    }
+
+    /// Whether the actor is to end.
+    pub(super) fn is_stop_asked(&self) -> bool {
+        self.post.signals.is_stop_asked()
     }
 
     /// Who serves, and the way back over the main link.

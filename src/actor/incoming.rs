@@ -8,7 +8,9 @@ use futures_util::future::{Either, select};
 use rkyv::rancor::Error as Cause;
 
 use super::context::Context;
+use super::hooks::{MethodError, UnknownCall};
 use super::inbox::Post;
+use super::own::Job;
 use super::replies::{Answer, Replies, describe};
 use super::server::Work;
 use crate::wire::codec::{self, Buffer, DecodeError, Message};
@@ -48,6 +50,15 @@ impl<'a> Incoming<'a> {
             Either::Left((done, _)) => Ok(done),
             Either::Right(_) => Err(Answer(None)),
         }
+    }
+
+    pub(super) fn work(self) -> &'a Work {
+        self.work
+    }
+
+    /// Leaves something to do for the actor's hooks.
+    pub(super) fn note(self, job: Job) {
+        self.work.note(job);
     }
 
     /// The method's number.
@@ -97,22 +108,56 @@ impl<'a> Incoming<'a> {
 
     /// Answers with the method's result, or its own error. Of a tell, the error is logged.
     #[inline]
-    pub fn reply_result<T: Message, E: Message>(self, result: &Result<T, E>) -> Answer {
+    pub fn reply_result<T: Message, E: Message>(
+        self,
+        result: &Result<T, E>,
+        text: fn(&E) -> String,
+    ) -> Answer {
         match result {
             Ok(value) => self.answer(Kind::Reply, value),
-            Err(error) => {
-                if self.work.head.kind == Kind::Tell {
-                    let error = std::any::type_name::<E>();
-                    tracing::warn!(error, "a method that was told returned its error");
-                }
-                self.answer(Kind::Failure, error)
-            }
+            Err(error) => self.failed(error, text),
         }
+    }
+
+    /// The same for an actor that is told of errors which nobody else is told of.
+    #[inline]
+    pub fn reply_result_noted<T: Message, E: Message>(
+        self,
+        result: &Result<T, E>,
+        text: fn(&E) -> String,
+        method: &'static str,
+    ) -> Answer {
+        if let Err(error) = result
+            && self.work.head.kind == Kind::Tell
+        {
+            let message = text(error);
+            self.note(Job::Error(MethodError { method, message }));
+        }
+        self.reply_result(result, text)
+    }
+
+    #[cold]
+    fn failed<E: Message>(self, error: &E, text: fn(&E) -> String) -> Answer {
+        if self.work.head.kind == Kind::Tell {
+            let error = text(error);
+            tracing::warn!(error, "a method that was told returned its error");
+        }
+        self.answer(Kind::Failure, error)
     }
 
     /// Answers that there is no such method.
     pub fn unknown(self) -> Answer {
         self.refuse(&Refusal::Unknown)
+    }
+
+    /// The same for an actor that is told of it.
+    pub fn unknown_noted(self) -> Answer {
+        let Head { method, kind, .. } = self.work.head;
+        self.note(Job::Unhandled(UnknownCall {
+            number: method,
+            told: kind == Kind::Tell,
+        }));
+        self.unknown()
     }
 
     #[cold]
@@ -130,7 +175,7 @@ impl<'a> Incoming<'a> {
     }
 
     #[inline]
-    fn answer<M: Message>(self, kind: Kind, message: &M) -> Answer {
+    pub(super) fn answer<M: Message>(self, kind: Kind, message: &M) -> Answer {
         if self.work.head.kind == Kind::Tell {
             return Answer(None);
         }
@@ -168,6 +213,11 @@ impl Rejected {
     #[must_use]
     pub fn error<E: Message>(error: &E) -> Self {
         Self::of(Kind::Failure, error)
+    }
+
+    /// The actor's hook before the first call returned its error, which said this.
+    pub(super) fn start(error: String) -> Self {
+        Self::of(Kind::Refused, &Refusal::Start(error))
     }
 
     /// Sends it to whoever asked for the actor.

@@ -7,13 +7,16 @@
 
 mod cancel;
 pub(crate) mod context;
+pub(crate) mod hooks;
 pub(crate) mod inbox;
 pub(crate) mod incoming;
+pub(crate) mod own;
 pub(crate) mod panic;
 pub(crate) mod port;
 pub(crate) mod replies;
 pub(crate) mod server;
 pub(crate) mod shared;
+pub(crate) mod text;
 
 #[cfg(test)]
 mod pair;
@@ -22,9 +25,11 @@ mod pair_ends;
 #[cfg(test)]
 mod pair_tests;
 
-use std::future::Future;
+use std::future::{Future, ready};
+use std::time::Duration;
 
 use context::Context;
+use hooks::{Hook, Hooks, Timer};
 use incoming::{Incoming, Rejected};
 use replies::Answer;
 
@@ -38,6 +43,12 @@ pub trait Actor: Sized + 'static {
 
     /// Its constructors and methods, by their numbers.
     const INTERFACE: Interface;
+
+    /// Its hooks.
+    const HOOKS: Hooks = Hooks::NONE;
+
+    /// Its periodic methods, by their numbers.
+    const TIMERS: &'static [Timer] = &[];
 
     /// Runs constructor `index` with the archived arguments `body`.
     fn construct(
@@ -57,4 +68,28 @@ pub trait Actor: Sized + 'static {
 
     /// Runs a method that takes `&mut self` and is async.
     fn await_exclusive(&mut self, call: Incoming<'_>) -> impl Future<Output = Answer>;
+
+    /// Runs a hook or periodic method that may take `&mut self`; an error is given as its text.
+    fn hook(&mut self, hook: Hook<'_>) -> impl Future<Output = Result<(), String>> {
+        let _ = hook;
+        ready(Ok(()))
+    }
+
+    /// The same for those that run beside `&self` calls.
+    fn hook_shared(&self, hook: Hook<'_>) -> impl Future<Output = Result<(), String>> {
+        let _ = hook;
+        ready(Ok(()))
+    }
+
+    /// How long before periodic method `timer` runs for the first time.
+    fn delay(&self, timer: u16) -> Duration {
+        let _ = timer;
+        Duration::ZERO
+    }
+
+    /// How long from its start to the next one.
+    fn period(&self, timer: u16) -> Duration {
+        let _ = timer;
+        Duration::MAX
+    }
 }

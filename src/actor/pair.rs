@@ -103,11 +103,14 @@ impl Actor for Tester {
                 }
             }
             FAIL => match call.open::<(u64,)>() {
-                Ok((number,)) => call.reply_result(&if number > 9 {
-                    Err(format!("{number}"))
-                } else {
-                    Ok(number)
-                }),
+                Ok((number,)) => {
+                    let result = if number > 9 {
+                        Err(format!("{number}"))
+                    } else {
+                        Ok(number)
+                    };
+                    call.reply_result(&result, String::clone)
+                }
                 Err(refused) => refused,
             },
             _ => call.unknown(),
@@ -294,5 +297,5 @@ pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
         board: &board,
         signals: &signals,
     };
-    serve::<Tester>(Inbox::new(port, post)).await
+    serve::<Tester>(Inbox::new(port, post), async || ()).await
 }

@@ -12,13 +12,15 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, ready};
 
 use super::Actor;
 use super::context::Context;
+use super::hooks::{self, NotStarted};
 use super::inbox::{Event, Inbox, Line, Post};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Rejected};
+use super::own::{self, Job};
 use super::panic::{caught, caught_now};
 use super::replies::{Answer, Late, Replies};
 use super::shared;
@@ -29,7 +31,7 @@ use crate::wire::chain::{ActorKey, Chain};
 use crate::wire::codec::{self, Buffer};
 use crate::wire::frame::{FrameError, Head, Kind};
 use crate::wire::id::CallId;
-use crate::wire::interface::Method;
+use crate::wire::interface::{Method, OWN};
 use crate::wire::report::PanicReport;
 
 /// A call or tell that has come in.
@@ -41,6 +43,10 @@ pub(crate) struct Work {
     line: Option<Arc<Line>>,
     /// Those who wait for it.
     chain: Option<Chain>,
+    /// What it is instead, if it came from the actor itself.
+    job: Option<Box<Job>>,
+    /// What it left to do for the actor's hooks.
+    note: OnceLock<Box<Job>>,
 }
 
 impl Work {
@@ -51,7 +57,40 @@ impl Work {
             body: Buffer::new(),
             line: None,
             chain: None,
+            job: None,
+            note: OnceLock::new(),
         }
+    }
+
+    /// A call that nobody has sent and nobody waits for.
+    pub(crate) fn own() -> Self {
+        let mut work = Self::new();
+        work.head = Head::new(Kind::Tell, OWN, CallId::NONE);
+        work
+    }
+
+    /// A call that the actor makes to itself.
+    pub(crate) fn job_of(job: Box<Job>) -> Self {
+        let mut work = Self::own();
+        work.job = Some(job);
+        work
+    }
+
+    /// What it is, if it came from the actor itself.
+    #[inline]
+    pub(crate) fn job(&self) -> Option<&Job> {
+        self.job.as_deref()
+    }
+
+    /// Leaves something to do for the actor's hooks; of one call, the first counts.
+    pub(crate) fn note(&self, job: Job) {
+        let _ = self.note.set(Box::new(job));
+    }
+
+    /// What it left to do.
+    #[inline]
+    pub(crate) fn take_note(&mut self) -> Option<Box<Job>> {
+        self.note.take()
     }
 
     /// Makes it the call of `head` that came over `line`, its body being there.
@@ -118,6 +157,8 @@ impl Work {
             body,
             line: self.line.take(),
             chain: self.chain.take(),
+            job: self.job.take(),
+            note: std::mem::take(&mut self.note),
         }
     }
 
@@ -152,13 +193,19 @@ impl Work {
     /// Whether its method takes `&mut self`.
     #[inline]
     pub(crate) fn is_exclusive<A: Actor>(&self) -> bool {
-        self.method::<A>().is_some_and(|method| method.exclusive)
+        match self.method::<A>() {
+            Some(method) => method.exclusive,
+            None => hooks::is_exclusive::<A>(self),
+        }
     }
 
     /// Whether its method is async.
     #[inline]
     pub(crate) fn waits<A: Actor>(&self) -> bool {
-        self.method::<A>().is_some_and(|method| method.waits)
+        match self.method::<A>() {
+            Some(method) => method.waits,
+            None => hooks::is_meant::<A>(self),
+        }
     }
 }
 
@@ -204,14 +251,15 @@ enum Next {
     Stopped,
 }
 
-/// Runs an actor of type `A` until it is asked to stop.
-pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>) -> End {
+/// Runs an actor of type `A` until it is asked to stop; `last` is done just before it is dropped.
+pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce()) -> End {
     let mut actor = match construct::<A>(&mut inbox).await {
         Ok(actor) => actor,
         Err(end) => return end,
     };
     let end = match run(&mut actor, &mut inbox).await {
-        Ok(()) => End::Stopped,
+        Ok(()) if hooks::stop(&mut actor).await => End::Stopped,
+        Ok(()) => End::Panicked,
         Err(Failed::Link(error)) => End::Corrupt(error),
         Err(Failed::Panicked(panicked)) => {
             let Panicked { work, report } = *panicked;
@@ -221,13 +269,16 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>) -> End {
                     .send_panic(work.head.call, &report);
                 finish(answer, &work, &inbox).await;
             }
+            hooks::fail(&mut actor, &report).await;
             End::Panicked
         }
     };
     inbox.post().signals.end_tasks();
-    match caught_now(|| drop(actor)) {
-        Ok(()) => end,
-        Err(_) => End::Panicked,
+    hooks::before_end(&end, last()).await;
+    if hooks::end(actor) {
+        end
+    } else {
+        End::Panicked
     }
 }
 
@@ -251,13 +302,38 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
     let (result, answer) = match caught(A::construct(method, &work.body, context)).await {
         Ok(Ok(actor)) => {
             crate::sys::failpoint::at("child.construct.after");
-            (Ok(actor), replies.send(Kind::Reply, call, &()))
+            begin(actor, call, replies).await
         }
         Ok(Err(rejected)) => (Err(End::Rejected), rejected.answer(call, replies)),
         Err(report) => (Err(End::Panicked), replies.send_panic(call, &report)),
     };
     finish(answer, &work, inbox).await;
     result
+}
+
+/// Runs the hook of a new actor, which is there only then, and answers for it.
+async fn begin<A: Actor>(
+    mut actor: A,
+    call: CallId,
+    replies: Replies<'_>,
+) -> (Result<A, End>, Answer) {
+    let failed = match hooks::start(&mut actor).await {
+        Ok(()) => return (Ok(actor), replies.send(Kind::Reply, call, &())),
+        Err(failed) => failed,
+    };
+    // Before the answer, which ends this process.
+    let is_dropped = hooks::end(actor);
+    match failed {
+        NotStarted::Error(error) => {
+            let end = if is_dropped {
+                End::Rejected
+            } else {
+                End::Panicked
+            };
+            (Err(end), Rejected::start(error).answer(call, replies))
+        }
+        NotStarted::Panicked(report) => (Err(End::Panicked), replies.send_panic(call, &report)),
+    }
 }
 
 async fn run<A: Actor>(actor: &mut A, inbox: &mut Inbox<'_>) -> Result<(), Failed> {
@@ -269,13 +345,17 @@ async fn run<A: Actor>(actor: &mut A, inbox: &mut Inbox<'_>) -> Result<(), Faile
             None => poll_fn(|cx| poll_calls(actor, inbox, &mut now, cx)).await?,
         };
         match next {
-            Next::Stopped => return Ok(()),
+            Next::Stopped => match inbox.own.next_note() {
+                // What went wrong before the end is told before it.
+                Some(note) => run_alone(actor, note, inbox).await?,
+                None => return Ok(()),
+            },
             Next::Late(work, late) => finish(Answer(Some(late)), &work, inbox).await,
             Next::Wait(work) if work.is_exclusive::<A>() => run_alone(actor, work, inbox).await?,
             Next::Wait(work) => {
                 ready = match shared::run(actor, work, inbox).await? {
                     shared::Next::Idle => None,
-                    shared::Next::Exclusive(work) => exclusive_next(actor, work, inbox.post())?,
+                    shared::Next::Exclusive(work) => exclusive_next(actor, work, inbox)?,
                     shared::Next::Stopped => Some(Next::Stopped),
                 };
             }
@@ -292,10 +372,9 @@ fn poll_calls<A: Actor>(
     cx: &mut task::Context<'_>,
 ) -> Poll<Result<Next, Failed>> {
     loop {
-        match ready!(inbox.poll_next(cx, now)) {
-            Ok(Event::Call) => now.check().map_err(Failed::Link)?,
-            Ok(Event::Stopped) => return Poll::Ready(Ok(Next::Stopped)),
-            Err(error) => return Poll::Ready(Err(Failed::Link(error))),
+        match ready!(own::poll_next(actor, inbox, cx, now))? {
+            Event::Call => now.check().map_err(Failed::Link)?,
+            Event::Stopped => return Poll::Ready(Ok(Next::Stopped)),
         }
         if now.waits::<A>() {
             return Poll::Ready(Ok(Next::Wait(now.take())));
@@ -304,6 +383,7 @@ fn poll_calls<A: Actor>(
             Ok(answer) => answer,
             Err(report) => return Poll::Ready(Err(Failed::panicked(now.take(), report))),
         };
+        inbox.own.heed::<A>(now);
         if let Some(late) = answer.0 {
             return Poll::Ready(Ok(Next::Late(now.take(), late)));
         }
@@ -330,26 +410,34 @@ fn run_now<A: Actor>(actor: &mut A, work: &Work, post: Post<'_>) -> Result<Answe
 /// What a call of `&mut self` that came behind calls of `&self` needs.
 fn exclusive_next<A: Actor>(
     actor: &mut A,
-    work: Work,
-    post: Post<'_>,
+    mut work: Work,
+    inbox: &mut Inbox<'_>,
 ) -> Result<Option<Next>, Failed> {
     if work.waits::<A>() {
         return Ok(Some(Next::Wait(work)));
     }
-    match run_now(actor, &work, post) {
-        Ok(Answer(late)) => Ok(late.map(|late| Next::Late(work, late))),
+    match run_now(actor, &work, inbox.post()) {
+        Ok(Answer(late)) => {
+            inbox.own.heed::<A>(&mut work);
+            Ok(late.map(|late| Next::Late(work, late)))
+        }
         Err(report) => Err(Failed::panicked(work, report)),
     }
 }
 
 /// Runs an async call of `&mut self` to its end.
-async fn run_alone<A: Actor>(actor: &mut A, work: Work, inbox: &Inbox<'_>) -> Result<(), Failed> {
+async fn run_alone<A: Actor>(
+    actor: &mut A,
+    mut work: Work,
+    inbox: &mut Inbox<'_>,
+) -> Result<(), Failed> {
     let call = Incoming::new(&work, inbox.post());
     let serving = work.serving::<A>(inbox.post().actor);
     let running = within_async(serving, work.chain(), actor.await_exclusive(call));
     match with_room(caught(running), inbox).await {
         Ok(answer) => {
             finish(answer, &work, inbox).await;
+            inbox.own.heed::<A>(&mut work);
             codec::recycle(work.body);
             Ok(())
         }

@@ -5,13 +5,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Actor;
 use super::inbox::{Event, Inbox, Post};
 use super::incoming::Incoming;
+use super::own::{self, Job as Note};
 use super::panic::{caught, caught_now};
 use super::replies::{Answer, Late};
 use super::server::{Failed, Work};
@@ -58,11 +59,11 @@ pub(crate) async fn run<A: Actor>(
     poll_fn(|cx| {
         loop {
             if first_runs && let Poll::Ready(done) = first.as_mut().poll(cx) {
-                done?;
+                inbox.own.keep(done?);
                 first_runs = false;
             }
             while let Poll::Ready(Some(done)) = poll_set(&mut others, cx) {
-                done?;
+                inbox.own.keep(done?);
             }
             let running =
                 usize::from(first_runs) + others.as_ref().map_or(0, FuturesUnordered::len);
@@ -73,18 +74,16 @@ pub(crate) async fn run<A: Actor>(
                 inbox.poll_room(cx);
                 return Poll::Pending;
             }
-            match inbox.poll_next(cx, &mut now) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Link(error))),
-                Poll::Ready(Ok(Event::Stopped)) => {
+            match ready!(own::poll_next(actor, inbox, cx, &mut now))? {
+                Event::Stopped => {
                     next = Next::Stopped;
                     continue;
                 }
-                Poll::Ready(Ok(Event::Call)) => now.check().map_err(Failed::Link)?,
+                Event::Call => now.check().map_err(Failed::Link)?,
             }
             if now.is_exclusive::<A>() {
                 next = Next::Exclusive(now.take());
-            } else if let Some(job) = begin(actor, now.take(), post)? {
+            } else if let Some(job) = begin(actor, now.take(), inbox)? {
                 others
                     .get_or_insert_with(FuturesUnordered::new)
                     .push(do_job(actor, job, post));
@@ -97,25 +96,38 @@ pub(crate) async fn run<A: Actor>(
 }
 
 /// Runs a call at once, if its method is not async; gives what is left to do.
-fn begin<A: Actor>(actor: &A, work: Work, post: Post<'_>) -> Result<Option<Job>, Failed> {
+fn begin<A: Actor>(
+    actor: &A,
+    mut work: Work,
+    inbox: &mut Inbox<'_>,
+) -> Result<Option<Job>, Failed> {
     if work.waits::<A>() {
         return Ok(Some(Job::Call(work)));
     }
+    let post = inbox.post();
     let call = Incoming::new(&work, post);
     let serving = work.serving::<A>(post.actor);
-    match caught_now(|| within(serving, work.chain(), || actor.run_shared(call))) {
-        Ok(Answer(Some(late))) => Ok(Some(Job::Late(work, late))),
-        Ok(Answer(None)) => {
-            codec::recycle(work.body);
-            Ok(None)
-        }
-        Err(report) => Err(Failed::panicked(work, report)),
+    let run = || within(serving, work.chain(), || actor.run_shared(call));
+    let late = match caught_now(run) {
+        Ok(Answer(late)) => late,
+        Err(report) => return Err(Failed::panicked(work, report)),
+    };
+    inbox.own.heed::<A>(&mut work);
+    if let Some(late) = late {
+        return Ok(Some(Job::Late(work, late)));
     }
+    codec::recycle(work.body);
+    Ok(None)
 }
 
-/// Does one job to its end, and tells whose it was if it panics.
-async fn do_job<A: Actor>(actor: &A, job: Job, post: Post<'_>) -> Result<(), Failed> {
-    let (work, late) = match job {
+/// Does one job to its end, and tells whose it was if it panics; gives what it left to do for the
+/// actor's hooks.
+async fn do_job<A: Actor>(
+    actor: &A,
+    job: Job,
+    post: Post<'_>,
+) -> Result<Option<Box<Note>>, Failed> {
+    let (mut work, late) = match job {
         Job::Late(work, late) => (work, Some(late)),
         Job::Call(work) => {
             let call = Incoming::new(&work, post);
@@ -135,8 +147,9 @@ async fn do_job<A: Actor>(actor: &A, job: Job, post: Post<'_>) -> Result<(), Fai
     if let Some(late) = late {
         late.send(work.replies(post.main).sender).await;
     }
+    let note = work.take_note();
     codec::recycle(work.body);
-    Ok(())
+    Ok(note)
 }
 
 /// The next of the set that has ended; none when the set is empty.

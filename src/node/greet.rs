@@ -255,7 +255,9 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             board: &board,
             signals: &signals,
         };
-        let end = server::serve::<A>(Inbox::new(port, post)).await;
+        let inbox = Inbox::new(port, post);
+        // The actors that it has started are there for its hooks, and end in order before it.
+        let end = server::serve::<A>(inbox, census::shutdown_all).await;
         rest.flush().await;
         Some(end)
     });

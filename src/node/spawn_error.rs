@@ -33,7 +33,13 @@ pub enum SpawnError<E = Infallible> {
     /// The constructor returned its error.
     #[error("the actor's constructor returned an error")]
     Constructor(#[source] E),
-    /// The constructor panicked.
+    /// The actor's hook `#[on_start]` returned an error.
+    #[error("the actor did not start: {reason}")]
+    Start {
+        /// What the error said of itself and its causes.
+        reason: String,
+    },
+    /// The constructor panicked, or the hook `#[on_start]`.
     #[error("the actor's constructor panicked with {0}")]
     Panicked(PanicReport),
     /// The process died before the constructor had returned.
@@ -164,6 +170,7 @@ impl<E> SpawnError<E> {
     pub(super) fn constructor(error: CallError<E>) -> Self {
         match error {
             CallError::Actor(own) => Self::Constructor(own),
+            CallError::Start { reason } => Self::Start { reason },
             CallError::Panicked(report) => Self::Panicked(report),
             CallError::Died { death, .. } => Self::Died(death),
             other => Self::Call(Box::new(other.without_own())),

@@ -91,6 +91,7 @@ impl Caller {
             Refusal::Unknown => CallError::UnknownMethod { method },
             Refusal::Arguments(reason) => CallError::Arguments { method, reason },
             Refusal::Result(reason) => CallError::Result { method, reason },
+            Refusal::Start(reason) => CallError::Start { reason },
         }
     }
 

@@ -245,6 +245,14 @@ pub enum CallError<E = Infallible> {
         /// What the actor said.
         reason: String,
     },
+    /// The actor's hook `#[on_start]` returned an error. Whoever starts the actor is told, as
+    /// [`SpawnError::Start`](crate::SpawnError::Start); no call of a method fails so.
+    #[doc(hidden)]
+    #[error("the actor did not start: {reason}")]
+    Start {
+        /// What the error said.
+        reason: String,
+    },
     /// The method ran, and its result could not be read.
     #[error("the result of `{method}` could not be read")]
     Decode {
@@ -268,9 +276,11 @@ impl<E> CallError<E> {
     /// ```
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Actor(_) | Self::Panicked(_) | Self::Result { .. } | Self::Decode { .. } => {
-                Outcome::Ran
-            }
+            Self::Actor(_)
+            | Self::Panicked(_)
+            | Self::Result { .. }
+            | Self::Start { .. }
+            | Self::Decode { .. } => Outcome::Ran,
             Self::UnknownMethod { .. }
             | Self::Schema { .. }
             | Self::Encode { .. }
@@ -302,6 +312,7 @@ impl<E> CallError<E> {
             Self::Encode { method, source } => CallError::Encode { method, source },
             Self::Arguments { method, reason } => CallError::Arguments { method, reason },
             Self::Result { method, reason } => CallError::Result { method, reason },
+            Self::Start { reason } => CallError::Start { reason },
             Self::Decode { method, source } => CallError::Decode { method, source },
         }
     }

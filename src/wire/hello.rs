@@ -9,7 +9,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::codec::{self, Buffer, DecodeError, EncodeError, Message};
-use super::interface::{Interface, Method};
+use super::interface::{ENTER, Interface, Method};
 
 /// The packets' size is bounded: a packet of a local socket is at most this long here.
 pub(crate) const PACKET_LEN_MAX: usize = 64 * 1024;
@@ -111,6 +111,8 @@ impl Numbers {
     pub(crate) fn theirs(&self, ours: u16) -> Result<u16, Mismatch> {
         match self {
             Self::Same => Ok(ours),
+            // They mean the same to every actor.
+            Self::Mapped(_) if ours >= ENTER => Ok(ours),
             Self::Mapped(numbers) => numbers
                 .get(usize::from(ours))
                 .copied()

@@ -8,6 +8,15 @@ use std::mem::{align_of, size_of};
 
 use super::codec::Message;
 
+/// The call that begins a scope. An actor has no method with this number or one above it.
+pub(crate) const ENTER: u16 = u16::MAX - 2;
+
+/// The call that ends a scope.
+pub(crate) const EXIT: u16 = u16::MAX - 1;
+
+/// What an actor calls itself for; it never travels.
+pub(crate) const OWN: u16 = u16::MAX;
+
 /// One method or constructor of an interface.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

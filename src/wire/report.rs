@@ -55,6 +55,8 @@ pub(crate) enum Refusal {
     Arguments(String),
     /// The result could not be sent: it is too large or cannot be archived. The method ran.
     Result(String),
+    /// The actor was constructed and then did not start, for this reason.
+    Start(String),
 }
 
 #[cfg(test)]

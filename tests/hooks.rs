@@ -1,0 +1,245 @@
+//! U10, U11, K04, K06, K14: what an actor does at the turns of its life, and in which order.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::future::IntoFuture as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use callboard::prelude::*;
+use callboard::{Exit, MethodError, PanicReport, ShutdownError, SpawnError};
+use tokio::time::sleep;
+
+use common::{Holdings, LONG, Scratch, alone, gone, within};
+
+/// Appends a line to a file that several processes may share.
+fn append(path: &str, line: &str) {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a file");
+    writeln!(file, "{line}").expect("it can be written");
+}
+
+/// Writes down its life, and fails where it is told to.
+pub struct Diary {
+    path: String,
+    /// What is to go wrong, and where: "stop panics".
+    plan: String,
+}
+
+#[actor]
+impl Diary {
+    pub fn new(path: String, plan: String) -> Self {
+        append(&path, "new");
+        Self { path, plan }
+    }
+
+    #[on_start]
+    async fn started(&mut self) -> Result<(), String> {
+        self.turn("start").await
+    }
+
+    #[on_stop]
+    async fn stopped(&mut self) -> Result<(), String> {
+        self.turn("stop").await
+    }
+
+    #[on_failure]
+    async fn failed(&mut self, report: &PanicReport) -> Result<(), String> {
+        append(&self.path, report.message());
+        self.turn("failure").await
+    }
+
+    #[on_error]
+    fn erred(&mut self, error: &MethodError) {
+        append(&self.path, &error.to_string());
+    }
+
+    pub fn write(&mut self, line: String) {
+        append(&self.path, &line);
+    }
+
+    pub async fn write_slowly(&mut self, line: String) {
+        sleep(Duration::from_millis(5)).await;
+        append(&self.path, &line);
+    }
+
+    pub fn refuse(&mut self, why: String) -> Result<(), String> {
+        Err(why)
+    }
+
+    pub async fn refuse_beside(&self, why: String) -> Result<(), String> {
+        sleep(Duration::from_millis(5)).await;
+        Err(why)
+    }
+
+    pub fn panic(&self, words: String) {
+        panic!("{words}");
+    }
+
+    pub async fn hang(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Writes down a turn, and what is planned for it happens.
+    async fn turn(&self, name: &str) -> Result<(), String> {
+        append(&self.path, name);
+        match self.plan.strip_prefix(name) {
+            Some(" panics") => panic!("{name} panicked"),
+            Some(" hangs") => std::future::pending().await,
+            Some(" fails") => Err(format!("{name} failed")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Diary {
+    fn drop(&mut self) {
+        append(&self.path, "drop");
+    }
+}
+
+/// A diary with such a plan, and its folder.
+async fn diary(plan: &str) -> (Result<DiaryProxy, SpawnError>, Scratch) {
+    let scratch = Scratch::new();
+    let spawn = Diary::spawn(scratch.path("log"), plan.into()).grace(Duration::from_secs(1));
+    (within(LONG, spawn.into_future()).await, scratch)
+}
+
+/// An orderly life, by its last proxy as by `shutdown`: the hooks come first and last.
+#[callboard::test]
+async fn the_hooks_of_an_orderly_life() -> callboard::Result<()> {
+    for is_dropped in [true, false] {
+        let (diary, scratch) = diary("").await;
+        let diary = diary?;
+        assert_eq!(scratch.read("log"), "new\nstart\n", "before any call");
+        for line in ["one", "two"] {
+            diary.write_slowly(line.into()).tell().await?;
+        }
+        let pid = diary.process_id();
+        if is_dropped {
+            drop(diary);
+            gone(pid).await;
+        } else {
+            diary.shutdown().await?;
+        }
+        let life = "new\nstart\none\ntwo\nstop\ndrop\n";
+        assert_eq!(scratch.read("log"), life, "dropped: {is_dropped}");
+    }
+    Ok(())
+}
+
+/// A start that fails is what `spawn` gives; the actor is dropped, and no other hook runs.
+#[callboard::test]
+async fn a_start_that_fails() {
+    let (failed, scratch) = diary("start fails").await;
+    match failed {
+        Err(SpawnError::Start { reason }) => assert_eq!(reason, "start failed"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(scratch.read("log"), "new\nstart\ndrop\n");
+    let (failed, scratch) = diary("start panics").await;
+    match failed {
+        Err(SpawnError::Panicked(report)) => assert_eq!(report.message(), "start panicked"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(scratch.read("log"), "new\nstart\ndrop\n");
+}
+
+/// A start that is given up while its hook runs leaves nothing.
+#[callboard::test]
+async fn a_start_that_is_given_up() -> callboard::Result<()> {
+    if !alone("a_start_that_is_given_up") {
+        return Ok(());
+    }
+    let (first, _scratch) = diary("").await;
+    first?.shutdown().await?;
+    let before = Holdings::settled().await;
+    let scratch = Scratch::new();
+    let spawn = Diary::spawn(scratch.path("log"), "start hangs".into()).into_future();
+    let bound = tokio::time::timeout(Duration::from_millis(300), spawn).await;
+    assert!(bound.is_err(), "it hangs");
+    assert_eq!(scratch.read("log"), "new\nstart\n");
+    before.back().await;
+    Ok(())
+}
+
+/// After a panic there is `on_failure` with what is known, and no `on_stop`.
+#[callboard::test]
+async fn the_hooks_of_a_failure() -> callboard::Result<()> {
+    for plan in ["", "failure fails", "failure panics"] {
+        let (diary, scratch) = diary(plan).await;
+        let diary = diary?;
+        match within(LONG, diary.panic("no luck".into()).into_future()).await {
+            Err(CallError::Panicked(report)) => assert_eq!(report.message(), "no luck"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(within(LONG, diary.exited()).await, Exit::Code(101));
+        let life = "new\nstart\nno luck\nfailure\ndrop\n";
+        assert_eq!(scratch.read("log"), life, "{plan}");
+    }
+    Ok(())
+}
+
+/// A hook of a failure that never ends is given up, so that those who wait are told.
+#[callboard::test]
+async fn a_failure_takes_no_longer_than_it_may() -> callboard::Result<()> {
+    let (diary, scratch) = diary("failure hangs").await;
+    let diary = diary?;
+    let waiting = diary.hang().start();
+    diary.panic("no luck".into()).tell().await?;
+    match within(LONG, waiting).await {
+        Err(CallError::Died { death, .. }) => assert_eq!(death.exit(), Exit::Code(101)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(scratch.read("log"), "new\nstart\nno luck\nfailure\ndrop\n");
+    Ok(())
+}
+
+/// A panic in `on_stop` is a failed end; an error is too; one that hangs is killed after the grace.
+#[callboard::test]
+async fn stops_that_fail() -> callboard::Result<()> {
+    let (panics, scratch) = diary("stop panics").await;
+    match within(LONG, panics?.shutdown()).await {
+        Err(error) => assert!(error.to_string().contains("stop panicked"), "{error}"),
+        Ok(()) => panic!("it panicked"),
+    }
+    assert_eq!(scratch.read("log"), "new\nstart\nstop\ndrop\n");
+
+    let (hangs, scratch) = diary("stop hangs").await;
+    let hangs = hangs?;
+    let killed = within(LONG, hangs.shutdown()).await;
+    let error = killed.expect_err("it hangs");
+    let killed = error.as_error().downcast_ref::<ShutdownError>();
+    assert!(
+        matches!(killed, Some(ShutdownError::Killed { .. })),
+        "{error}"
+    );
+    assert_eq!(scratch.read("log"), "new\nstart\nstop\n");
+    Ok(())
+}
+
+/// The error of a method that was told goes to `on_error`, before what came after it and before
+/// the end; the actor lives on. One that was asked for goes to the caller alone.
+#[callboard::test]
+async fn errors_that_nobody_waits_for() -> callboard::Result<()> {
+    let (diary, scratch) = diary("").await;
+    let diary = diary?;
+    let told = diary.refuse("first".into()).tell().await;
+    told.expect("it is told");
+    diary.write("between".into()).tell().await?;
+    match diary.refuse("asked".into()).await {
+        Err(CallError::Actor(error)) => assert_eq!(error, "asked"),
+        other => panic!("{other:?}"),
+    }
+    let told = diary.refuse_beside("second".into()).tell().await;
+    told.expect("it is told");
+    diary.shutdown().await?;
+    let life = "new\nstart\n`refuse` returned an error: first\nbetween\n\
+                `refuse_beside` returned an error: second\nstop\ndrop\n";
+    assert_eq!(scratch.read("log"), life);
+    Ok(())
+}
