@@ -51,6 +51,26 @@ impl Echo {
         payload
     }
 
+    pub fn text(&self, text: String) -> usize {
+        text.len()
+    }
+
+    pub fn text_lent(&self, text: &str) -> usize {
+        text.len()
+    }
+
+    pub fn numbers(&self, numbers: Vec<f64>) -> f64 {
+        numbers[numbers.len() / 2]
+    }
+
+    pub fn numbers_lent(&self, numbers: &Archived<Vec<f64>>) -> f64 {
+        numbers[numbers.len() / 2].to_native()
+    }
+
+    pub fn give(&self, len: usize) -> Vec<f64> {
+        vec![0.5; len]
+    }
+
     pub fn take(&mut self, payload: [u8; 64]) {
         self.taken = self.taken.wrapping_add(u64::from(payload[0]));
     }
@@ -72,6 +92,7 @@ fn main() {
             .block_on(spawn.into_future())
             .expect("the actor starts")
     });
+    lent(&mut criterion);
     tells(&mut criterion);
     pipelined(&mut criterion);
     in_process(&mut criterion);
@@ -130,6 +151,38 @@ fn round_trips(criterion: &mut Criterion, name: &str, spawn: impl Fn(&Runtime) -
             echo.bytes(payload.clone()).await.expect("an answer")
         });
     }
+    group.finish();
+}
+
+/// Arguments cloned and owned beside the same lent and borrowed, and a result owned and viewed.
+fn lent(criterion: &mut Criterion) {
+    const NUMBERS: usize = 1 << 16;
+    let runtime = one_thread();
+    let echo = LazyCell::new(|| spawn_echo(&runtime, Idle::Adaptive));
+    let echo = (&runtime, &echo);
+    let mut group = criterion.benchmark_group("call/lent");
+    let (text, numbers) = ("x".repeat(4096), vec![0.5; NUMBERS]);
+    group.throughput(Throughput::Bytes(4096));
+    one_by_one(&mut group, "String, 4 KiB", echo, |echo| async {
+        echo.text(text.clone()).await.expect("an answer")
+    });
+    one_by_one(&mut group, "&str, 4 KiB", echo, |echo| async {
+        echo.text_lent(&text).await.expect("an answer")
+    });
+    group.throughput(Throughput::Bytes(8 * NUMBERS as u64));
+    one_by_one(&mut group, "Vec<f64>, 512 KiB", echo, |echo| async {
+        echo.numbers(numbers.clone()).await.expect("an answer")
+    });
+    one_by_one(&mut group, "&Archived, 512 KiB", echo, |echo| async {
+        echo.numbers_lent(&numbers).await.expect("an answer")
+    });
+    one_by_one(&mut group, "result, 512 KiB", echo, |echo| async {
+        echo.give(NUMBERS).await.expect("an answer")[NUMBERS / 2]
+    });
+    one_by_one(&mut group, "viewed, 512 KiB", echo, |echo| async {
+        let view = echo.give(NUMBERS).view().await.expect("an answer");
+        view[NUMBERS / 2].to_native()
+    });
     group.finish();
 }
 
