@@ -30,19 +30,9 @@ pub enum Refused {
     Empty,
 }
 
-/// A message that contains itself: rkyv wants the bounds of such a type in writing.
+/// A message that contains itself.
 #[message]
-#[rkyv(serialize_bounds(
-    __S: rkyv::ser::Writer + rkyv::ser::Allocator,
-    __S::Error: rkyv::rancor::Source
-))]
-#[rkyv(deserialize_bounds(__D::Error: rkyv::rancor::Source))]
-#[rkyv(bytecheck(bounds(
-    __C: rkyv::validation::ArchiveContext,
-    __C::Error: rkyv::rancor::Source
-)))]
 pub struct Box3 {
-    #[rkyv(omit_bounds)]
     inside: Option<Box<Self>>,
 }
 

@@ -22,6 +22,27 @@ pub struct Parcel {
     outcome: Result<(), String>,
 }
 
+/// A message that contains itself, in each way.
+#[message]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tree {
+    Leaf,
+    Chain(Option<Box<Self>>),
+    Branch {
+        name: String,
+        inner: Vec<Self>,
+        named: BTreeMap<String, (Self, Option<u8>)>,
+    },
+}
+
+/// The same with a type of its own inside.
+#[message]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linked<T> {
+    value: T,
+    next: Option<Box<Self>>,
+}
+
 /// An enum with each kind of variant.
 #[message]
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +73,18 @@ impl Mirror {
 
     pub fn parcel(&self, parcel: Parcel) -> Parcel {
         parcel
+    }
+
+    pub fn tree(&self, tree: Tree) -> Tree {
+        tree
+    }
+
+    pub fn last(&self, linked: &Archived<Linked<String>>) -> String {
+        let mut last = linked;
+        while let Some(next) = last.next.as_ref() {
+            last = next;
+        }
+        last.value.to_string()
     }
 
     pub fn tuple(&self, tuple: (u8, char, Option<bool>)) -> (Option<bool>, char, u8) {
@@ -107,6 +140,29 @@ impl Mirror {
             .expect("it can be read")
             .len()
     }
+}
+
+/// A message may contain itself, owned or borrowed.
+#[callboard::test]
+async fn messages_contain_themselves() -> callboard::Result<()> {
+    let mirror = Mirror::spawn().await?;
+    let chain = (0..40).fold(Tree::Leaf, |inner, _| Tree::Chain(Some(Box::new(inner))));
+    let tree = Tree::Branch {
+        name: "root".into(),
+        inner: vec![chain.clone(), Tree::Chain(None), Tree::Leaf],
+        named: [("a".into(), (chain, Some(7)))].into(),
+    };
+    assert_eq!(mirror.tree(tree.clone()).await?, tree);
+    let end = Linked {
+        value: String::from("end"),
+        next: None,
+    };
+    let linked = (0..40).fold(end, |next, at| Linked {
+        value: format!("{at}"),
+        next: Some(Box::new(next)),
+    });
+    assert_eq!(mirror.last(&linked).await?, "end");
+    mirror.shutdown().await
 }
 
 /// Strings, nested collections, enums, tuples, nothing, and twelve arguments travel unchanged.

@@ -140,8 +140,11 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 /// (`#[rkyv(..)]`) work on the type and its fields, and rkyv need not be a dependency of yours.
 ///
 /// For `?` an error that a method returns also implements [`std::error::Error`], by `thiserror` for
-/// instance. A type that contains itself needs its bounds in writing, and rkyv as a dependency to
-/// name them; `examples/errors.rs` has one.
+/// instance.
+///
+/// A type may contain itself, by `Box`, `Vec`, `Option` or a map. Types that contain each other are
+/// not seen as such: put `#[rkyv(omit_bounds)]` on the field that closes the circle, and rkyv's
+/// `serialize_bounds`, `deserialize_bounds` and `bytecheck(bounds(..))` on its type.
 ///
 /// # Examples
 ///

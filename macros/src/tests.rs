@@ -114,3 +114,18 @@ fn message_derives_by_way_of_callboard() {
         pretty(message::expand(&TokenStream::new(), &item))
     );
 }
+
+#[test]
+fn messages_that_contain_themselves_are_bounded() {
+    let item = quote! {
+        pub enum Tree {
+            Leaf(u64),
+            Node { name: String, inner: Vec<Self> },
+            Pair(Box<(Tree, Tree)>),
+        }
+    };
+    insta::assert_snapshot!(
+        "message_recursive",
+        pretty(message::expand(&TokenStream::new(), &item))
+    );
+}
