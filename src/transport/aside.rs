@@ -68,12 +68,10 @@ impl Aside {
         }
     }
 
-    /// Tells the server of a cancel; false if there is no room for it here.
-    pub(crate) fn cancel(&self, call: CallId) -> bool {
-        match &self.cancels {
-            Cancels::Told(teller) => teller.tell(call.bits()),
-            // A server cancels nothing.
-            Cancels::Heard(_) => true,
+    /// Tells the server of a cancel, if there is room for it here.
+    pub(crate) fn cancel(&self, call: CallId) {
+        if let Cancels::Told(teller) = &self.cancels {
+            teller.tell(call.bits());
         }
     }
 

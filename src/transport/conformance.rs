@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 use super::Link;
 use super::bell::Ear;
 use super::board::Geometry;
-use super::kinds::{MESSAGE_LEN_MAX, Make};
+use super::kinds::{Dice, MESSAGE_LEN_MAX, Make};
 use super::receiver::{LinkError, Receiver};
 use super::sender::{SendError, Sender};
 use crate::wire::codec::Buffer;
@@ -23,18 +23,6 @@ use crate::wire::id::CallId;
 /// The smallest rings there are.
 fn small() -> Geometry {
     Geometry::new(4096, 8).unwrap()
-}
-
-/// A source of numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % limit
-    }
 }
 
 /// The payload of frame `number`: every byte tells the frame and its place in it.
@@ -234,6 +222,8 @@ over_every_kind! {
     what_was_read_is_known
     /// A cancel is seen at the other end, for the call that it names.
     cancels_cross_over
+    /// A cancel and a ring are heard by an end that waits for nothing else.
+    cancels_wake_who_sleeps
     /// What a dying end leaves is there for the other.
     last_words_cross_over
     /// Frames that come before, while and after the reader falls asleep are all heard of.
@@ -487,6 +477,21 @@ async fn cancels_cross_over(make: Make) {
         "another slot"
     );
     caller.board.cancel(CallId::new(9, 4000));
+}
+
+async fn cancels_wake_who_sleeps(make: Make) {
+    let (caller, server) = make(small());
+    let call = CallId::new(2, 1);
+    let hearing = tokio::spawn(async move {
+        while !server.board.is_cancelled(call) {
+            poll_fn(|cx| server.ear.poll_rung(cx)).await.unwrap();
+        }
+    });
+    settle().await;
+    assert!(!hearing.is_finished());
+    caller.board.cancel(call);
+    caller.sender.ring();
+    hearing.await.unwrap();
 }
 
 async fn last_words_cross_over(make: Make) {

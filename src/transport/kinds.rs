@@ -1,4 +1,4 @@
-//! The kinds of links over which `conformance.rs` runs.
+//! The kinds of links over which `conformance.rs` runs, and its dice.
 //!
 //! Loopback; shared memory, mapped a second time by its name, as another process would; a Unix
 //! socket; and a stream so narrow that hardly a frame passes whole.
@@ -78,4 +78,16 @@ fn kept((laid, pumping): (Laid, Pumping)) -> Link {
         std::future::pending::<()>().await;
     });
     laid.connect(MESSAGE_LEN_MAX.into())
+}
+
+/// A source of numbers that are the same in every run.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % limit
+    }
 }

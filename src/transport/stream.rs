@@ -12,8 +12,8 @@
 //! sent, cancelled or asked.
 //!
 //! What it does not know: what kind of stream it is. [`Aside`] has what two processes of one
-//! machine tell each other beside it; without one, cancels travel in the stream, and a record that
-//! was sent counts as read.
+//! machine tell each other beside it; without one, cancels come behind what was sent before, and a
+//! record that was sent counts as read.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -204,7 +204,11 @@ enum Fetched {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     /// Reads once, and takes in what has come.
-    fn fetch(&mut self, cx: &mut Context<'_>, board: &Board) -> Result<Fetched, LinkError> {
+    fn fetch(
+        &mut self,
+        cx: &mut Context<'_>,
+        cancel: impl FnMut(CallId),
+    ) -> Result<Fetched, LinkError> {
         let Some(stream) = &mut self.stream else {
             return Ok(Fetched::End);
         };
@@ -220,9 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         }
         crate::sys::failpoint::at("pump.fetched");
         self.filled += len;
-        let taken = self
-            .pump
-            .take_in(&self.input[..self.filled], |call| board.note_cancel(call))?;
+        let taken = self.pump.take_in(&self.input[..self.filled], cancel)?;
         self.input.copy_within(taken..self.filled, 0);
         self.filled -= taken;
         Ok(Fetched::Some)
@@ -308,9 +310,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
     }
 
     fn advance(&self, state: &mut State<S>, cx: &mut Context<'_>) -> Result<Fetched, LinkError> {
-        let fetched = state.fetch(cx, &self.board);
+        let (mut cancelled, board) = (false, &self.board);
+        let fetched = state.fetch(cx, |call| {
+            board.note_cancel(call);
+            cancelled = true;
+        });
         // Also what came before a lie is the owner's.
-        if state.pump.announce() {
+        if state.pump.announce() || cancelled {
             self.chime.ring();
         }
         let fetched = fetched?;
@@ -417,9 +423,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
     }
 
     fn cancel(&self, call: CallId) {
-        if self.aside.as_ref().is_some_and(|aside| aside.cancel(call)) {
-            return;
+        if let Some(aside) = &self.aside {
+            aside.cancel(call);
         }
+        // In the stream too: there it wakes an actor whose method runs and wants to know.
         let mut state = self.lock();
         state.pump.cancel(call);
         self.write_now(&mut state);
