@@ -3,11 +3,12 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-pub use callboard_macros::{actor, main, message, test};
+pub use callboard_macros::{actor, actor_trait, main, message, test};
 
 pub use crate::actor::context::Context;
 pub use crate::actor::hooks::{MethodError, UnknownCall};
 pub use crate::node::census::shutdown_all;
+pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
 pub use crate::node::handle::{Proxy, ShutdownError};
@@ -30,11 +31,50 @@ pub use crate::wire::lent::Lent;
 pub use crate::wire::report::PanicReport;
 pub use crate::wire::view::{Reply, View};
 
+/// Makes this program know an actor whose type is generic, with these parameters.
+///
+/// The process of an actor finds its type by name among those that its program knows. `#[actor]` on
+/// a type without parameters sees to that; which types are made of a generic one is known only to
+/// who uses them. It may stand in any module of the program, and of its libraries.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+///
+/// pub struct Cell<T>(T);
+///
+/// #[actor]
+/// impl<T: Message + Clone> Cell<T> {
+///     pub fn new(value: T) -> Self { Self(value) }
+///     pub fn get(&self) -> T { self.0.clone() }
+/// }
+///
+/// callboard::register!(Cell<String>);
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let cell = Cell::spawn(String::from("kept")).await?;
+///     assert_eq!(cell.get().await?, "kept");
+///     cell.shutdown().await
+/// }
+/// ```
+#[macro_export]
+macro_rules! register {
+    ($actor:ty $(,)?) => {
+        const _: () = {
+            #[$crate::__private::linkme::distributed_slice($crate::__private::ACTORS)]
+            #[linkme(crate = $crate::__private::linkme)]
+            static ENTRY: $crate::__private::ActorType =
+                $crate::__private::ActorType::of::<$actor>();
+        };
+    };
+}
+
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         Archived, CallError, Context, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError,
-        actor, message,
+        actor, actor_trait, message,
     };
 }
 
@@ -55,12 +95,13 @@ pub mod __private {
     pub use crate::actor::incoming::{Incoming, Rejected, decode_args, read_args};
     pub use crate::actor::replies::Answer;
     pub use crate::actor::text::{ByDebug, ByDisplay, ByError, ByName, Described};
+    pub use crate::node::faces::{Face, Offers, TraitProxy, as_trait, place_of};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
-    pub use crate::wire::interface::{Interface, Method, signature};
+    pub use crate::wire::interface::{Interface, Method, first, signature};
     pub use crate::wire::lent::Lend;
 
     /// Names the parts of a result type, also behind an alias such as `io::Result<T>`.
@@ -180,6 +221,31 @@ where
     /// ```
     pub async fn scope<T>(self, body: impl AsyncFnOnce(P) -> Result<T>) -> Result<T> {
         crate::node::scope::run(self, body).await
+    }
+}
+
+// Here and not beside the type: `Error` is for what stands above all rooms.
+impl AnyProxy {
+    /// Ends the actor, and returns when its process has ended.
+    ///
+    /// # Errors
+    /// If the actor did not end in order.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting, not the ending.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::AnyProxy;
+    /// async fn end_all(actors: &[AnyProxy]) -> callboard::Result<()> {
+    ///     for actor in actors {
+    ///         actor.shutdown().await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn shutdown(&self) -> Result<()> {
+        Ok(self.stop().await?)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The asking side: `spawn` functions on the actor's type, and the proxy type with its methods.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
-use syn::ext::IdentExt;
+use quote::{quote, quote_spanned};
+use syn::{Ident, ext::IdentExt};
 
 use crate::{
+    expand_type::{ProxyType, allowances, proxy_of},
     function::{Answer, Argument, Attributes, Function},
     interface::Interface,
 };
@@ -14,12 +15,11 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     let Interface {
         actor,
         name,
+        generics,
         options,
         ..
     } = interface;
-    let vis = &options.vis;
-    let proxy = format_ident!("{name}Proxy");
-    let proxy_doc = format!(
+    let doc = format!(
         " The proxy of the actor `{}`: its methods are calls to it.",
         name.unraw()
     );
@@ -27,68 +27,66 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         .constructors
         .iter()
         .map(|function| spawn(interface, function));
-    let methods = interface
-        .methods
-        .iter()
-        .map(|function| method(interface, function));
-    let shutdown = shutdown();
+    let methods = interface.methods.iter().map(|function| {
+        let method = method(name, function, &Through::Own);
+        let vis = &function.vis;
+        method.with_vis(&quote!(#vis))
+    });
+    let proxy = ProxyType {
+        ident: &interface.proxy(),
+        vis: &options.vis,
+        doc: &doc,
+        generics,
+        face: &quote! {
+            ::callboard::__private::Face::Actor(
+                &<#actor as ::callboard::__private::Actor>::INTERFACE
+            )
+        },
+        traits: &options.traits,
+    };
+    let proxy = proxy.expand(&quote!(#(#methods)*));
+    let offers = offers(interface);
+    let (impls, _, bounds) = generics.split_for_impl();
     let allowances = allowances();
     quote! {
         #allowances
-        impl #actor {
+        impl #impls #actor #bounds {
             #(#spawns)*
         }
 
-        #[doc = #proxy_doc]
-        #allowances
-        #[derive(
-            ::core::clone::Clone,
-            ::core::fmt::Debug,
-            ::core::cmp::PartialEq,
-            ::core::cmp::Eq,
-            ::core::hash::Hash,
-        )]
-        #vis struct #proxy {
-            handle: ::callboard::__private::Handle,
-        }
+        #proxy
 
-        #allowances
-        impl #proxy {
-            #(#methods)*
-            #shutdown
-        }
-
-        impl ::callboard::Proxy for #proxy {
-            fn __from_handle(handle: ::callboard::__private::Handle) -> Self {
-                Self { handle }
-            }
-
-            fn __handle(&self) -> &::callboard::__private::Handle {
-                &self.handle
-            }
-        }
+        #offers
     }
 }
 
-/// Lints that the user answers in the block itself, and that would say the same twice here.
-fn allowances() -> TokenStream {
-    quote! {
-        #[allow(
-            dead_code,
-            deprecated,
-            private_bounds,
-            private_interfaces,
-            clippy::same_name_method,
-            reason = "the proxy repeats the signatures of the actor"
-        )]
-    }
+/// Which number the first method of each trait has.
+fn offers(interface: &Interface) -> TokenStream {
+    let (impls, _, bounds) = interface.generics.split_for_impl();
+    let proxy = interface.proxy_type();
+    let own = interface.methods.len();
+    let proxies: Vec<_> = interface.options.traits.iter().map(proxy_of).collect();
+    let offers = proxies.iter().enumerate().map(|(place, of)| {
+        let before = &proxies[..place];
+        quote! {
+            impl #impls ::callboard::__private::Offers<#of> for #proxy #bounds {
+                const FIRST: u16 = {
+                    #of::__requires::<Self>();
+                    ::callboard::__private::first(#own, &[
+                        #(<#before as ::callboard::__private::TraitProxy>::INTERFACE.methods),*
+                    ])
+                };
+            }
+        }
+    });
+    quote!(#(#offers)*)
 }
 
 /// `spawn` for `new`, `spawn_x` for `x`.
 fn spawn(interface: &Interface, function: &Function) -> TokenStream {
     let Interface { actor, name, .. } = interface;
     let Function { vis, index, .. } = function;
-    let proxy = format_ident!("{name}Proxy");
+    let proxy = interface.proxy_type();
     let doc = format!(
         " Starts a `{}` by its constructor `{}`.",
         name.unraw(),
@@ -113,13 +111,34 @@ fn spawn(interface: &Interface, function: &Function) -> TokenStream {
     }
 }
 
+/// From where a method makes its call.
+pub(crate) enum Through<'a> {
+    /// From the proxy whose table numbers it.
+    Own,
+    /// From any proxy that offers the trait of this one.
+    Trait(&'a TokenStream),
+}
+
+/// A method of a proxy, in two halves around its visibility.
+pub(crate) struct Method {
+    attributes: TokenStream,
+    function: TokenStream,
+}
+
+impl Method {
+    pub(crate) fn with_vis(&self, vis: &TokenStream) -> TokenStream {
+        let Self {
+            attributes,
+            function,
+        } = self;
+        quote!(#attributes #vis #function)
+    }
+}
+
 /// The method of the proxy: it makes a call, which does nothing before it is awaited.
-fn method(interface: &Interface, function: &Function) -> TokenStream {
-    let Function {
-        vis, index, ident, ..
-    } = function;
-    let doc = format!(" Calls `{}::{}`.", interface.name.unraw(), ident.unraw());
-    let attributes = attributes(&function.attributes, &doc);
+pub(crate) fn method(owner: &Ident, function: &Function, through: &Through<'_>) -> Method {
+    let Function { index, ident, .. } = function;
+    let doc = format!(" Calls `{}::{}`.", owner.unraw(), ident.unraw());
     let (parameters, arguments) = (parameters(function), values(function));
     let arguments_type = sent_type(function);
     // One lifetime for the proxy and for what is lent: the call borrows all of it.
@@ -143,33 +162,24 @@ fn method(interface: &Interface, function: &Function) -> TokenStream {
             Some(quote!(.idempotent())),
         ),
     };
-    quote! {
-        #attributes
-        #vis fn #ident #generics (#receiver, #parameters)
-            -> ::callboard::Call<#lifetime, #arguments_type, #answer #mark>
-        {
-            self.handle.#call(#index, #arguments) #marked
-        }
-    }
-}
-
-fn shutdown() -> TokenStream {
-    quote! {
-        /// Ends the actor, and returns when its process has ended.
-        ///
-        /// # Errors
-        ///
-        /// If the actor did not end in order.
-        ///
-        /// # Cancel safety
-        ///
-        /// Dropping the future stops the waiting, not the ending.
-        pub async fn shutdown(&self) -> ::callboard::Result<()> {
-            ::core::result::Result::map_err(
-                self.handle.shutdown().await,
-                ::core::convert::Into::into,
+    let made = match through {
+        Through::Own => quote!(self.handle.#call(#index, #arguments)),
+        Through::Trait(proxy) => quote! {
+            ::callboard::Proxy::__handle(self).#call(
+                <Self as ::callboard::__private::Offers<#proxy>>::FIRST + #index,
+                #arguments,
             )
-        }
+        },
+    };
+    Method {
+        attributes: attributes(&function.attributes, &doc),
+        function: quote! {
+            fn #ident #generics (#receiver, #parameters)
+                -> ::callboard::Call<#lifetime, #arguments_type, #answer #mark>
+            {
+                #made #marked
+            }
+        },
     }
 }
 

@@ -1,32 +1,41 @@
 //! The answering side: the `Actor` impl that runs in the actor's process, and its registration.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::{Index, ext::IdentExt};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Ident, Index, LitStr, ext::IdentExt, spanned::Spanned};
 
 use crate::{
     expand_hooks,
+    expand_type::proxy_of,
     function::{Answer, Function, Kind},
     interface::Interface,
 };
 
 /// Everything that the actor's process uses.
 pub(crate) fn expand(interface: &Interface) -> TokenStream {
-    let Interface { actor, name, .. } = interface;
-    let proxy = format_ident!("{name}Proxy");
+    let Interface {
+        actor, generics, ..
+    } = interface;
+    let (impls, _, bounds) = generics.split_for_impl();
+    let proxy = interface.proxy_type();
     let table = table(interface);
     let construct = construct(interface);
     let hooks = expand_hooks::expand(&interface.hooks);
-    let run_shared = run(interface, Kind::Shared, false);
-    let run_exclusive = run(interface, Kind::Exclusive, false);
-    let await_shared = run(interface, Kind::Shared, true);
-    let await_exclusive = run(interface, Kind::Exclusive, true);
+    let runs = PHASES.map(|phase| {
+        let others = others(interface, phase);
+        let callee = Callee::own(&others, interface.hooks.has("Error"));
+        phase.function(&interface.methods, &callee)
+    });
+    let registration = generics
+        .params
+        .is_empty()
+        .then(|| quote!(::callboard::register!(#actor);));
     quote! {
         #[allow(
             deprecated,
             reason = "deprecated functions are still there for those who call them"
         )]
-        impl ::callboard::__private::Actor for #actor {
+        impl #impls ::callboard::__private::Actor for #actor #bounds {
             type Proxy = #proxy;
 
             #table
@@ -35,66 +44,184 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
 
             #hooks
 
-            fn run_shared(
-                &self,
-                call: ::callboard::__private::Incoming<'_>,
-            ) -> ::callboard::__private::Answer {
-                #run_shared
-            }
-
-            fn run_exclusive(
-                &mut self,
-                call: ::callboard::__private::Incoming<'_>,
-            ) -> ::callboard::__private::Answer {
-                #run_exclusive
-            }
-
-            async fn await_shared(
-                &self,
-                call: ::callboard::__private::Incoming<'_>,
-            ) -> ::callboard::__private::Answer {
-                #await_shared
-            }
-
-            async fn await_exclusive(
-                &mut self,
-                call: ::callboard::__private::Incoming<'_>,
-            ) -> ::callboard::__private::Answer {
-                #await_exclusive
-            }
+            #(#runs)*
         }
 
-        const _: () = {
-            #[::callboard::__private::linkme::distributed_slice(::callboard::__private::ACTORS)]
-            #[linkme(crate = ::callboard::__private::linkme)]
-            static ENTRY: ::callboard::__private::ActorType =
-                ::callboard::__private::ActorType::of::<#actor>();
+        #registration
+    }
+}
+
+/// What runs the methods that are none of the actor's own: those of its traits, and its hooks.
+fn others(interface: &Interface, phase: Phase) -> TokenStream {
+    let proxy = interface.proxy_type();
+    let (name, wait) = (phase.name("__"), phase.wait());
+    let traits = interface.options.traits.iter().map(|path| {
+        let of = proxy_of(path);
+        // Where the compiler points if the actor does not implement the trait.
+        quote_spanned! {path.span()=>
+            if let ::core::option::Option::Some(place) =
+                ::callboard::__private::place_of::<#of, #proxy>(call.method())
+            {
+                return #of::#name::<Self>(self, place, call) #wait;
+            }
+        }
+    });
+    let hooks = &interface.hooks;
+    let other = match phase.kind {
+        Kind::Exclusive if phase.waits && hooks.has_calls() => {
+            quote!(::callboard::__private::run_exclusive(self, call).await)
+        }
+        Kind::Shared if phase.waits && hooks.has_calls() => {
+            quote!(::callboard::__private::run_shared(self, call).await)
+        }
+        _ if hooks.has("Unhandled") => quote!(call.unknown_noted()),
+        _ => quote!(call.unknown()),
+    };
+    quote!(#(#traits)* #other)
+}
+
+/// One of the four ways to run a method.
+#[derive(Clone, Copy)]
+pub(crate) struct Phase {
+    kind: Kind,
+    waits: bool,
+}
+
+/// All ways to run a method.
+pub(crate) const PHASES: [Phase; 4] = [
+    Phase::new(Kind::Shared, false),
+    Phase::new(Kind::Exclusive, false),
+    Phase::new(Kind::Shared, true),
+    Phase::new(Kind::Exclusive, true),
+];
+
+/// How the functions of a block or trait are called where they run.
+pub(crate) struct Callee<'a> {
+    /// `Self`, or `<A as Feline>`.
+    pub(crate) path: TokenStream,
+    /// `self`, or `actor`.
+    pub(crate) receiver: TokenStream,
+    /// Which number was asked for.
+    pub(crate) number: TokenStream,
+    /// The answer to other numbers.
+    pub(crate) others: &'a TokenStream,
+    /// Errors that no caller is told of may have a hook.
+    pub(crate) notes_errors: bool,
+}
+
+impl<'a> Callee<'a> {
+    fn own(others: &'a TokenStream, notes_errors: bool) -> Self {
+        Self {
+            path: quote!(Self),
+            receiver: quote!(self),
+            number: quote!(call.method()),
+            others,
+            notes_errors,
+        }
+    }
+}
+
+impl Phase {
+    const fn new(kind: Kind, waits: bool) -> Self {
+        Self { kind, waits }
+    }
+
+    /// `run_shared` and the like.
+    pub(crate) fn name(self, prefix: &str) -> Ident {
+        let kind = if self.kind == Kind::Exclusive {
+            "exclusive"
+        } else {
+            "shared"
         };
+        let verb = if self.waits { "await" } else { "run" };
+        format_ident!("{prefix}{verb}_{kind}")
+    }
+
+    pub(crate) fn wait(self) -> Option<TokenStream> {
+        self.waits.then(|| quote!(.await))
+    }
+
+    pub(crate) fn is_async(self) -> Option<TokenStream> {
+        self.waits.then(|| quote!(async))
+    }
+
+    pub(crate) fn is_exclusive(self) -> Option<TokenStream> {
+        (self.kind == Kind::Exclusive).then(|| quote!(mut))
+    }
+
+    fn function(self, methods: &[Function], callee: &Callee<'_>) -> TokenStream {
+        let (name, is_async) = (self.name(""), self.is_async());
+        let (exclusive, body) = (self.is_exclusive(), self.body(methods, callee));
+        quote! {
+            #is_async fn #name(
+                & #exclusive self,
+                call: ::callboard::__private::Incoming<'_>,
+            ) -> ::callboard::__private::Answer {
+                #body
+            }
+        }
+    }
+
+    /// Runs those of `methods` that run in this way.
+    pub(crate) fn body(self, methods: &[Function], callee: &Callee<'_>) -> TokenStream {
+        let Callee { number, others, .. } = callee;
+        let mut methods = methods
+            .iter()
+            .filter(|method| method.kind == self.kind && method.is_async == self.waits)
+            .peekable();
+        if methods.peek().is_none() {
+            return quote!(#others);
+        }
+        let arms = methods.map(|method| arm(method, callee));
+        quote! {
+            match #number {
+                #(#arms)*
+                _ => { #others }
+            }
+        }
     }
 }
 
 fn table(interface: &Interface) -> TokenStream {
-    let name = match &interface.options.name {
-        Some(name) => quote!(#name),
-        None => {
-            let path_end = format!("::{}", interface.name.unraw());
-            quote!(::core::concat!(::core::module_path!(), #path_end))
-        }
+    let name = wire_name(interface.options.name.as_ref(), &interface.name);
+    let constructors = interface.constructors.iter().map(|one| entry(one, None));
+    let methods = interface.methods.iter().map(|one| entry(one, None));
+    let parts = interface.options.traits.iter().map(proxy_of);
+    let instance = if interface.generics.params.is_empty() {
+        quote!(::core::option::Option::None)
+    } else {
+        quote!(::core::option::Option::Some(::core::any::type_name::<Self>))
     };
-    let constructors = interface.constructors.iter().map(entry);
-    let methods = interface.methods.iter().map(entry);
     quote! {
         const INTERFACE: ::callboard::__private::Interface = ::callboard::__private::Interface {
             name: #name,
+            instance: #instance,
             constructors: &[#(#constructors),*],
             methods: &[#(#methods),*],
+            parts: &[#(<#parts as ::callboard::__private::TraitProxy>::INTERFACE.methods),*],
         };
     }
 }
 
-/// A function's entry in its table; without a name where `#[cfg]` leaves the function out.
-fn entry(function: &Function) -> TokenStream {
+/// The name of an actor or trait on the wire: what it was given, or its path.
+pub(crate) fn wire_name(given: Option<&LitStr>, ident: &Ident) -> TokenStream {
+    given.map_or_else(
+        || {
+            let path_end = format!("::{}", ident.unraw());
+            quote!(::core::concat!(::core::module_path!(), #path_end))
+        },
+        |name| quote!(#name),
+    )
+}
+
+/// A function's entry in its table; without a name where `#[cfg]` leaves the function out. In the
+/// table of a trait it bears the trait's name.
+pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> TokenStream {
     let (name, text) = (&function.wire_name, &function.text);
+    let name = of_trait.map_or_else(
+        || quote!(#name),
+        |of_trait| quote!(::core::concat!(#of_trait, "::", #name)),
+    );
     let exclusive = (function.kind == Kind::Exclusive).then(|| quote!(.exclusive()));
     let waits = function.is_async.then(|| quote!(.waits()));
     let version = function.version.iter();
@@ -127,7 +254,7 @@ fn construct(interface: &Interface) -> TokenStream {
         } else {
             quote!(decode_args::<#arguments_type>(body))
         };
-        let (made, wait) = (function.invoke(None), wait(function));
+        let (made, wait) = (function.invoke(&quote!(Self), None), wait(function));
         let made = quote!(#made #wait);
         let made = match &function.answer {
             Answer::Value(_) => quote!(::core::result::Result::Ok(#made)),
@@ -162,77 +289,49 @@ fn construct(interface: &Interface) -> TokenStream {
     }
 }
 
-/// The body that runs the methods of one kind and answers a number that is none of them.
-fn run(interface: &Interface, kind: Kind, waits: bool) -> TokenStream {
-    let methods = || {
-        interface
-            .methods
-            .iter()
-            .filter(|function| function.kind == kind && function.is_async == waits)
+/// What a method's number leads to.
+fn arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
+    let (index, present) = (&function.index, function.attributes.present());
+    let arguments_type = function.arguments_type();
+    let opened = if function.borrows() {
+        let places = places(function);
+        quote!(read::<#arguments_type, _>(|arguments| #places))
+    } else {
+        quote!(open::<#arguments_type>())
     };
-    let hooks = &interface.hooks;
-    let other = match kind {
-        Kind::Exclusive if waits && hooks.has_calls() => {
-            quote!(::callboard::__private::run_exclusive(self, call).await)
-        }
-        Kind::Shared if waits && hooks.has_calls() => {
-            quote!(::callboard::__private::run_shared(self, call).await)
-        }
-        _ if hooks.has("Unhandled") => quote!(call.unknown_noted()),
-        _ => quote!(call.unknown()),
+    let value = function.invoke(&callee.path, Some(&callee.receiver));
+    let context = function
+        .context_at
+        .map(|_| quote!(let context = call.context();));
+    let wait = wait(function);
+    let reply = |value| reply(function, &value, callee.notes_errors);
+    let pattern = if function.arguments.is_empty() {
+        quote!(())
+    } else {
+        quote!(arguments)
     };
-    if methods().next().is_none() {
-        return other;
-    }
-    let arms = methods().map(|function| {
-        let (index, present) = (&function.index, function.attributes.present());
-        let arguments_type = function.arguments_type();
-        let opened = if function.borrows() {
-            let places = places(function);
-            quote!(read::<#arguments_type, _>(|arguments| #places))
-        } else {
-            quote!(open::<#arguments_type>())
-        };
-        let value = function.invoke(Some(&quote!(self)));
-        let context = function
-            .context_at
-            .map(|_| quote!(let context = call.context();));
-        let wait = wait(function);
-        let reply = |value| reply(function, &value, hooks.has("Error"));
-        let pattern = if function.arguments.is_empty() {
-            quote!(())
-        } else {
-            quote!(arguments)
-        };
-        let answer = if function.is_cancellable {
-            let reply = reply(quote!(value));
-            quote! {
-                match call.unless_cancelled(#value).await {
-                    ::core::result::Result::Ok(value) => call.#reply,
-                    ::core::result::Result::Err(cancelled) => cancelled,
-                }
-            }
-        } else {
-            let reply = reply(quote!(#value #wait));
-            quote!(call.#reply)
-        };
-        let answer = match context {
-            Some(context) => quote!({ #context #answer }),
-            None => answer,
-        };
+    let answer = if function.is_cancellable {
+        let reply = reply(quote!(value));
         quote! {
-            #present
-            #index => match call.#opened {
-                ::core::result::Result::Ok(#pattern) => #answer,
-                ::core::result::Result::Err(refused) => refused,
-            },
+            match call.unless_cancelled(#value).await {
+                ::core::result::Result::Ok(value) => call.#reply,
+                ::core::result::Result::Err(cancelled) => cancelled,
+            }
         }
-    });
+    } else {
+        let reply = reply(quote!(#value #wait));
+        quote!(call.#reply)
+    };
+    let answer = match context {
+        Some(context) => quote!({ #context #answer }),
+        None => answer,
+    };
     quote! {
-        match call.method() {
-            #(#arms)*
-            _ => #other,
-        }
+        #present
+        #index => match call.#opened {
+            ::core::result::Result::Ok(#pattern) => #answer,
+            ::core::result::Result::Err(refused) => refused,
+        },
     }
 }
 

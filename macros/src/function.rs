@@ -6,8 +6,8 @@
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, FnArg, Ident, ImplItemFn, Index, LitInt, Meta, MetaList, Pat, PatType, ReturnType,
-    Safety, Signature, Type, Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
+    Attribute, FnArg, Ident, Index, LitInt, Meta, MetaList, Pat, PatType, ReturnType, Safety,
+    Signature, Type, Visibility, ext::IdentExt, parse_quote, parse_str, spanned::Spanned,
 };
 
 use crate::{
@@ -58,6 +58,14 @@ pub(crate) enum Kind {
     Exclusive,
 }
 
+/// A function as it stands in a block or in a trait.
+#[derive(Clone, Copy)]
+pub(crate) struct Written<'a> {
+    pub(crate) vis: &'a Visibility,
+    pub(crate) attributes: &'a [Attribute],
+    pub(crate) signature: &'a Signature,
+}
+
 /// The attributes of a function that hold for its counterpart on the proxy too.
 #[derive(Clone, Default)]
 pub(crate) struct Attributes {
@@ -91,12 +99,12 @@ impl Function {
     pub(crate) fn read(
         kind: Kind,
         index: u16,
-        function: &ImplItemFn,
+        written: Written<'_>,
         helpers: Helpers,
         actor: &Type,
         refusals: &mut Refusals,
     ) -> Self {
-        let signature = &function.sig;
+        let signature = written.signature;
         if kind != Kind::Constructor && signature.ident == "shutdown" {
             let text = "`shutdown` is the proxy's own: it ends the actor";
             refusals.at(&signature.ident, text);
@@ -122,10 +130,10 @@ impl Function {
         Self {
             kind,
             index: Literal::u16_unsuffixed(index),
-            vis: function.vis.clone(),
+            vis: written.vis.clone(),
             ident: signature.ident.clone(),
             is_async: signature.asyncness.is_some(),
-            attributes: Attributes::read(&function.attrs),
+            attributes: Attributes::read(written.attributes),
             span: signature.paren_token.span.join(),
             answer: answer(kind, &signature.output, actor, refusals),
             text: text(&wire_name, signature, &arguments, actor),
@@ -154,8 +162,9 @@ impl Function {
     }
 
     /// The user's function on what was opened as `arguments`, which are named by place so that no
-    /// name can collide; and on `context`, where it asks for it.
-    pub(crate) fn invoke(&self, receiver: Option<&TokenStream>) -> TokenStream {
+    /// name can collide; and on `context`, where it asks for it. `path` is `Self`, or
+    /// `<A as Feline>`.
+    pub(crate) fn invoke(&self, path: &TokenStream, receiver: Option<&TokenStream>) -> TokenStream {
         let ident = &self.ident;
         let places = (0..self.arguments.len()).map(Index::from);
         let mut given: Vec<_> = places.map(|place| quote!(arguments.#place)).collect();
@@ -163,7 +172,7 @@ impl Function {
             given.insert(at, quote!(&context));
         }
         let receiver = receiver.into_iter();
-        quote! { Self::#ident(#(#receiver,)* #(#given),*) }
+        quote! { #path::#ident(#(#receiver,)* #(#given),*) }
     }
 
     /// What travels, as one type: `(u64, String,)`.

@@ -5,14 +5,14 @@
 //! keeps its number and stands in the table without a name.
 
 use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
+use quote::{ToTokens, format_ident, quote};
 use syn::{
-    Error, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Receiver, ReceiverKind, ReturnType, Type,
-    Visibility, parse2,
+    Error, Generics, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Receiver, ReceiverKind,
+    ReturnType, Type, Visibility, parse2,
 };
 
 use crate::{
-    function::{Function, Kind},
+    function::{Function, Kind, Written},
     helpers::Helpers,
     hooks::Hooks,
     options::ActorOptions,
@@ -29,6 +29,8 @@ pub(crate) struct Interface {
     pub(crate) actor: Type,
     /// The last word of that type.
     pub(crate) name: Ident,
+    /// The parameters of the block, if it is generic.
+    pub(crate) generics: Generics,
     pub(crate) options: ActorOptions,
     pub(crate) constructors: Vec<Function>,
     pub(crate) methods: Vec<Function>,
@@ -61,17 +63,16 @@ impl Interface {
                 "an actor is an inherent impl block: `#[actor] impl Counter { .. }`",
             );
         }
-        if !block.generics.params.is_empty() {
-            refusals.at(
-                &block.generics,
-                "an actor is not generic: its process is started by name",
-            );
+        if let Some(lifetime) = block.generics.lifetimes().next() {
+            let text = "an actor borrows nothing: it lives in a process of its own";
+            refusals.at(lifetime, text);
         }
         // Without a name the block is refused anyway; reading on finds what else is wrong.
         let name = name.unwrap_or_else(|| Ident::new("Actor", Span::call_site()));
         let mut interface = Self {
             actor: (*block.self_ty).clone(),
             name,
+            generics: block.generics.clone(),
             options,
             constructors: Vec::new(),
             methods: Vec::new(),
@@ -79,6 +80,18 @@ impl Interface {
         };
         interface.read_functions(&mut block, &mut refusals);
         (block.into_token_stream(), refusals.or(interface))
+    }
+
+    /// The name of the proxy's type.
+    pub(crate) fn proxy(&self) -> Ident {
+        format_ident!("{}Proxy", self.name)
+    }
+
+    /// The proxy's type, with its parameters: `CellProxy<T>`.
+    pub(crate) fn proxy_type(&self) -> TokenStream {
+        let (_, parameters, _) = self.generics.split_for_impl();
+        let proxy = self.proxy();
+        quote!(#proxy #parameters)
     }
 
     fn read_functions(&mut self, block: &mut ItemImpl, refusals: &mut Refusals) {
@@ -112,7 +125,12 @@ impl Interface {
                 return;
             };
             let kind = receiver.map_or(Kind::Constructor, |receiver| kind_of(receiver, refusals));
-            let read = Function::read(kind, index, function, helpers, &self.actor, refusals);
+            let written = Written {
+                vis: &function.vis,
+                attributes: &function.attrs,
+                signature: &function.sig,
+            };
+            let read = Function::read(kind, index, written, helpers, &self.actor, refusals);
             refuse_twin(&read, table, refusals);
             table.push(read);
         }
@@ -147,7 +165,7 @@ fn functions(block: &mut ItemImpl) -> impl Iterator<Item = &mut ImplItemFn> {
 }
 
 /// Refuses a name on the wire that an earlier function has, unless `#[cfg]` may leave one out.
-fn refuse_twin(function: &Function, earlier: &[Function], refusals: &mut Refusals) {
+pub(crate) fn refuse_twin(function: &Function, earlier: &[Function], refusals: &mut Refusals) {
     let always = |function: &Function| function.attributes.present().is_none();
     let twin = earlier
         .iter()
@@ -194,7 +212,7 @@ fn constructs(output: &ReturnType, actor: &Ident) -> bool {
     }
 }
 
-fn kind_of(receiver: &Receiver, refusals: &mut Refusals) -> Kind {
+pub(crate) fn kind_of(receiver: &Receiver, refusals: &mut Refusals) -> Kind {
     match &receiver.kind {
         ReceiverKind::Reference(_, None, None) => Kind::Shared,
         ReceiverKind::Reference(_, None, Some(_)) => Kind::Exclusive,

@@ -4,18 +4,21 @@
 //! #[actor] impl Counter { .. }
 //!        |
 //!    interface.rs      reads the block into an Interface, or refuses it with spans
+//!    trait_interface.rs   the same for the trait of #[actor_trait]
 //!    function.rs       the same for one function of it
 //!    helpers.rs        and for the attributes on it that are callboard's own
 //!    hooks.rs          the functions that the actor runs by itself
 //!      |        |
-//! expand_proxy  expand_server
-//!  the asking    the answering side
+//! expand_proxy  expand_server      expand_trait
+//!  the asking    the answering side  both, for a trait
+//!  expand_type: the proxy's type itself
 //! ```
 //!
 //! An expansion names `::callboard`, `::callboard::__private` and `::core` only, holds no unsafe
 //! block, and holds no logic that could be a function of the runtime.
 
 mod interface;
+mod trait_interface;
 mod function;
 mod helpers;
 mod hooks;
@@ -24,9 +27,11 @@ mod types;
 mod lent;
 mod refusals;
 mod options;
+mod expand_type;
 mod expand_proxy;
 mod expand_server;
 mod expand_hooks;
+mod expand_trait;
 mod message;
 mod entry;
 
@@ -34,7 +39,7 @@ use proc_macro::TokenStream;
 
 /// Turns an impl block into an actor: its exposed functions become a proxy's.
 ///
-/// Stands on the inherent impl block of a type that is not generic. The block itself stays as it
+/// Stands on the inherent impl block of a type. The block itself stays as it
 /// is; beside it appear `spawn` functions on the type and a type `<Actor>Proxy`.
 ///
 /// - **Methods** are the functions with a `self` receiver and a visibility (`pub`, `pub(crate)`,
@@ -105,6 +110,8 @@ use proc_macro::TokenStream;
 /// # Options
 ///
 /// - `name = "stable.name"`: the actor's name on the wire; the default is its path.
+/// - `Feline, zoo::Animal, ..`: the traits that the actor offers, each made by
+///   [`actor_trait`](macro@actor_trait).
 /// - `vis = "pub(crate)"`: the visibility of the proxy type; the default is `pub`. It has to be at
 ///   least that of the actor.
 ///
@@ -132,6 +139,54 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
     expand_actor(options.into(), &item.into()).into()
+}
+
+/// Makes a trait one that actors can offer: one proxy type for all of them.
+///
+/// Beside the trait `Feline` appear the proxy `FelineProxy`, whose methods are calls of the
+/// trait's, and the trait `FelineCalls`, which gives the same methods to the proxy of each actor
+/// that offers the trait. An actor says so by `#[actor(Feline)] impl Cat`, beside an ordinary
+/// `impl Feline for Cat`; where `Feline` is imported from another module, `FelineProxy` is, too.
+/// Its proxy then becomes a `FelineProxy` by `into()`.
+///
+/// - Every method with a receiver is one of the proxy, unless it has `#[skip]`. What `#[actor]`
+///   says of methods and their attributes holds here. Default methods are ordinary ones.
+/// - All else in the trait is left alone, but a proxy knows no `Self`: no associated types.
+///
+/// # Options
+///
+/// - `Animal, ..`: the supertraits that are such traits themselves. A proxy of the trait becomes
+///   one of theirs by `into()`, and an actor that offers the trait has to offer them.
+/// - `name = "stable.name"`: the trait's name on the wire; the default is its path.
+///
+/// # Examples
+///
+/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// use callboard::prelude::*;
+///
+/// #[actor_trait]
+/// pub trait Feline {
+///     fn name(&self) -> String;
+///     async fn greet(&self) -> String { format!("Hi, it's {}.", self.name()) }
+/// }
+///
+/// pub struct Cat;
+///
+/// #[actor(Feline)]
+/// impl Cat {
+///     pub fn new() -> Self { Self }
+/// }
+///
+/// impl Feline for Cat {
+///     fn name(&self) -> String { "Mr. Whiskers".into() }
+/// }
+///
+/// let cat: FelineProxy = Cat::spawn().await?.into();
+/// assert_eq!(cat.greet().await?, "Hi, it's Mr. Whiskers.");
+/// ```
+#[proc_macro_attribute]
+pub fn actor_trait(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand_trait::expand(options.into(), &item.into()).into()
 }
 
 /// Makes a struct or enum a message: something that can be an argument, a result or an error.

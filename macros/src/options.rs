@@ -2,11 +2,11 @@
 
 use proc_macro2::TokenStream;
 use syn::{
-    Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Meta, Token, Visibility,
+    Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Meta, Path, Token, Visibility,
     parse::Parser, parse_quote, punctuated::Punctuated,
 };
 
-use crate::refusals::Refusals;
+use crate::{refusals::Refusals, types::compact};
 
 /// What `#[actor(..)]` was told.
 pub(crate) struct ActorOptions {
@@ -14,6 +14,8 @@ pub(crate) struct ActorOptions {
     pub(crate) name: Option<LitStr>,
     /// The visibility of the proxy type.
     pub(crate) vis: Visibility,
+    /// The traits that the actor offers.
+    pub(crate) traits: Vec<Path>,
 }
 
 impl ActorOptions {
@@ -21,16 +23,16 @@ impl ActorOptions {
         let mut options = Self {
             name: None,
             vis: parse_quote!(pub),
+            traits: Vec::new(),
         };
-        for (key, value) in pairs("#[actor]", &["name", "vis"], tokens, refusals) {
+        let given = Given::read("#[actor]", &["name", "vis"], true, tokens, refusals);
+        options.traits = given.paths;
+        for (key, value) in given.pairs {
             let Some(text) = refusals.take(string(&key, &value)) else {
                 continue;
             };
             if key == "name" {
-                if text.value().is_empty() {
-                    refusals.at(&text, "an actor's name is not empty");
-                }
-                options.name = Some(text);
+                options.name = Some(not_empty(text, refusals));
             } else {
                 match text.parse() {
                     Ok(vis) => options.vis = vis,
@@ -43,6 +45,36 @@ impl ActorOptions {
         }
         options
     }
+}
+
+/// What `#[actor_trait(..)]` was told.
+pub(crate) struct TraitOptions {
+    /// The name on the wire, where it is not to be the trait's path.
+    pub(crate) name: Option<LitStr>,
+    /// The supertraits that are actors' traits too.
+    pub(crate) supertraits: Vec<Path>,
+}
+
+impl TraitOptions {
+    pub(crate) fn read(tokens: TokenStream, refusals: &mut Refusals) -> Self {
+        let given = Given::read("#[actor_trait]", &["name"], true, tokens, refusals);
+        let mut name = None;
+        for (key, value) in given.pairs {
+            let text = refusals.take(string(&key, &value));
+            name = text.map(|text| not_empty(text, refusals));
+        }
+        Self {
+            name,
+            supertraits: given.paths,
+        }
+    }
+}
+
+fn not_empty(name: LitStr, refusals: &mut Refusals) -> LitStr {
+    if name.value().is_empty() {
+        refusals.at(&name, "a name on the wire is not empty");
+    }
+    name
 }
 
 /// Which tokio runtime an entry point starts.
@@ -73,7 +105,7 @@ impl EntryOptions {
             worker_threads: None,
             signals: None,
         };
-        for (key, value) in pairs(attribute, known, tokens, refusals) {
+        for (key, value) in Given::read(attribute, known, false, tokens, refusals).pairs {
             if key == "flavor" {
                 options.flavor = refusals.take(flavor(&key, &value)).unwrap_or(default);
             } else if key == "signals" {
@@ -89,43 +121,69 @@ impl EntryOptions {
     }
 }
 
-/// Reads `key = value, ..`, each key known and given once.
-fn pairs(
-    attribute: &str,
-    known: &[&str],
-    tokens: TokenStream,
-    refusals: &mut Refusals,
-) -> Vec<(Ident, Expr)> {
-    let parsed = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens);
-    let mut pairs: Vec<(Ident, Expr)> = Vec::new();
-    for meta in refusals.take(parsed).into_iter().flatten() {
-        let key = meta
-            .path()
-            .get_ident()
-            .filter(|key| known.iter().any(|name| key == name));
-        let Some(key) = key.cloned() else {
-            let text = format!("unknown option: `{attribute}` takes {}", listed(known));
-            refusals.at(meta.path(), &text);
-            continue;
-        };
-        if pairs.iter().any(|(earlier, _)| *earlier == key) {
+/// What stands in the parentheses of an attribute.
+#[derive(Default)]
+struct Given {
+    /// `key = value`, each key known and given once.
+    pairs: Vec<(Ident, Expr)>,
+    /// `path`, where an attribute takes traits.
+    paths: Vec<Path>,
+}
+
+impl Given {
+    fn read(
+        attribute: &str,
+        known: &[&str],
+        takes_traits: bool,
+        tokens: TokenStream,
+        refusals: &mut Refusals,
+    ) -> Self {
+        let parsed = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens);
+        let mut given = Self::default();
+        for meta in refusals.take(parsed).into_iter().flatten() {
+            let key = meta.path().get_ident();
+            let key = key.filter(|key| known.iter().any(|name| key == name));
+            match (key.cloned(), meta) {
+                (None, Meta::Path(path)) if takes_traits => given.add_path(path, refusals),
+                (None, meta) => {
+                    let known = listed(known, takes_traits);
+                    let text = format!("unknown option: `{attribute}` takes {known}");
+                    refusals.at(meta.path(), &text);
+                }
+                (Some(key), meta) => given.add_pair(key, meta, refusals),
+            }
+        }
+        given
+    }
+
+    fn add_path(&mut self, path: Path, refusals: &mut Refusals) {
+        let is_twin = |earlier: &Path| compact(earlier) == compact(&path);
+        if self.paths.iter().any(is_twin) {
+            refusals.at(&path, &format!("`{}` is given twice", compact(&path)));
+        } else {
+            self.paths.push(path);
+        }
+    }
+
+    fn add_pair(&mut self, key: Ident, meta: Meta, refusals: &mut Refusals) {
+        if self.pairs.iter().any(|(earlier, _)| *earlier == key) {
             refusals.at(&key, &format!("`{key}` is given twice"));
-            continue;
+            return;
         }
         match meta {
-            Meta::NameValue(pair) => pairs.push((key, pair.value)),
+            Meta::NameValue(pair) => self.pairs.push((key, pair.value)),
             Meta::Path(_) | Meta::List(_) => {
                 refusals.at(meta, &format!("`{key}` takes a value: `{key} = ..`"));
             }
         }
     }
-    pairs
 }
 
-/// `` `a`, `b` and `c` ``
-fn listed(names: &[&str]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.split_last() {
+/// `` `a`, `b` and traits ``
+fn listed(names: &[&str], takes_traits: bool) -> String {
+    let mut words: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    words.extend(takes_traits.then(|| "traits".to_owned()));
+    match words.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, before)) => format!("{} and {last}", before.join(", ")),
         None => "none".to_owned(),

@@ -5,7 +5,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::{entry, expand_actor, message};
+use crate::{entry, expand_actor, expand_trait, message};
 
 fn pretty(expansion: TokenStream) -> String {
     let file = syn::parse2(expansion).expect("an expansion is a list of items");
@@ -78,6 +78,34 @@ fn borrowed_arguments_stay_in_the_message() {
         }
     };
     insta::assert_snapshot!("borrowed", pretty(expand_actor(TokenStream::new(), &block)));
+}
+
+#[test]
+fn a_trait_becomes_a_proxy_and_calls() {
+    let item = quote! {
+        /// What a feline does.
+        pub trait Feline: Animal + Send {
+            fn name(&self) -> String;
+            async fn greet(&mut self, by: u8) -> io::Result<()> { body() }
+            #[skip]
+            fn is_larger(&self, other: &Self) -> bool { body() }
+            fn new() -> Self;
+        }
+    };
+    let options = quote!(Animal);
+    insta::assert_snapshot!("trait", pretty(expand_trait::expand(options, &item)));
+}
+
+#[test]
+fn a_generic_actor_offers_traits() {
+    let block = quote! {
+        impl<T: Message, const N: usize> Cell<T, N> where T: Clone {
+            pub fn new(value: T) -> Self { body() }
+            pub fn get(&self) -> [T; N] { body() }
+        }
+    };
+    let options = quote!(zoo::Feline, Animal);
+    insta::assert_snapshot!("cell", pretty(expand_actor(options, &block)));
 }
 
 #[test]

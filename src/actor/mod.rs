@@ -23,6 +23,8 @@ mod pair;
 #[cfg(test)]
 mod pair_ends;
 #[cfg(test)]
+mod pair_faces;
+#[cfg(test)]
 mod pair_tests;
 
 use std::future::{Future, ready};

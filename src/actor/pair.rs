@@ -52,8 +52,9 @@ pub(super) struct Tester {
     number: u64,
 }
 
-const INTERFACE: Interface = Interface {
+pub(super) const INTERFACE: Interface = Interface {
     name: "Tester",
+    instance: None,
     constructors: &[
         Method::new("new", 0),
         Method::new("failing", 0),
@@ -70,6 +71,7 @@ const INTERFACE: Interface = Interface {
         Method::new("fail", 0),
         Method::new("text", 0),
     ],
+    parts: &[],
 };
 
 impl Actor for Tester {

@@ -186,8 +186,7 @@ impl Work {
     /// Its method; none: there is no such method, which is answered in any phase.
     #[inline]
     pub(crate) fn method<A: Actor>(&self) -> Option<&'static Method> {
-        let methods = const { A::INTERFACE.methods };
-        methods.get(usize::from(self.head.method))
+        const { &A::INTERFACE }.method(self.head.method)
     }
 
     /// Whether its method takes `&mut self`.

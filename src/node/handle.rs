@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::census::Life;
+use super::faces::{ActorId, Face};
 use super::output::{Tail, Tails};
 use super::ward::Ward;
 use crate::proxy::call::Call;
@@ -16,6 +17,8 @@ use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
 use crate::transport::link_kind::LinkKind;
 use crate::wire::codec::{Arguments, Message};
+use crate::wire::hello::Tables;
+use crate::wire::interface::Interface;
 use crate::wire::report::PanicReport;
 
 /// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
@@ -121,6 +124,29 @@ impl Handle {
         self.caller.call_fallible(method, args)
     }
 
+    /// The same actor's handle by another interface, as far as the actor offers that.
+    #[must_use]
+    pub fn cast(&self, interface: &'static Interface) -> Self {
+        let (caller, owner) = (self.caller.cast(interface), Arc::clone(&self.owner));
+        Self { caller, owner }
+    }
+
+    /// What the actor said that it offers.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        self.caller.exchange().tables()
+    }
+
+    /// What a proxy called `name` says of itself to programmers.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("actor", &self.tables().map_or("?", Tables::name))
+            .field("process", &self.owner.life.ward.pid())
+            .finish()
+    }
+
     pub(crate) fn ask_to_stop(&self) {
         self.owner.life.ask_to_stop();
     }
@@ -155,10 +181,15 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("actor", &self.caller.interface().name)
-            .field("pid", &self.owner.life.ward.pid())
-            .finish_non_exhaustive()
+        self.debug("Handle", f)
+    }
+}
+
+/// What a proxy says of itself to users: type and process.
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.tables().map_or("?", Tables::name);
+        write!(f, "{name} in process {}", self.owner.life.ward.pid())
     }
 }
 
@@ -198,7 +229,8 @@ pub enum ShutdownError {
     Died(#[source] Death),
 }
 
-/// What every proxy can do. Two proxies are equal if they call the same actor.
+/// What every proxy can do. Two proxies are equal if they call the same actor; one prints itself as
+/// its actor's type and process.
 ///
 /// A proxy is a value: a clone calls the same actor, and the last one dropped ends it, as
 /// [`stop`](Self::stop) does but without waiting. A call that runs as a [`Pending`](crate::Pending)
@@ -228,7 +260,10 @@ pub enum ShutdownError {
 ///     Ok(())
 /// }
 /// ```
-pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
+pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + 'static {
+    #[doc(hidden)]
+    const __FACE: Face;
+
     #[doc(hidden)]
     fn __from_handle(handle: Handle) -> Self;
 
@@ -263,6 +298,12 @@ pub trait Proxy: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static {
     #[must_use]
     fn without_timeout(&self) -> Self {
         Self::__from_handle(self.__handle().bounded(Bound::Endless))
+    }
+
+    /// Which actor this is. The key of a map is better this than the proxy: it is small, it keeps
+    /// nobody alive, and clippy sees that its hash cannot change (`mutable_key_type`).
+    fn id(&self) -> ActorId {
+        ActorId(self.__handle().caller.key())
     }
 
     /// The id of the actor's process, as it was while it lived.

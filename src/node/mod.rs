@@ -17,6 +17,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod census;
+pub(crate) mod faces;
 pub(crate) mod family;
 pub(crate) mod greet;
 pub(crate) mod handle;

@@ -38,7 +38,7 @@ impl ActorType {
 impl fmt::Debug for ActorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ActorType")
-            .field(&self.interface.name)
+            .field(&self.interface.full_name())
             .finish()
     }
 }
@@ -50,7 +50,9 @@ pub static ACTORS: [ActorType];
 
 /// The type called `name`, unless there is none, or more than one.
 pub(crate) fn find(name: &str) -> Option<&'static ActorType> {
-    let mut found = ACTORS.iter().filter(|actor| actor.interface.name == name);
+    let mut found = ACTORS
+        .iter()
+        .filter(|actor| actor.interface.full_name() == name);
     let first = found.next()?;
     if found.next().is_some() {
         tracing::error!(name, "two actor types have one name");

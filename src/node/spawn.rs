@@ -19,7 +19,7 @@ use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
 use super::ward::Ward;
 use super::warden::{self, GreetError, Order, Started};
-use super::{census, family, greet};
+use super::{census, family, greet, registry};
 use crate::actor::Actor;
 use crate::proxy::Caller;
 use crate::proxy::call::DecodeFailure;
@@ -137,7 +137,7 @@ impl<P, Args, E> Spawn<P, Args, E> {
 
 impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
     async fn run(self) -> Result<P, SpawnError<E>> {
-        look_around()?;
+        look_around(self.interface, &self.options)?;
         let Self {
             interface,
             constructor,
@@ -178,12 +178,17 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
         crate::sys::failpoint::at("parent.constructed");
         starting.done();
         driver.done();
-        Ok(P::__from_handle(Handle::new(caller, owner)))
+        Ok(P::__from_handle(Handle::new(caller.cast(interface), owner)))
     }
 }
 
 /// What is looked at before a start.
-fn look_around<E>() -> Result<(), SpawnError<E>> {
+fn look_around<E>(interface: &Interface, options: &Options) -> Result<(), SpawnError<E>> {
+    // Of a generic actor this program may know other types than this one.
+    if options.exe.is_none() && interface.instance.is_some() {
+        registry::find(&interface.full_name())
+            .ok_or_else(|| SpawnError::refused(GreetRefusal::UnknownActor, interface))?;
+    }
     if greet::was_missed() {
         return Err(SpawnError::NotInitialised);
     }
@@ -306,8 +311,8 @@ async fn begin<E: Send + 'static>(
     };
     crate::sys::failpoint::at("parent.greeted");
     drop(named);
-    exchange.set_numbers(tables.methods(interface));
     let number = number(&tables, interface, plan.constructor)?;
+    exchange.set_tables(tables);
     Ok(Begun {
         constructed: constructed.unwrap_or_else(|| construct(number)),
         caller,
@@ -373,7 +378,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
     let segment = named.as_ref().map_or("", Named::name);
     let hello = Hello {
         parent: std::process::id(),
-        actor: interface.name.to_owned(),
+        actor: interface.full_name().into_owned(),
         key: key_of(id).bits(),
         title: title(interface, options).to_owned(),
         link: kind.number(),
@@ -486,7 +491,7 @@ fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, Begi
     let greeting = hello::decode::<Greeting>(packet).map_err(SpawnError::from)?;
     greeting.map_err(|refusal| match refusal {
         GreetRefusal::Segment(reason) => BeginError::NoMemory(NoMemory::There(reason)),
-        refusal => SpawnError::refused(refusal, interface.name).into(),
+        refusal => SpawnError::refused(refusal, interface).into(),
     })
 }
 
@@ -581,7 +586,7 @@ impl<P: Proxy, Args: Arguments, E: Send + 'static> IntoFuture for Spawn<P, Args,
 impl<P, Args, E> fmt::Debug for Spawn<P, Args, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spawn")
-            .field("actor", &self.interface.name)
+            .field("actor", &self.interface.full_name())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

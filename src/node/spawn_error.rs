@@ -10,6 +10,7 @@ use crate::sys::memory::SegmentError;
 use crate::sys::places::Taken;
 use crate::wire::codec::EncodeError;
 use crate::wire::hello::{GreetRefusal, HelloError};
+use crate::wire::interface::Interface;
 use crate::wire::report::PanicReport;
 
 /// An actor could not be started. `E` is its constructor's own error, if it has one. Nothing is
@@ -86,11 +87,12 @@ pub enum SpawnError<E = Infallible> {
     /// The process speaks another protocol.
     #[error("the actor's process cannot be talked to")]
     Hello(#[from] HelloError),
-    /// The program has no actor of this name, or several.
-    #[error("the program has no actor `{name}`")]
+    /// The program has no actor of this name, or several. Of a generic actor it has the types that
+    /// [`register!`](crate::register) names.
+    #[error("the program has no actor `{name}`{}", advice(name))]
     UnknownActor {
         /// The name on the wire.
-        name: &'static str,
+        name: String,
     },
     /// The process could not serve.
     #[error("the actor's process cannot serve: {reason}")]
@@ -104,6 +106,15 @@ pub enum SpawnError<E = Infallible> {
     /// What the process needs to know could not be written down.
     #[error("the actor's settings could not be sent")]
     Settings(#[source] EncodeError),
+}
+
+/// What to do about a generic actor that is not known.
+fn advice(name: &str) -> &'static str {
+    if name.contains('<') {
+        "; callboard::register! makes it known"
+    } else {
+        ""
+    }
 }
 
 impl<E> SpawnError<E> {
@@ -153,9 +164,12 @@ impl<E> SpawnError<E> {
         }
     }
 
-    pub(super) fn refused(refusal: GreetRefusal, name: &'static str) -> Self {
+    pub(super) fn refused(refusal: GreetRefusal, interface: &Interface) -> Self {
         match refusal {
-            GreetRefusal::UnknownActor => Self::UnknownActor { name },
+            GreetRefusal::UnknownActor => {
+                let name = interface.full_name().into_owned();
+                Self::UnknownActor { name }
+            }
             GreetRefusal::Thread(number) => Self::Resources {
                 what: "room for threads",
                 source: io::Error::from_raw_os_error(number),

@@ -129,7 +129,7 @@ impl Caller {
         failure: DecodeFailure<E>,
     ) -> Call<'_, Args, T, E> {
         let (args, stage) = (Some(args), Stage::Unsent);
-        let (timeout, usual) = match self.0.bound {
+        let (timeout, usual) = match self.bound() {
             Bound::Within(after) => (Some(after), true),
             Bound::Usual => (None, kind != Kind::Construct),
             Bound::Endless => (None, false),
@@ -159,7 +159,7 @@ impl Caller {
     ) -> Result<Head, CallError<E>> {
         let theirs = match kind {
             Kind::Construct => Ok(method),
-            _ => self.exchange().numbers().theirs(method),
+            _ => self.theirs(method),
         };
         let mut head = match theirs {
             Ok(theirs) => Head::new(kind, theirs, CallId::NONE),
@@ -326,7 +326,7 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             Some(inherited) if self.kind == Kind::Call => {
                 self.timeout = inherited.timeout(self.timeout)?;
                 let exclusive = self.caller.is_exclusive(self.method);
-                let callee = (self.caller.0.key, exclusive);
+                let callee = (self.caller.key(), exclusive);
                 awaits.then(|| inherited.chain(callee)).transpose()
             }
             _ => Ok(None),

@@ -34,7 +34,7 @@ use crate::transport::sender::{Locked, SendError, Sender};
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
 use crate::wire::codec::{Buffer, spare};
 use crate::wire::frame::{Head, Kind};
-use crate::wire::hello::Numbers;
+use crate::wire::hello::Tables;
 use crate::wire::id::CallId;
 
 /// How many answers are taken in before other tasks get a turn.
@@ -70,7 +70,8 @@ pub(crate) struct Exchange {
     driver: AtomicWaker,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
-    numbers: OnceLock<Numbers>,
+    /// What the peer said that it offers.
+    tables: OnceLock<Tables>,
     peer: OnceLock<Box<dyn Peer>>,
 }
 
@@ -134,22 +135,21 @@ impl Exchange {
             driver: AtomicWaker::new(),
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
-            numbers: OnceLock::new(),
+            tables: OnceLock::new(),
             peer: OnceLock::new(),
         });
         (exchange, link.ear)
     }
 
-    /// Tells how the peer numbers our methods.
-    pub(crate) fn set_numbers(&self, numbers: Numbers) {
+    /// Tells what the peer offers.
+    pub(crate) fn set_tables(&self, tables: Tables) {
         // Set once, after the greeting; a second time would be the same greeting.
-        let _ = self.numbers.set(numbers);
+        let _ = self.tables.set(tables);
     }
 
-    /// How the peer numbers our methods; as we do, until it has greeted.
-    #[inline]
-    pub(crate) fn numbers(&self) -> &Numbers {
-        self.numbers.get().unwrap_or(&Numbers::Same)
+    /// What the peer offers; none until it has greeted.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        self.tables.get()
     }
 
     /// Tells who is at the other end.

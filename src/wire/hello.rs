@@ -66,6 +66,8 @@ pub(crate) type Greeting = Result<Tables, GreetRefusal>;
 /// The constructors and methods that a process offers for one interface.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tables {
+    /// The interface's name on the wire.
+    name: String,
     hash: u64,
     constructors: Vec<(String, u64)>,
     methods: Vec<(String, u64)>,
@@ -123,42 +125,63 @@ impl Numbers {
 
 impl Tables {
     pub(crate) fn of(interface: &Interface) -> Self {
-        let list = |methods: &[Method]| {
-            methods
-                .iter()
-                .map(|method| (method.name.to_owned(), method.signature))
-                .collect()
-        };
+        let entry = |method: &Method| (method.name.to_owned(), method.signature);
         Self {
+            name: interface.full_name().into_owned(),
             hash: interface.hash(),
-            constructors: list(interface.constructors),
-            methods: list(interface.methods),
+            constructors: interface.constructors.iter().map(entry).collect(),
+            methods: interface.all_methods().map(entry).collect(),
         }
+    }
+
+    /// The name of the interface.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its methods, without those that its program left out.
+    pub(crate) fn method_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.methods.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| !name.is_empty())
     }
 
     /// How the peer with these tables numbers our methods.
     pub(crate) fn methods(&self, ours: &Interface) -> Numbers {
-        self.numbers(ours, ours.methods, &self.methods)
+        self.numbers(ours, ours.all_methods(), &self.methods)
     }
 
     /// How the peer with these tables numbers our constructors.
     pub(crate) fn constructors(&self, ours: &Interface) -> Numbers {
-        self.numbers(ours, ours.constructors, &self.constructors)
+        self.numbers(ours, ours.constructors.iter(), &self.constructors)
     }
 
-    fn numbers(&self, interface: &Interface, ours: &[Method], theirs: &[(String, u64)]) -> Numbers {
+    fn numbers(
+        &self,
+        interface: &Interface,
+        ours: impl Iterator<Item = &'static Method>,
+        theirs: &[(String, u64)],
+    ) -> Numbers {
         if self.hash == interface.hash() {
             return Numbers::Same;
         }
-        let number = |method: &Method| {
-            let at = theirs.iter().position(|(name, _)| name == method.name);
-            match at.and_then(|at| Some((u16::try_from(at).ok()?, theirs[at].1))) {
-                None => Err(Mismatch::Unknown),
-                Some((at, signature)) if signature == method.signature => Ok(at),
-                Some(_) => Err(Mismatch::Changed),
-            }
-        };
-        Numbers::Mapped(ours.iter().map(number).collect())
+        Numbers::Mapped(ours.map(|method| number(method, theirs)).collect())
+    }
+
+    /// The first of our methods that cannot be called at the peer, and why.
+    pub(crate) fn first_mismatch(&self, ours: &Interface) -> Option<(&'static str, Mismatch)> {
+        let present = ours.all_methods().filter(|method| !method.name.is_empty());
+        present
+            .map(|method| (method.name, number(method, &self.methods)))
+            .find_map(|(name, number)| Some((name, number.err()?)))
+    }
+}
+
+fn number(method: &Method, theirs: &[(String, u64)]) -> Result<u16, Mismatch> {
+    let at = theirs.iter().position(|(name, _)| name == method.name);
+    match at.and_then(|at| Some((u16::try_from(at).ok()?, theirs[at].1))) {
+        None => Err(Mismatch::Unknown),
+        Some((at, signature)) if signature == method.signature => Ok(at),
+        Some(_) => Err(Mismatch::Changed),
     }
 }
 
@@ -255,8 +278,10 @@ mod tests {
     const GET: Method = Method::new("get", 2);
     const NOW: Interface = Interface {
         name: "x",
+        instance: None,
         constructors: &[],
         methods: &[ADD, GET],
+        parts: &[],
     };
 
     fn hello() -> Hello {
@@ -309,12 +334,37 @@ mod tests {
         assert_eq!(Tables::of(&NOW).methods(&NOW), Numbers::Same);
         let other = Interface {
             name: "x",
+            instance: None,
             constructors: &[],
             methods: &[NEW, GET, CHANGED],
+            parts: &[],
         };
         let numbers = Tables::of(&other).methods(&NOW);
         assert_eq!(numbers.theirs(0), Err(Mismatch::Changed), "add changed");
         assert_eq!(numbers.theirs(1), Ok(1), "get is second there too");
         assert_eq!(numbers.theirs(7), Err(Mismatch::Unknown));
+        let first = Tables::of(&other).first_mismatch(&NOW);
+        assert_eq!(first, Some(("add", Mismatch::Changed)));
+    }
+
+    /// A part of a table is found in another one, wherever it stands there.
+    #[test]
+    fn parts_are_found_by_name() {
+        const NAME: Method = Method::new("name", 4);
+        const GREET: Method = Method::new("greet", 3);
+        let whole = Interface {
+            parts: &[&[GREET, NAME]],
+            ..NOW
+        };
+        let part = Interface {
+            name: "y",
+            instance: None,
+            constructors: &[],
+            methods: &[NAME],
+            parts: &[],
+        };
+        let tables = Tables::of(&whole);
+        assert_eq!(tables.first_mismatch(&part), None);
+        assert_eq!(tables.methods(&part).theirs(0), Ok(3));
     }
 }

@@ -4,6 +4,7 @@
 //! archives. Two programs that were built apart may disagree on one method and still use the
 //! others.
 
+use std::borrow::Cow;
 use std::mem::{align_of, size_of};
 
 use super::codec::Message;
@@ -77,20 +78,84 @@ impl Method {
 pub struct Interface {
     /// The actor's name on the wire.
     pub name: &'static str,
+    /// The name of its type, if that is generic: with the parameters, which belong to its name on
+    /// the wire.
+    pub instance: Option<fn() -> &'static str>,
     /// Its constructors; a constructor's number is its place here.
     pub constructors: &'static [Method],
-    /// Its methods; a method's number is its place here.
+    /// Its own methods; a method's number is its place here.
     pub methods: &'static [Method],
+    /// Those that it has from elsewhere: of each of its traits, and of its fields. Their numbers go
+    /// on where its own end.
+    pub parts: &'static [&'static [Method]],
 }
 
 impl Interface {
+    /// Its name on the wire, with the parameters of its type: `cells::Cell<u32>`.
+    pub(crate) fn full_name(&self) -> Cow<'static, str> {
+        let parameters = self.instance.and_then(|name| {
+            let name = name();
+            name.find('<').map(|at| &name[at..])
+        });
+        match parameters {
+            None => Cow::Borrowed(self.name),
+            Some(parameters) => Cow::Owned(format!("{}{parameters}", self.name)),
+        }
+    }
+
     /// One number for the whole interface: equal numbers mean equal methods in equal order.
     pub(crate) fn hash(&self) -> u64 {
-        let mut hash = Fnv::new().text(self.name);
-        for method in self.constructors.iter().chain(self.methods) {
+        let mut hash = Fnv::new().text(&self.full_name());
+        for method in self.constructors.iter().chain(self.all_methods()) {
             hash = hash.text(method.name).number(method.signature);
         }
         hash.number(self.constructors.len() as u64).0
+    }
+
+    /// The method of this number.
+    #[inline]
+    pub(crate) fn method(&self, number: u16) -> Option<&'static Method> {
+        let mut place = usize::from(number);
+        if let Some(own) = self.methods.get(place) {
+            return Some(own);
+        }
+        place -= self.methods.len();
+        for part in self.parts {
+            if let Some(method) = part.get(place) {
+                return Some(method);
+            }
+            place -= part.len();
+        }
+        None
+    }
+
+    /// All methods, in the order of their numbers.
+    pub(crate) fn all_methods(&self) -> impl Iterator<Item = &'static Method> {
+        let parts = self.parts.iter().flat_map(|part| part.iter());
+        self.methods.iter().chain(parts)
+    }
+}
+
+/// The number of the first method of a part: behind `own` methods and the parts before it.
+///
+/// # Panics
+/// When an actor has more methods than there are numbers; in a constant, so it does not compile.
+#[doc(hidden)]
+#[must_use]
+pub const fn first(own: usize, before: &[&[Method]]) -> u16 {
+    let mut count = own;
+    let mut at = 0;
+    while at < before.len() {
+        count += before[at].len();
+        at += 1;
+    }
+    assert!(
+        count <= u16::MAX as usize,
+        "an actor has at most 65535 methods"
+    );
+    #[expect(clippy::cast_possible_truncation, reason = "the line above")]
+    {
+        count as u16
     }
 }
 
@@ -174,20 +239,67 @@ mod tests {
         const B: Method = Method::new("b", 1);
         let one = Interface {
             name: "x",
+            instance: None,
             constructors: &[],
             methods: &[A, B],
+            parts: &[],
         };
         let two = Interface {
             name: "x",
+            instance: None,
             constructors: &[],
             methods: &[B, A],
+            parts: &[],
         };
         let three = Interface {
             name: "x",
+            instance: None,
             constructors: &[A],
             methods: &[B],
+            parts: &[],
         };
         assert_ne!(one.hash(), two.hash());
         assert_ne!(one.hash(), three.hash());
+    }
+
+    /// The parameters of a generic type are part of its name, a stable one too.
+    #[test]
+    fn parameters_belong_to_the_name() {
+        let plain = Interface {
+            name: "cell",
+            instance: None,
+            constructors: &[],
+            methods: &[],
+            parts: &[],
+        };
+        let generic = Interface {
+            instance: Some(std::any::type_name::<Vec<u8>>),
+            ..plain
+        };
+        assert_eq!(plain.full_name(), "cell");
+        assert_eq!(generic.full_name(), "cell<u8>");
+        assert_ne!(plain.hash(), generic.hash());
+    }
+
+    /// Numbers go on from a table to the next one, and end with the last.
+    #[test]
+    fn numbers_go_on_over_the_parts() {
+        const A: Method = Method::new("a", 1);
+        const B: Method = Method::new("b", 1);
+        const C: Method = Method::new("c", 1);
+        let interface = Interface {
+            name: "x",
+            instance: None,
+            constructors: &[],
+            methods: &[A],
+            parts: &[&[], &[B], &[C, A]],
+        };
+        let names: Vec<&str> = (0..9)
+            .map_while(|number| interface.method(number))
+            .map(|method| method.name)
+            .collect();
+        assert_eq!(names, ["a", "b", "c", "a"]);
+        assert_eq!(interface.all_methods().count(), 4);
+        assert_eq!(first(1, &interface.parts[..2]), 2);
     }
 }
