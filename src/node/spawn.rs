@@ -266,13 +266,13 @@ async fn begin<E: Send + 'static>(
         order,
     } = prepare(id, plan, link)?;
     crate::sys::failpoint::at("parent.prepared");
-    // Until the handle is complete, a future that is dropped ends what it has begun.
-    let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
-    let started = warden::start(order);
-    // While the system starts the process: half as much work as that.
+    // Before anybody looks into the rings, here or there: a page that cannot be had is a bus error.
     if let Some(named) = &named {
         named.allocate().map_err(BeginError::no_memory)?;
     }
+    // Until the handle is complete, a future that is dropped ends what it has begun.
+    let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
+    let started = warden::start(order);
     let Started { ward, greeting } = match started.await {
         Ok(started) => started.map_err(SpawnError::start)?,
         Err(_) => return Err(SpawnError::start(warden_is_gone()).into()),
