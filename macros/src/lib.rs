@@ -76,6 +76,8 @@ use proc_macro::TokenStream;
 /// | `#[on_start]` | after the constructor, before any call; its error is what `spawn` gives | |
 /// | `#[on_stop]` | after the last call of an orderly end, within the grace | |
 /// | `#[on_failure]` | after a panic in a method, for at most 5 s | `&PanicReport` |
+/// | `#[on_enter]` | at the beginning of a `scope`; its error is what `scope` gives | |
+/// | `#[on_exit]` | at the end of a `scope`, and is told why, if by an error | `Option<&str>` |
 /// | `#[on_error]` | when a tell, or a periodic method, returned its error | `&MethodError` |
 /// | `#[on_unhandled]` | when somebody called what is no method | `&UnknownCall` |
 ///

@@ -151,6 +151,11 @@ impl Handle {
         self.owner.life.ask_to_stop();
     }
 
+    /// The time that it has to end.
+    pub(crate) fn grace(&self) -> Duration {
+        self.owner.life.grace
+    }
+
     /// Ends the actor: what it was sent is done, then its process ends, or is killed after its
     /// grace.
     ///
@@ -227,6 +232,12 @@ pub enum ShutdownError {
     /// It died before or meanwhile.
     #[error("the actor died")]
     Died(#[source] Death),
+    /// Its hook `#[on_exit]` returned an error at the end of a scope; then it ended in order.
+    #[error("the actor's scope did not end well: {reason}")]
+    Exit {
+        /// What the error said of itself and its causes.
+        reason: String,
+    },
 }
 
 /// What every proxy can do. Two proxies are equal if they call the same actor; one prints itself as

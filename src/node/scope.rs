@@ -1,10 +1,11 @@
 //! An actor that lives as long as a block of code.
 //!
 //! ```text
-//! spawn --> enter --> body(proxy) --> leave: stopped and gone --> what the body gave
-//!                        └ error, panic, dropped: the same way out
+//! spawn --> enter --> body(proxy) --> exit --> leave: stopped and gone --> what the body gave
+//!                        └ error, panic: the same way out; dropped: without `exit`
 //! ```
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt as _;
@@ -12,7 +13,11 @@ use futures_util::FutureExt as _;
 use super::handle::{Proxy, ShutdownError};
 use super::spawn::Spawn;
 use super::spawn_error::SpawnError;
+use crate::actor::hooks::{Hooks, Moment};
+use crate::actor::replies::describe;
+use crate::proxy::failure::CallError;
 use crate::wire::codec::Arguments;
+use crate::wire::interface::{ENTER, EXIT};
 
 /// Starts an actor, runs `body` with its proxy, and ends the actor whatever became of the body.
 ///
@@ -29,12 +34,28 @@ where
     P: Proxy,
     Args: Arguments,
     E: Send + 'static,
-    X: From<SpawnError<E>> + From<ShutdownError>,
+    X: From<SpawnError<E>> + From<ShutdownError> + fmt::Display,
 {
-    let inside = Inside::enter(spawn.await?);
-    let proxy = inside.0.clone();
+    let hooks = spawn.hooks;
+    let inside = Inside {
+        proxy: spawn.await?,
+        hooks,
+    };
+    if let Err(reason) = inside.enter().await {
+        if let Err(error) = inside.leave().await {
+            tracing::warn!(%error, "the actor of a scope that did not begin ended otherwise");
+        }
+        return Err(SpawnError::Enter { reason }.into());
+    }
+    let proxy = inside.proxy.clone();
     let ran = AssertUnwindSafe(body(proxy)).catch_unwind().await;
-    let left = inside.leave().await;
+    let why = match &ran {
+        Ok(Ok(_)) => None,
+        Ok(Err(own)) => Some(own.to_string()),
+        Err(_) => Some("the scope panicked".to_owned()),
+    };
+    let exited = inside.exit(why).await;
+    let left = inside.leave().await.and(exited);
     match ran {
         Ok(Ok(value)) => left.map(|()| value).map_err(X::from),
         Ok(Err(own)) => {
@@ -48,20 +69,56 @@ where
 }
 
 /// An actor within its scope. Dropped, it ends, whoever else has proxies.
-struct Inside<P: Proxy>(P);
+struct Inside<P: Proxy> {
+    proxy: P,
+    hooks: Hooks,
+}
 
 impl<P: Proxy> Inside<P> {
-    fn enter(proxy: P) -> Self {
-        Self(proxy)
+    /// Runs the hook of the beginning.
+    ///
+    /// # Errors
+    /// What it or its call said.
+    async fn enter(&self) -> Result<(), String> {
+        if !self.hooks.has(Moment::Enter) {
+            return Ok(());
+        }
+        let handle = self.proxy.__handle();
+        let entered = handle.call_fallible::<(), (), String>(ENTER, ()).await;
+        entered.map_err(|error| match error {
+            CallError::Actor(reason) => reason,
+            other => describe(&other.without_own()),
+        })
+    }
+
+    /// Runs the hook of the end, within the grace. An actor that has ended has none.
+    ///
+    /// # Errors
+    /// What the hook said.
+    async fn exit(&self, why: Option<String>) -> Result<(), ShutdownError> {
+        if !self.hooks.has(Moment::Exit) {
+            return Ok(());
+        }
+        let handle = self.proxy.__handle();
+        let call = handle.call_fallible::<(Option<String>,), (), String>(EXIT, (why,));
+        match call.timeout(handle.grace()).await {
+            Err(CallError::Actor(reason)) => Err(ShutdownError::Exit { reason }),
+            Err(other) => {
+                let error = describe(&other.without_own());
+                tracing::warn!(error, "`on_exit` was not run");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn leave(self) -> Result<(), ShutdownError> {
-        self.0.stop().await
+        self.proxy.stop().await
     }
 }
 
 impl<P: Proxy> Drop for Inside<P> {
     fn drop(&mut self) {
-        self.0.__handle().ask_to_stop();
+        self.proxy.__handle().ask_to_stop();
     }
 }

@@ -21,6 +21,7 @@ use super::ward::Ward;
 use super::warden::{self, GreetError, Order, Started};
 use super::{census, family, greet, registry};
 use crate::actor::Actor;
+use crate::actor::hooks::Hooks;
 use crate::proxy::Caller;
 use crate::proxy::call::DecodeFailure;
 use crate::proxy::driver::drive;
@@ -101,6 +102,8 @@ pub struct Spawn<P, Args, E = Infallible> {
     args: Args,
     failure: DecodeFailure<E>,
     pub(super) options: Options,
+    /// What its scope is to tell it.
+    pub(super) hooks: Hooks,
     proxy: PhantomData<fn() -> P>,
 }
 
@@ -130,6 +133,7 @@ impl<P, Args, E> Spawn<P, Args, E> {
             args,
             failure,
             options: Options::default(),
+            hooks: A::HOOKS,
             proxy: PhantomData,
         }
     }
@@ -577,6 +581,7 @@ impl<P: Proxy, Args: Arguments, E: Send + 'static> IntoFuture for Spawn<P, Args,
             args,
             failure: self.failure,
             options: self.options,
+            hooks: self.hooks,
             proxy: PhantomData,
         };
         Box::pin(spawn.run())

@@ -40,6 +40,12 @@ pub enum SpawnError<E = Infallible> {
         /// What the error said of itself and its causes.
         reason: String,
     },
+    /// The actor's hook `#[on_enter]` failed: the scope did not begin.
+    #[error("the actor's scope did not begin: {reason}")]
+    Enter {
+        /// What the error said of itself and its causes.
+        reason: String,
+    },
     /// The constructor panicked, or the hook `#[on_start]`.
     #[error("the actor's constructor panicked with {0}")]
     Panicked(PanicReport),
