@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
 use super::Actor;
 use super::context::Context;
+use super::hooks::{self, Hook, Hooks, Moment};
 use super::inbox::{Arrival, Inbox, Line, Post, Signals};
 use super::incoming::{Incoming, Rejected, decode_args};
 use super::port::Port;
@@ -79,6 +80,17 @@ impl Actor for Tester {
 
     const INTERFACE: Interface = INTERFACE;
 
+    const HOOKS: Hooks = Hooks::NONE
+        .with(Moment::Unhandled)
+        .exclusive(Moment::Unhandled);
+
+    async fn hook(&mut self, hook: Hook<'_>) -> Result<(), String> {
+        if let Hook::Unhandled(call) = hook {
+            note(u64::from(call.number()));
+        }
+        Ok(())
+    }
+
     async fn construct(index: u16, body: &[u8], _: Context) -> Result<Self, Rejected> {
         match index {
             0 => decode_args::<(u64,)>(body).map(|(number,)| Self { number }),
@@ -115,7 +127,7 @@ impl Actor for Tester {
                 }
                 Err(refused) => refused,
             },
-            _ => call.unknown(),
+            _ => call.unknown_noted(),
         }
     }
 
@@ -141,7 +153,10 @@ impl Actor for Tester {
     }
 
     async fn await_exclusive(&mut self, call: Incoming<'_>) -> Answer {
-        pass(call).await
+        match call.method() {
+            HOLD => pass(call).await,
+            _ => hooks::run_exclusive(self, call).await,
+        }
     }
 }
 

@@ -93,6 +93,29 @@ fn constructors_are_answered() {
     });
 }
 
+/// An actor is told, by the rule of the borrow, of calls of what is no method; their callers are
+/// told as ever.
+#[test]
+fn calls_of_no_method_are_told_to_the_actor() {
+    run(async {
+        let (pair, server) = Pair::new(small(4), Idle::Park).await;
+        let missing = pair.call(99, 0).await.unwrap_err();
+        assert!(matches!(missing, CallError::UnknownMethod { .. }));
+        pair.call(98, 0).tell().await.unwrap();
+        pair.call(ADD, 1).await.unwrap();
+        assert_eq!(ran(), [99, 98, 1]);
+        pair.call(97, 0).tell().await.unwrap();
+        settle().await;
+        pair.signals.stop();
+        assert!(matches!(server.await.unwrap(), End::Stopped));
+        assert_eq!(
+            ran(),
+            [97],
+            "what went wrong before the end is told before it"
+        );
+    });
+}
+
 /// A method's own error, wrong arguments, a missing method, too long a way there or back: each is
 /// told as what it is, and the actor goes on.
 #[test]
