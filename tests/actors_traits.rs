@@ -1,4 +1,5 @@
-//! U05, U06, U18, P33: traits that actors offer, proxies of any actor, generic actors.
+//! U04, U05, U06, U18, K10, P33: traits that actors offer, proxies of any actor, generic actors,
+//! fields.
 
 mod common;
 
@@ -381,4 +382,46 @@ async fn unregistered_parameters_are_refused() {
         error.to_string().contains("callboard::register!"),
         "{error}"
     );
+}
+
+/// An actor whose fields are called.
+pub struct Player {
+    name: String,
+    level: u32,
+    scores: Vec<u64>,
+}
+
+#[actor(
+    get(
+        /// Fixed for life.
+        name: String,
+        pub(crate) scores: Vec<u64>,
+    ),
+    get_set(level: u32),
+)]
+impl Player {
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            level: 1,
+            scores: Vec::new(),
+        }
+    }
+
+    pub fn win(&mut self, score: u64) {
+        self.level += 1;
+        self.scores.push(score);
+    }
+}
+
+/// Fields are read and written by calls, in the order of all other calls.
+#[callboard::test]
+async fn fields_are_read_and_written() -> callboard::Result<()> {
+    let player = Player::spawn("Ann".into()).await?;
+    player.set_level(7).await?;
+    player.win(40).tell().await?;
+    assert_eq!(player.level().await?, 8);
+    assert_eq!(player.name().await?, "Ann");
+    assert_eq!(player.scores().await?, [40]);
+    player.shutdown().await
 }

@@ -55,7 +55,8 @@ impl Interface {
             Err(error) => return (item.clone(), Err(error)),
         };
         let mut refusals = Refusals::default();
-        let options = ActorOptions::read(options, &mut refusals);
+        let mut options = ActorOptions::read(options, &mut refusals);
+        block.items.append(&mut options.accessors);
         let name = refusals.take(actor_name(&block));
         if let Some((path, _)) = &block.trait_ {
             refusals.at(

@@ -114,6 +114,9 @@ use proc_macro::TokenStream;
 /// - `name = "stable.name"`: the actor's name on the wire; the default is its path.
 /// - `Feline, zoo::Animal, ..`: the traits that the actor offers, each made by
 ///   [`actor_trait`](macro@actor_trait).
+/// - `get(title: String, ..)`, `get_set(level: u32, ..)`: fields of the actor with their types.
+///   Each becomes a method that clones it, called as the field is; with `get_set` also one that
+///   writes it, `set_level`. A visibility and documentation before the name are theirs.
 /// - `vis = "pub(crate)"`: the visibility of the proxy type; the default is `pub`. It has to be at
 ///   least that of the actor.
 ///

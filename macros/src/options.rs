@@ -1,9 +1,14 @@
 //! The options of the attributes: `#[actor(name = "..")]`, `#[callboard::main(flavor = "..")]`.
 
 use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
 use syn::{
-    Error, Expr, ExprLit, Ident, Lit, LitBool, LitInt, LitStr, Meta, Path, Token, Visibility,
-    parse::Parser, parse_quote, punctuated::Punctuated,
+    Error, Expr, ExprLit, Field, Ident, ImplItem, Lit, LitBool, LitInt, LitStr, Meta, MetaList,
+    Path, Token, Visibility,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+    parse_quote,
+    punctuated::Punctuated,
 };
 
 use crate::{refusals::Refusals, types::compact};
@@ -16,6 +21,8 @@ pub(crate) struct ActorOptions {
     pub(crate) vis: Visibility,
     /// The traits that the actor offers.
     pub(crate) traits: Vec<Path>,
+    /// The methods that read and write its fields.
+    pub(crate) accessors: Vec<ImplItem>,
 }
 
 impl ActorOptions {
@@ -24,9 +31,20 @@ impl ActorOptions {
             name: None,
             vis: parse_quote!(pub),
             traits: Vec::new(),
+            accessors: Vec::new(),
         };
-        let given = Given::read("#[actor]", &["name", "vis"], true, tokens, refusals);
+        let known = ["name", "vis", "get", "get_set"];
+        let given = Given::read("#[actor]", &known, true, tokens, refusals);
         options.traits = given.paths;
+        for list in given.lists {
+            let fields = list.parse_args_with(|input: ParseStream<'_>| {
+                Punctuated::<Field, Token![,]>::parse_terminated_with(input, Field::parse_named)
+            });
+            for field in refusals.take(fields).into_iter().flatten() {
+                let sets = list.path.is_ident("get_set");
+                options.accessors.extend(accessors(field, sets));
+            }
+        }
         for (key, value) in given.pairs {
             let Some(text) = refusals.take(string(&key, &value)) else {
                 continue;
@@ -45,6 +63,52 @@ impl ActorOptions {
         }
         options
     }
+}
+
+/// The methods of one field, as a user would write them: the first reads a clone of it.
+fn accessors(field: Field, sets: bool) -> Vec<ImplItem> {
+    let Field {
+        attrs,
+        vis,
+        ident,
+        ty,
+        ..
+    } = field;
+    let vis = match vis {
+        Visibility::Inherited => parse_quote!(pub),
+        given => given,
+    };
+    let ident = ident.expect("a named field has a name");
+    let setter = format_ident!("set_{ident}", span = ident.span());
+    let name = ident.unraw();
+    let (get_doc, set_doc) = (
+        format!(" The field `{name}`."),
+        format!(" Writes the field `{name}`."),
+    );
+    let doc = (!attrs
+        .iter()
+        .any(|attribute| attribute.path().is_ident("doc")))
+    .then(|| quote!(#[doc = #get_doc]));
+    let get = parse_quote! {
+        #doc
+        #(#attrs)*
+        #vis fn #ident(&self) -> #ty {
+            ::core::clone::Clone::clone(&self.#ident)
+        }
+    };
+    let conditions = attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("cfg"));
+    let set = sets.then(|| {
+        parse_quote! {
+            #[doc = #set_doc]
+            #(#conditions)*
+            #vis fn #setter(&mut self, #ident: #ty) {
+                self.#ident = #ident;
+            }
+        }
+    });
+    std::iter::once(get).chain(set).collect()
 }
 
 /// What `#[actor_trait(..)]` was told.
@@ -128,6 +192,8 @@ struct Given {
     pairs: Vec<(Ident, Expr)>,
     /// `path`, where an attribute takes traits.
     paths: Vec<Path>,
+    /// `get(name: String)`, `get_set(..)`: fields.
+    lists: Vec<MetaList>,
 }
 
 impl Given {
@@ -166,11 +232,20 @@ impl Given {
     }
 
     fn add_pair(&mut self, key: Ident, meta: Meta, refusals: &mut Refusals) {
-        if self.pairs.iter().any(|(earlier, _)| *earlier == key) {
+        let mut lists = self.lists.iter();
+        let is_twin = self.pairs.iter().any(|(earlier, _)| *earlier == key)
+            || lists.any(|earlier| earlier.path.is_ident(&key));
+        if is_twin {
             refusals.at(&key, &format!("`{key}` is given twice"));
             return;
         }
+        let takes_fields = key == "get" || key == "get_set";
         match meta {
+            Meta::List(list) if takes_fields => self.lists.push(list),
+            other if takes_fields => {
+                let text = format!("`{key}` takes fields: `{key}(title: String)`");
+                refusals.at(other, &text);
+            }
             Meta::NameValue(pair) => self.pairs.push((key, pair.value)),
             Meta::Path(_) | Meta::List(_) => {
                 refusals.at(meta, &format!("`{key}` takes a value: `{key} = ..`"));

@@ -104,7 +104,7 @@ fn a_generic_actor_offers_traits() {
             pub fn get(&self) -> [T; N] { body() }
         }
     };
-    let options = quote!(zoo::Feline, Animal);
+    let options = quote!(zoo::Feline, Animal, get_set(pub(crate) size: u32));
     insta::assert_snapshot!("cell", pretty(expand_actor(options, &block)));
 }
 
