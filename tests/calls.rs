@@ -1,10 +1,14 @@
 //! U02, U30, UB1, UB10, UB15, K02, K03, K20-K24: calls: order, borrows, tells, results, crowds.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the bodies of tests are functions, for actors of both kinds"
+)]
+
 mod common;
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,15 +17,15 @@ use callboard::{CallError, TryCallError};
 use tokio::sync::Barrier;
 use tokio::time::{sleep, timeout};
 
-use common::{LONG, SOON, Scratch, eventually, within};
+use common::{How, LONG, SOON, Scratch, Start, both, eventually, within};
 
 /// Notes what it is told, and knows who is inside it.
 pub struct Desk {
     notes: Vec<u64>,
-    inside: Cell<u32>,
+    inside: AtomicU32,
     met: Barrier,
-    began: Cell<u64>,
-    ended: Cell<u64>,
+    began: AtomicU64,
+    ended: AtomicU64,
 }
 
 /// An error of a method's own.
@@ -35,10 +39,10 @@ impl Desk {
     pub fn new() -> Self {
         Self {
             notes: Vec::new(),
-            inside: Cell::new(0),
+            inside: AtomicU32::new(0),
             met: Barrier::new(2),
-            began: Cell::new(0),
-            ended: Cell::new(0),
+            began: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
         }
     }
 
@@ -71,17 +75,16 @@ impl Desk {
 
     /// Goes in for a while; how many others were in there meanwhile.
     pub async fn occupy(&mut self, ms: u64) -> u32 {
-        let before = self.inside.replace(self.inside.get() + 1);
+        let before = self.inside.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_millis(ms)).await;
-        let others = before.max(self.inside.get() - 1);
-        self.inside.set(self.inside.get() - 1);
-        others
+        let after = self.inside.fetch_sub(1, Ordering::Relaxed) - 1;
+        before.max(after)
     }
 
     /// Who is inside, seen by a call that may run beside others.
     pub async fn look(&self) -> u32 {
         tokio::task::yield_now().await;
-        self.inside.get()
+        self.inside.load(Ordering::Relaxed)
     }
 
     /// Ends when two of these run at the same time.
@@ -90,15 +93,18 @@ impl Desk {
     }
 
     pub async fn nap(&self, ms: u64) -> u64 {
-        self.began.set(self.began.get() + 1);
+        self.began.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_millis(ms)).await;
-        self.ended.set(self.ended.get() + 1);
+        self.ended.fetch_add(1, Ordering::Relaxed);
         ms
     }
 
     /// How many naps have begun and ended.
     pub fn naps(&self) -> (u64, u64) {
-        (self.began.get(), self.ended.get())
+        (
+            self.began.load(Ordering::Relaxed),
+            self.ended.load(Ordering::Relaxed),
+        )
     }
 
     /// Blocks the whole actor.
@@ -127,10 +133,13 @@ impl Desk {
     }
 }
 
+fn new_desk(how: How) -> Start<DeskProxy, ()> {
+    how.start(Desk::spawn(), Desk::local())
+}
+
 /// Calls of one caller run in their order, also far more than may be in flight.
-#[callboard::test]
-async fn calls_keep_their_order() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn calls_keep_their_order(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let pending: Vec<_> = (0..5000).map(|value| desk.note(value).start()).collect();
     for (at, pending) in pending.into_iter().enumerate() {
         assert_eq!(within(LONG, pending).await?, at + 1);
@@ -141,9 +150,8 @@ async fn calls_keep_their_order() -> callboard::Result<()> {
 }
 
 /// Calls and tells of one caller keep one order, when the link is full too.
-#[callboard::test]
-async fn calls_and_tells_keep_one_order() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn calls_and_tells_keep_one_order(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let blocked = desk.block(150).start();
     let mut pending = Vec::new();
     for value in 0..2000 {
@@ -164,9 +172,8 @@ async fn calls_and_tells_keep_one_order() -> callboard::Result<()> {
 }
 
 /// A `&mut self` call is alone in its actor, also across its awaits.
-#[callboard::test]
-async fn exclusive_calls_are_alone() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn exclusive_calls_are_alone(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let mut exclusive = Vec::new();
     let mut shared = Vec::new();
     for round in 0..60 {
@@ -180,9 +187,8 @@ async fn exclusive_calls_are_alone() -> callboard::Result<()> {
 }
 
 /// Async `&self` calls run at the same time; sync ones come in between.
-#[callboard::test]
-async fn shared_calls_run_together() -> callboard::Result<()> {
-    let desk = Desk::spawn().grace(Duration::ZERO).await?;
+async fn shared_calls_run_together(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).grace(Duration::ZERO).await?;
     for _ in 0..50 {
         let (one, other) = (desk.meet().start(), desk.meet().start());
         within(LONG, one).await?;
@@ -200,10 +206,9 @@ async fn shared_calls_run_together() -> callboard::Result<()> {
 }
 
 /// Calls of two actors run at the same time, each waiting for what the other does.
-#[callboard::test]
-async fn actors_run_together() -> callboard::Result<()> {
+async fn actors_run_together(how: How) -> callboard::Result<()> {
     let scratch = Scratch::new();
-    let (one, other) = (Desk::spawn().await?, Desk::spawn().await?);
+    let (one, other) = (new_desk(how).await?, new_desk(how).await?);
     let first = async {
         one.wait_for(scratch.path("by other")).await?;
         one.make(scratch.path("by one")).await
@@ -222,9 +227,8 @@ async fn actors_run_together() -> callboard::Result<()> {
 }
 
 /// A tell is done when it is on its way, and runs; an error of its method is nobody's.
-#[callboard::test]
-async fn tells_run_and_are_not_waited_for() -> callboard::Result<()> {
-    let desk = Desk::spawn().grace(Duration::ZERO).await?;
+async fn tells_run_and_are_not_waited_for(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).grace(Duration::ZERO).await?;
     within(LONG, desk.nap(100_000).tell()).await?;
     for value in 0..10 {
         desk.note_slowly(value).tell().await?;
@@ -232,7 +236,7 @@ async fn tells_run_and_are_not_waited_for() -> callboard::Result<()> {
     }
     desk.echo(1).try_tell().unwrap();
     drop(desk);
-    let desk = Desk::spawn().await?;
+    let desk = new_desk(how).await?;
     for value in 0..100 {
         within(LONG, desk.note(value).tell()).await?;
     }
@@ -241,9 +245,8 @@ async fn tells_run_and_are_not_waited_for() -> callboard::Result<()> {
 }
 
 /// What does not go at once comes back whole, and nothing is lost or done twice.
-#[callboard::test]
-async fn a_full_link_gives_calls_back() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn a_full_link_gives_calls_back(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let blocked = desk.block(300).start();
     let mut sent = 0;
     let returned = loop {
@@ -270,9 +273,8 @@ async fn a_full_link_gives_calls_back() -> callboard::Result<()> {
 }
 
 /// More calls than may be in flight: the next one comes back, and goes when one is answered.
-#[callboard::test]
-async fn calls_in_flight_are_bounded() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn calls_in_flight_are_bounded(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let mut naps = Vec::new();
     let returned = loop {
         match desk.nap(100).try_start() {
@@ -291,9 +293,8 @@ async fn calls_in_flight_are_bounded() -> callboard::Result<()> {
 }
 
 /// Results may be awaited in any order, however many there are.
-#[callboard::test]
-async fn results_are_taken_in_any_order() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn results_are_taken_in_any_order(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let pending: Vec<_> = (0..5000).map(|value| desk.echo(value).start()).collect();
     for (value, pending) in pending.into_iter().enumerate().rev() {
         assert_eq!(within(SOON * 2, pending).await?, value as u64);
@@ -307,10 +308,9 @@ async fn results_are_taken_in_any_order() -> callboard::Result<()> {
 }
 
 /// A pending result says whether it is there, can be waited for, changed, and awaited in parts.
-#[callboard::test]
-async fn pending_results_are_values() -> callboard::Result<()> {
+async fn pending_results_are_values(how: How) -> callboard::Result<()> {
     let scratch = Scratch::new();
-    let desk = Desk::spawn().await?;
+    let desk = new_desk(how).await?;
     let mut pending = desk.wait_for(scratch.path("go")).start();
     assert!(!pending.is_ready());
     assert!(!pending.wait(Duration::from_millis(5)).await);
@@ -346,9 +346,8 @@ async fn pending_results_are_values() -> callboard::Result<()> {
 }
 
 /// The same of a pending result that still waits for room.
-#[callboard::test]
-async fn queued_pending_results_are_values() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn queued_pending_results_are_values(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let blocked = desk.block(150).start();
     let mut pending: Vec<_> = (0..400)
         .map(|value| desk.note_heavy(value, vec![7; 1000]).start())
@@ -366,9 +365,8 @@ async fn queued_pending_results_are_values() -> callboard::Result<()> {
 }
 
 /// Many tasks and threads call one actor at once: each gets its own answers, and none is lost.
-#[callboard::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_callers_at_once() -> callboard::Result<()> {
-    let desk = Desk::spawn().await?;
+async fn many_callers_at_once(how: How) -> callboard::Result<()> {
+    let desk = new_desk(how).await?;
     let answered = Arc::new(AtomicU64::new(0));
     let work = |caller: u64, calls: u64| {
         let (desk, answered) = (desk.clone(), Arc::clone(&answered));
@@ -404,10 +402,9 @@ async fn many_callers_at_once() -> callboard::Result<()> {
 }
 
 /// Answers that are always there starve neither other tasks nor a timer of the same task.
-#[callboard::test]
-async fn calls_starve_nobody() -> callboard::Result<()> {
+async fn calls_starve_nobody(how: How) -> callboard::Result<()> {
     static RANG: AtomicBool = AtomicBool::new(false);
-    let desk = Desk::spawn().idle(Idle::Busy).await?;
+    let desk = new_desk(how).idle(Idle::Busy).await?;
     let bell = tokio::spawn(async {
         sleep(Duration::from_millis(20)).await;
         RANG.store(true, Ordering::Relaxed);
@@ -433,4 +430,20 @@ async fn calls_starve_nobody() -> callboard::Result<()> {
     assert!(timeout(Duration::from_millis(20), telling).await.is_err());
     assert_eq!(within(LONG, desk.echo(2)).await?, 2);
     desk.shutdown().await
+}
+
+both! {
+    calls_keep_their_order;
+    calls_and_tells_keep_one_order;
+    exclusive_calls_are_alone;
+    shared_calls_run_together;
+    actors_run_together;
+    tells_run_and_are_not_waited_for;
+    a_full_link_gives_calls_back;
+    calls_in_flight_are_bounded;
+    results_are_taken_in_any_order;
+    pending_results_are_values;
+    queued_pending_results_are_values;
+    many_callers_at_once (flavor = "multi_thread", worker_threads = 4);
+    calls_starve_nobody;
 }

@@ -1,5 +1,10 @@
 //! U30, UB15, K03, K20: calls that nobody wants any more: dropped, late, given up half-way.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the bodies of tests are functions, for actors of both kinds"
+)]
+
 mod common;
 
 use std::cell::RefCell;
@@ -12,7 +17,7 @@ use callboard::CallError;
 use callboard::prelude::*;
 use tokio::time::{Instant, sleep, timeout};
 
-use common::{LONG, SOON, eventually, within};
+use common::{How, LONG, SOON, Start, both, eventually, within};
 
 /// Notes what really runs.
 pub struct Witness {
@@ -66,6 +71,10 @@ impl Witness {
     }
 }
 
+fn new_witness(how: How) -> Start<WitnessProxy, ()> {
+    how.start(Witness::spawn(), Witness::local())
+}
+
 /// Numbers that look random and are the same in each run.
 struct Dice(u64);
 
@@ -86,9 +95,8 @@ fn poll_once<F: Future>(future: F) -> bool {
 }
 
 /// A call that was dropped before the actor came to it never runs, whatever it was called by.
-#[callboard::test]
-async fn dropped_calls_do_not_begin() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn dropped_calls_do_not_begin(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let blocked = witness.block(100).start();
     drop(witness.see(1).start());
     drop(witness.see(2));
@@ -107,9 +115,8 @@ async fn dropped_calls_do_not_begin() -> callboard::Result<()> {
 }
 
 /// A call that was dropped while it ran finishes.
-#[callboard::test]
-async fn dropped_calls_finish_if_they_run() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn dropped_calls_finish_if_they_run(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let running = witness.see_slowly(1, 30).start();
     within(LONG, async {
         while witness.seen().await.unwrap().is_empty() {}
@@ -124,9 +131,8 @@ async fn dropped_calls_finish_if_they_run() -> callboard::Result<()> {
 }
 
 /// A call that is late is an error that says what is known, and is never begun after it.
-#[callboard::test]
-async fn late_calls_do_not_begin() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn late_calls_do_not_begin(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let blocked = witness.block(150).start();
     let bound = Duration::from_millis(20);
     match within(LONG, witness.see(1).timeout(bound)).await {
@@ -150,9 +156,8 @@ async fn late_calls_do_not_begin() -> callboard::Result<()> {
 }
 
 /// The bound of a started call runs from its start, also while nobody awaits it.
-#[callboard::test]
-async fn the_bound_of_a_started_call_runs_at_once() -> callboard::Result<()> {
-    let witness = Witness::spawn().grace(Duration::ZERO).await?;
+async fn the_bound_of_a_started_call_runs_at_once(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).grace(Duration::ZERO).await?;
     let bound = Duration::from_millis(1500);
     let pending = witness.see_slowly(1, 100_000).timeout(bound).start();
     sleep(bound).await;
@@ -170,9 +175,8 @@ async fn the_bound_of_a_started_call_runs_at_once() -> callboard::Result<()> {
 }
 
 /// A bound that runs out while the call waits for room: it has not run, and never will.
-#[callboard::test]
-async fn late_calls_in_the_queue_did_not_run() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn late_calls_in_the_queue_did_not_run(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let blocked = witness.block(300).start();
     let naps: Vec<_> = (0..1200).map(|value| witness.see(value).start()).collect();
     let bound = Duration::from_millis(20);
@@ -199,9 +203,8 @@ async fn late_calls_in_the_queue_did_not_run() -> callboard::Result<()> {
 }
 
 /// A bound that is as long as the call: a value or a timeout, and the link is none the worse.
-#[callboard::test]
-async fn bounds_may_race_with_answers() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn bounds_may_race_with_answers(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let (mut values, mut timeouts) = (0, 0);
     for round in 0..400 {
         match witness
@@ -220,9 +223,8 @@ async fn bounds_may_race_with_answers() -> callboard::Result<()> {
 }
 
 /// Ten thousand calls dropped at any moment disturb none of those that are awaited.
-#[callboard::test]
-async fn calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn calls_may_be_dropped_at_any_moment(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let mut dice = Dice(20_261_121);
     let (mut answered, mut dropped) = (0, 0);
     for round in 0..10_000 {
@@ -257,9 +259,8 @@ async fn calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
 }
 
 /// The same from many tasks on many threads, with bounds, started calls and a full link.
-#[callboard::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn many_calls_may_be_dropped_at_any_moment(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let drop_some = |seed: u64| {
         let witness = witness.clone();
         async move {
@@ -299,9 +300,8 @@ async fn many_calls_may_be_dropped_at_any_moment() -> callboard::Result<()> {
 }
 
 /// A large call dropped half-way leaves no trace, whatever was sent of it.
-#[callboard::test]
-async fn large_calls_may_be_dropped_half_way() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn large_calls_may_be_dropped_half_way(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let mut dice = Dice(4);
     for round in 0..60 {
         let blocked = witness.block(dice.throw(8)).start();
@@ -323,9 +323,8 @@ async fn large_calls_may_be_dropped_half_way() -> callboard::Result<()> {
 }
 
 /// Answers that nobody wants fill no link: the actor goes on, and so do later calls.
-#[callboard::test]
-async fn unwanted_answers_stop_nobody() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn unwanted_answers_stop_nobody(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     for round in 0..100 {
         let unwanted: Vec<_> = (0..1024)
             .map_while(|value| witness.echo(value).try_start().ok())
@@ -352,9 +351,8 @@ async fn unwanted_answers_stop_nobody() -> callboard::Result<()> {
 }
 
 /// A call that waits and is not polled any more holds up no other.
-#[callboard::test]
-async fn forgotten_calls_hold_up_nobody() -> callboard::Result<()> {
-    let witness = Witness::spawn().await?;
+async fn forgotten_calls_hold_up_nobody(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
     let mut forgotten = Vec::new();
     for value in 0..500 {
         let mut call = Box::pin(witness.echo(value));
@@ -369,4 +367,18 @@ async fn forgotten_calls_hold_up_nobody() -> callboard::Result<()> {
     let pending = witness.echo(1).start();
     eventually(LONG, "it is answered", || pending.is_ready()).await;
     witness.shutdown().await
+}
+
+both! {
+    dropped_calls_do_not_begin;
+    dropped_calls_finish_if_they_run;
+    late_calls_do_not_begin;
+    the_bound_of_a_started_call_runs_at_once;
+    late_calls_in_the_queue_did_not_run;
+    bounds_may_race_with_answers;
+    calls_may_be_dropped_at_any_moment;
+    many_calls_may_be_dropped_at_any_moment (flavor = "multi_thread", worker_threads = 4);
+    large_calls_may_be_dropped_half_way;
+    unwanted_answers_stop_nobody;
+    forgotten_calls_hold_up_nobody;
 }

@@ -1,5 +1,10 @@
 //! U02, UB13, K02, K03: messages of any size, and links that are full in both directions.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the bodies of tests are functions, for actors of both kinds"
+)]
+
 mod common;
 
 use std::thread;
@@ -8,7 +13,7 @@ use std::time::Duration;
 use callboard::prelude::*;
 use callboard::{CallError, EncodeError};
 
-use common::{LONG, within};
+use common::{How, LONG, Start, both, within};
 
 /// The longest message that may travel.
 const MESSAGE_LEN_MAX: usize = 256 * 1024 * 1024;
@@ -63,6 +68,10 @@ impl Depot {
     }
 }
 
+fn new_depot(how: How) -> Start<DepotProxy, ()> {
+    how.start(Depot::spawn(), Depot::local())
+}
+
 /// An error with a load.
 #[message]
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +101,8 @@ fn sum(load: &[u8]) -> u64 {
 }
 
 /// Messages of every length around what a frame carries, and other borders, come back whole.
-#[callboard::test]
-async fn lengths_around_every_border() -> callboard::Result<()> {
-    let depot = Depot::spawn().await?;
+async fn lengths_around_every_border(how: How) -> callboard::Result<()> {
+    let depot = new_depot(how).await?;
     let frame = 128 * 1024 / 8;
     let borders = [
         2 * frame,
@@ -140,9 +148,8 @@ async fn large_messages_travel() -> callboard::Result<()> {
 }
 
 /// What is longer than a message may be is an error at its sender, and the link is as before.
-#[callboard::test]
-async fn messages_have_a_limit() -> callboard::Result<()> {
-    let depot = Depot::spawn().await?;
+async fn messages_have_a_limit(how: How) -> callboard::Result<()> {
+    let depot = new_depot(how).await?;
     let load = vec![5; MESSAGE_LEN_MAX + 1];
     let error = within(LONG, depot.len(load)).await.unwrap_err();
     match &error {
@@ -172,9 +179,8 @@ async fn messages_have_a_limit() -> callboard::Result<()> {
 }
 
 /// Large calls against large answers: both rings are full, and everything comes through.
-#[callboard::test]
-async fn full_in_both_directions() -> callboard::Result<()> {
-    let depot = Depot::spawn().await?;
+async fn full_in_both_directions(how: How) -> callboard::Result<()> {
+    let depot = new_depot(how).await?;
     let sent: Vec<_> = (0..200).map(|n| load(60_000 + n)).collect();
     let pending: Vec<_> = sent
         .iter()
@@ -197,9 +203,8 @@ async fn full_in_both_directions() -> callboard::Result<()> {
 }
 
 /// The same from many tasks on several threads.
-#[callboard::test(flavor = "multi_thread", worker_threads = 3)]
-async fn many_large_calls_at_once() -> callboard::Result<()> {
-    let depot = Depot::spawn().await?;
+async fn many_large_calls_at_once(how: How) -> callboard::Result<()> {
+    let depot = new_depot(how).await?;
     let tasks = (0..12).map(|task| {
         let depot = depot.clone();
         tokio::spawn(async move {
@@ -216,9 +221,8 @@ async fn many_large_calls_at_once() -> callboard::Result<()> {
 }
 
 /// A link that is full of large calls when the actor ends in order loses none of them.
-#[callboard::test]
-async fn large_answers_are_given_before_the_end() -> callboard::Result<()> {
-    let depot = Depot::spawn().await?;
+async fn large_answers_are_given_before_the_end(how: How) -> callboard::Result<()> {
+    let depot = new_depot(how).await?;
     let blocked = depot.block(100).start();
     let pending: Vec<_> = (0..6).map(|n| depot.make(100_000 + n).start()).collect();
     within(LONG, depot.shutdown()).await?;
@@ -227,4 +231,12 @@ async fn large_answers_are_given_before_the_end() -> callboard::Result<()> {
         assert_eq!(within(LONG, pending).await?.len(), 100_000 + n);
     }
     Ok(())
+}
+
+both! {
+    lengths_around_every_border;
+    messages_have_a_limit;
+    full_in_both_directions;
+    many_large_calls_at_once (flavor = "multi_thread", worker_threads = 3);
+    large_answers_are_given_before_the_end;
 }

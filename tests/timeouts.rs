@@ -2,6 +2,11 @@
 //!
 //! The usual bound is the process's: one test sets it, and no other goes by it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the bodies of tests are functions, for actors of both kinds"
+)]
+
 mod common;
 
 use std::fs;
@@ -11,7 +16,7 @@ use callboard::prelude::*;
 use callboard::{CallError, Outcome, set_default_timeout};
 use tokio::time::sleep;
 
-use common::{LONG, Scratch, within};
+use common::{How, LONG, Scratch, within};
 
 /// Takes its time.
 pub struct Sloth;
@@ -62,8 +67,13 @@ fn timeout(error: &CallError) -> Option<(Duration, Outcome)> {
 async fn every_call_ends() {
     let usual = Duration::from_secs(1);
     set_default_timeout(Some(usual));
-    let sloth = Sloth::spawn().await.unwrap();
+    for how in [How::Process, How::Local] {
+        let sloth = how.start(Sloth::spawn(), Sloth::local());
+        every_call_of(sloth.await.unwrap(), usual).await;
+    }
+}
 
+async fn every_call_of(sloth: SlothProxy, usual: Duration) {
     let lost = within(LONG, sloth.dream()).await.unwrap_err();
     assert_eq!(timeout(&lost), Some((usual, Outcome::MayHaveRun)));
     let short = Duration::from_millis(20);

@@ -27,6 +27,10 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         .constructors
         .iter()
         .map(|function| spawn(interface, function));
+    let locals = interface
+        .constructors
+        .iter()
+        .map(|function| local(interface, function));
     let methods = interface.methods.iter().map(|function| {
         let method = method(name, function, &Through::Own);
         let vis = &function.vis;
@@ -52,6 +56,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         #allowances
         impl #impls #actor #bounds {
             #(#spawns)*
+            #(#locals)*
         }
 
         #proxy
@@ -107,6 +112,43 @@ fn spawn(interface: &Interface, function: &Function) -> TokenStream {
             -> ::callboard::Spawn<#proxy, #arguments_type #error>
         {
             ::callboard::Spawn::#new::<#actor>(#index, #arguments)
+        }
+    }
+}
+
+/// `local` for `new`, `local_x` for `x`.
+///
+/// How such an actor is run depends on its future, which is known only here.
+fn local(interface: &Interface, function: &Function) -> TokenStream {
+    let Interface { actor, name, .. } = interface;
+    let Function { vis, index, .. } = function;
+    let proxy = interface.proxy_type();
+    let doc = format!(
+        " Starts a `{}` by its constructor `{}`, as a task of this process.",
+        name.unraw(),
+        function.ident.unraw()
+    );
+    let attributes = attributes(&function.attributes, &doc);
+    let local_name = function.local_name();
+    let (parameters, arguments) = (parameters(function), values(function));
+    let arguments_type = sent_type(function);
+    let lifetime = function.borrows().then(|| quote!(<'call>));
+    let (error, new) = match &function.answer {
+        Answer::Value(_) => (None, quote!(new)),
+        Answer::Result { error, .. } => (Some(quote!(, #error)), quote!(new_fallible)),
+    };
+    quote! {
+        #attributes
+        #vis fn #local_name #lifetime (#parameters)
+            -> ::callboard::Local<#proxy, #arguments_type #error>
+        {
+            ::callboard::Local::#new::<#actor>(#index, #arguments, |seat| {
+                #[allow(unused_imports, reason = "one of the two is used")]
+                use ::callboard::__private::{RunInTask as _, RunInThread as _};
+                (&::callboard::__private::Runner::new(
+                    ::callboard::__private::run_local::<#actor>,
+                )).start(seat)
+            })
         }
     }
 }

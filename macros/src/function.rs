@@ -154,6 +154,14 @@ impl Function {
         }
     }
 
+    /// The name of the function that starts an actor by this constructor as a task.
+    pub(crate) fn local_name(&self) -> Ident {
+        match self.ident.unraw().to_string().as_str() {
+            "new" => Ident::new("local", self.ident.span()),
+            other => format_ident!("local_{other}", span = self.ident.span()),
+        }
+    }
+
     /// Whether the method borrows arguments from its message.
     pub(crate) fn borrows(&self) -> bool {
         self.arguments

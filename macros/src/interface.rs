@@ -145,7 +145,7 @@ impl Interface {
             let twin = self
                 .constructors
                 .iter()
-                .find(|made| made.spawn_name() == *name);
+                .find(|made| made.spawn_name() == *name || made.local_name() == *name);
             if let Some(twin) = twin {
                 let text = format!(
                     "`{name}` is what `#[actor]` makes of the constructor `{}`: \

@@ -404,7 +404,7 @@ pub(super) async fn fail<A: Actor>(actor: &mut A, report: &PanicReport) {
 
 /// Does what is to be done before the actor is dropped; one that failed does not take long over it.
 pub(super) async fn before_end(end: &End, last: impl Future<Output = ()>) {
-    if matches!(end, End::Panicked) {
+    if matches!(end, End::Panicked(_)) {
         if timeout(FAILURE_MAX, last).await.is_err() {
             tracing::error!(after = ?FAILURE_MAX, "what an actor had started was left behind");
         }

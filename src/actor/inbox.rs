@@ -136,7 +136,7 @@ impl Signals {
     }
 
     /// Drops the actor's tasks: it has ended.
-    pub(super) fn end_tasks(&self) {
+    pub(crate) fn end_tasks(&self) {
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.abort_all();
     }

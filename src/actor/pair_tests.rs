@@ -87,7 +87,7 @@ fn constructors_are_answered() {
             let end = server.await.unwrap();
             assert!(matches!(
                 (constructor, &end),
-                (2, End::Panicked) | (1 | 9, End::Rejected)
+                (2, End::Panicked(_)) | (1 | 9, End::Rejected)
             ));
         }
     });
@@ -242,7 +242,7 @@ fn a_panic_ends_the_actor() {
                 Err(CallError::Panicked(report)) => assert_eq!(report.message(), text),
                 other => panic!("{other:?}"),
             }
-            assert!(matches!(server.await.unwrap(), End::Panicked));
+            assert!(matches!(server.await.unwrap(), End::Panicked(_)));
             pair.exchange.end(Ended::Stopped);
             match waiting.await {
                 Ok(1) => assert_eq!(method, PANIC),

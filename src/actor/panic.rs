@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Once;
 
 use futures_util::FutureExt;
 
@@ -11,6 +12,15 @@ use crate::wire::report::PanicReport;
 
 thread_local! {
     static LAST: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
+}
+
+/// Sees to it that the places of panics are known in this process; once is enough.
+pub(crate) fn note_places() {
+    static NOTED: Once = Once::new();
+    // The hook of a thread that panics cannot be changed; the next start tries again.
+    if !std::thread::panicking() {
+        NOTED.call_once(|| install_hook(|_| {}));
+    }
 }
 
 /// Notes every panic of this process from now on, and hands each report to `keep`.
@@ -49,8 +59,12 @@ pub(crate) fn caught_now<T>(action: impl FnOnce() -> T) -> Result<T, PanicReport
 }
 
 fn report(payload: &(dyn Any + Send)) -> PanicReport {
+    let text = text(payload);
     let noted = LAST.with(RefCell::take);
-    noted.unwrap_or_else(|| PanicReport::new(text(payload), None))
+    // A panic that is passed on runs no hook: what is noted is then another one's.
+    noted
+        .filter(|noted| noted.message() == text)
+        .unwrap_or_else(|| PanicReport::new(text, None))
 }
 
 fn text(payload: &(dyn Any + Send)) -> String {

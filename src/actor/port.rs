@@ -136,7 +136,7 @@ impl Port {
                 Next::Sleep => {}
             }
         }
-        self.vigil.sleep();
+        self.spin.sleep(&mut self.vigil);
         self.tell_of_room(sender);
         if signals.listen(cx) || !self.receiver.doze() {
             return true;

@@ -216,7 +216,7 @@ pub(crate) enum End {
     /// Its constructor gave no actor; the caller has been told.
     Rejected,
     /// Its constructor, a method or its drop panicked; the caller has been told.
-    Panicked,
+    Panicked(Option<PanicReport>),
     /// The caller broke the rules.
     Corrupt(LinkError),
 }
@@ -258,7 +258,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
     };
     let end = match run(&mut actor, &mut inbox).await {
         Ok(()) if hooks::stop(&mut actor).await => End::Stopped,
-        Ok(()) => End::Panicked,
+        Ok(()) => End::Panicked(None),
         Err(Failed::Link(error)) => End::Corrupt(error),
         Err(Failed::Panicked(panicked)) => {
             let Panicked { work, report } = *panicked;
@@ -269,7 +269,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
                 finish(answer, &work, &inbox).await;
             }
             hooks::fail(&mut actor, &report).await;
-            End::Panicked
+            End::Panicked(Some(report))
         }
     };
     inbox.post().signals.end_tasks();
@@ -277,7 +277,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
     if hooks::end(actor) {
         end
     } else {
-        End::Panicked
+        End::Panicked(None)
     }
 }
 
@@ -304,7 +304,10 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
             begin(actor, call, replies).await
         }
         Ok(Err(rejected)) => (Err(End::Rejected), rejected.answer(call, replies)),
-        Err(report) => (Err(End::Panicked), replies.send_panic(call, &report)),
+        Err(report) => {
+            let answer = replies.send_panic(call, &report);
+            (Err(End::Panicked(Some(report))), answer)
+        }
     };
     finish(answer, &work, inbox).await;
     result
@@ -327,11 +330,14 @@ async fn begin<A: Actor>(
             let end = if is_dropped {
                 End::Rejected
             } else {
-                End::Panicked
+                End::Panicked(None)
             };
             (Err(end), Rejected::start(error).answer(call, replies))
         }
-        NotStarted::Panicked(report) => (Err(End::Panicked), replies.send_panic(call, &report)),
+        NotStarted::Panicked(report) => {
+            let answer = replies.send_panic(call, &report);
+            (Err(End::Panicked(Some(report))), answer)
+        }
     }
 }
 

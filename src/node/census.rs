@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Handle};
 
-use super::ward::Ward;
+use super::being::Being;
 use crate::proxy::exchange::Exchange;
 
 static LIVING: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
@@ -21,7 +21,7 @@ struct Entry {
 /// What it takes to end an actor.
 #[derive(Clone)]
 pub(crate) struct Life {
-    pub(crate) ward: Ward,
+    pub(crate) being: Being,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) grace: Duration,
 }
@@ -30,7 +30,7 @@ impl Life {
     /// Asks the actor to end within its grace; once is enough.
     pub(crate) fn ask_to_stop(&self) {
         self.exchange.stop_beginning();
-        self.ward.stop(self.grace);
+        self.being.stop(self.grace);
     }
 }
 
@@ -38,7 +38,7 @@ impl Life {
 pub(crate) fn enter(id: u64, life: Life) {
     let runtime = Handle::current().id();
     let mut living = living();
-    if life.ward.exit().is_none() {
+    if life.being.exit().is_none() {
         living.push(Entry { id, runtime, life });
     }
 }
@@ -96,13 +96,13 @@ pub async fn shutdown_all() {
         });
         life.grace = life.grace.min(left);
         life.ask_to_stop();
-        life.ward.exited().await;
+        life.being.exited().await;
     }
 }
 
 fn youngest(runtime: runtime::Id) -> Option<Life> {
     // Who has ended may still be counted for a moment.
-    let lives = |entry: &&Entry| entry.runtime == runtime && entry.life.ward.exit().is_none();
+    let lives = |entry: &&Entry| entry.runtime == runtime && entry.life.being.exit().is_none();
     let living = living();
     living
         .iter()

@@ -270,7 +270,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     runtime.shutdown_background();
     Served(match end {
         Some(End::Stopped) => 0,
-        Some(End::Panicked) => handle::PANIC_CODE,
+        Some(End::Panicked(_)) => handle::PANIC_CODE,
         Some(End::Rejected) | None => UNFIT_CODE,
         Some(End::Corrupt(error)) => {
             tracing::error!(%error, "the parent broke the rules of the link");

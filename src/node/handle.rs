@@ -143,7 +143,7 @@ impl Handle {
     pub fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("actor", &self.tables().map_or("?", Tables::name))
-            .field("process", &self.owner.life.ward.pid())
+            .field("process", &self.owner.life.being.pid())
             .finish()
     }
 
@@ -167,19 +167,15 @@ impl Handle {
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         let Owner { life, tails, .. } = &*self.owner;
         let Life {
-            ward,
+            being,
             exchange,
             grace,
         } = life;
         self.ask_to_stop();
-        match ward.exited().await {
+        match being.exited().await {
             Exit::Code(0) => Ok(()),
-            _ if ward.is_overdue() => Err(ShutdownError::Killed { grace: *grace }),
-            exit => Err(ShutdownError::Died(death(
-                exchange,
-                tails,
-                (ward.pid(), exit),
-            ))),
+            _ if being.is_overdue() => Err(ShutdownError::Killed { grace: *grace }),
+            exit => Err(ShutdownError::Died(being.death(exchange, tails, exit))),
         }
     }
 }
@@ -194,7 +190,7 @@ impl fmt::Debug for Handle {
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.tables().map_or("?", Tables::name);
-        write!(f, "{name} in process {}", self.owner.life.ward.pid())
+        write!(f, "{name} in process {}", self.owner.life.being.pid())
     }
 }
 
@@ -319,12 +315,12 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
 
     /// The id of the actor's process, as it was while it lived.
     fn process_id(&self) -> u32 {
-        self.__handle().owner.life.ward.pid()
+        self.__handle().owner.life.being.pid()
     }
 
     /// Whether the actor's process lives. It may be gone the moment after.
     fn is_alive(&self) -> bool {
-        self.__handle().owner.life.ward.exit().is_none()
+        self.__handle().owner.life.being.exit().is_none()
     }
 
     /// What the link to the actor goes over. Shared memory, unless
@@ -413,10 +409,10 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// }
     /// ```
     fn kill(&self) -> impl Future<Output = Exit> + Send {
-        let ward = &self.__handle().owner.life.ward;
+        let being = &self.__handle().owner.life.being;
         async {
-            ward.kill();
-            ward.exited().await
+            being.kill();
+            being.exited().await
         }
     }
 
@@ -435,7 +431,7 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// }
     /// ```
     fn exited(&self) -> impl Future<Output = Exit> + Send {
-        self.__handle().owner.life.ward.exited()
+        self.__handle().owner.life.being.exited()
     }
 }
 

@@ -15,12 +15,15 @@
 
 #![forbid(unsafe_code)]
 
+mod being;
 pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod faces;
 pub(crate) mod family;
 pub(crate) mod greet;
 pub(crate) mod handle;
+mod leash;
+pub(crate) mod local;
 pub(crate) mod output;
 pub(crate) mod registry;
 pub(crate) mod road;

@@ -87,7 +87,7 @@ pub(super) fn pave(
     message_len_max: u64,
 ) -> Result<Paved, PaveError> {
     match kind {
-        LinkKind::SharedMemory => pave_shared(geometry, message_len_max),
+        LinkKind::SharedMemory | LinkKind::Local => pave_shared(geometry, message_len_max),
         LinkKind::Socket => pave_socket(geometry, message_len_max),
     }
 }
@@ -185,7 +185,7 @@ impl Road {
         let geometry =
             Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| system(&error))?;
         match LinkKind::from_number(hello.link) {
-            Some(LinkKind::SharedMemory) => Self::map(hello, geometry, fds),
+            Some(LinkKind::SharedMemory | LinkKind::Local) => Self::map(hello, geometry, fds),
             Some(LinkKind::Socket) => {
                 let Ok(fds) = <[_; unix::FDS]>::try_from(fds) else {
                     return Err(GreetRefusal::System("a socket was expected".into()));

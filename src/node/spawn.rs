@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
+use super::being::Being;
 use super::census::Life;
 use super::handle::{Handle, Owner, Proxy, death, report_end};
 use super::output::Tails;
@@ -50,7 +51,7 @@ const RING_CAPACITY: u64 = 128 * 1024;
 const SLOTS: u64 = 1024;
 
 /// The longest message in bytes.
-const MESSAGE_LEN_MAX: u64 = 256 * 1024 * 1024;
+pub(super) const MESSAGE_LEN_MAX: u64 = 256 * 1024 * 1024;
 
 /// An actor about to be started: await it, or refine it first.
 ///
@@ -286,7 +287,7 @@ async fn begin<E: Send + 'static>(
     let _ = pid_told.set(ward.pid());
     exchange.set_peer(Box::new(ward.clone()));
     let life = Life {
-        ward,
+        being: Being::Process(ward),
         exchange: Arc::clone(&exchange),
         grace: options.grace,
     };
@@ -422,7 +423,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
     })
 }
 
-fn geometry() -> Geometry {
+pub(super) fn geometry() -> Geometry {
     Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible")
 }
 
@@ -459,11 +460,11 @@ fn title<'a>(interface: &'a Interface, options: &'a Options) -> &'a str {
 }
 
 /// The key among all actors of this machine of the one that has this id here.
-fn key_of(id: u64) -> ActorKey {
+pub(super) fn key_of(id: u64) -> ActorKey {
     ActorKey::new(std::process::id(), id)
 }
 
-fn next_id() -> u64 {
+pub(super) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -501,17 +502,17 @@ fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, Begi
 
 /// The error of a process that ended without a greeting.
 async fn died<E>(owner: &Owner) -> SpawnError<E> {
-    let exit = owner.life.ward.exited().await;
-    let ended = (owner.life.ward.pid(), exit);
+    let exit = owner.life.being.exited().await;
+    let ended = (owner.life.being.pid(), exit);
     report_end(&owner.life.exchange, &owner.tails, ended);
     SpawnError::Died(death(&owner.life.exchange, &owner.tails, ended))
 }
 
-fn message_len_max() -> usize {
+pub(super) fn message_len_max() -> usize {
     usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX)
 }
 
-fn constructor_name(ours: &Interface, constructor: u16) -> &'static str {
+pub(super) fn constructor_name(ours: &Interface, constructor: u16) -> &'static str {
     ours.constructors
         .get(usize::from(constructor))
         .map_or("?", |found| found.name)

@@ -14,7 +14,7 @@ use crate::transport::link_kind::LinkKind;
 const GREET_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long an actor has to end in order before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// What [`Spawn`] was told.
 #[derive(Debug)]

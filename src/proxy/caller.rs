@@ -36,7 +36,7 @@ struct Called {
 /// How long calls may take that say nothing themselves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
-    /// As long as is [usual](super::exchange::set_default_timeout).
+    /// As long as is [usual](super::timer::set_default_timeout).
     Usual,
     Within(Duration),
     Endless,

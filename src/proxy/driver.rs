@@ -3,15 +3,18 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::exchange::{Exchange, Turn};
+use super::exchange::Exchange;
 use super::failure::Ended;
+use super::timer::usual_looks;
 use crate::transport::bell::Ear;
-use crate::transport::spin::Vigil;
+use crate::transport::board::Side;
+use crate::transport::spin::{Next, Vigil};
 
 /// How often a peer that owes answers is looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -19,6 +22,61 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// After how many looks in a row at a stopped peer the calls in flight are given up: the bound of
 /// `Unreachable` is this many periods.
 const STOPPED_MAX: u32 = 3;
+
+/// Who looks for the answers of calls that sleep.
+pub(super) struct Lookout {
+    /// The [driver](drive), or where the ringer looks the [clock](keep_time): a task.
+    task: AtomicWaker,
+    /// Whoever rings our bell, in the same process, takes the answers in.
+    is_ringer: bool,
+}
+
+impl Lookout {
+    /// A driver that is still to come.
+    pub(super) fn driver() -> Self {
+        Self {
+            task: AtomicWaker::new(),
+            is_ringer: false,
+        }
+    }
+
+    /// Whoever rings.
+    pub(super) fn ringer() -> Self {
+        Self {
+            is_ringer: true,
+            ..Self::driver()
+        }
+    }
+
+    /// Has the task, which this is, woken when it is to look.
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        self.task.register(cx.waker());
+    }
+
+    /// Has the task look.
+    pub(super) fn wake(&self) {
+        self.task.wake();
+    }
+
+    #[inline]
+    pub(super) fn is_ringer(&self) -> bool {
+        self.is_ringer
+    }
+}
+
+/// Looks at the clock for the calls on a link that needs no driver, until it ends.
+pub(crate) fn keep_time(exchange: Arc<Exchange>) -> impl Future<Output = ()> + Send {
+    // Made here for the reason that `drive` has.
+    let mut watch = Watch::new();
+    poll_fn(move |cx| {
+        exchange.register_driver(cx);
+        if exchange.is_over() {
+            return Poll::Ready(());
+        }
+        watch.poll(cx, exchange.is_watched(), &exchange);
+        Poll::Pending
+    })
+}
 
 /// Serves `exchange` until its link ends. Dropped before that, it ends the link.
 pub(crate) fn drive(exchange: Arc<Exchange>, ear: Ear) -> impl Future<Output = ()> + Send {
@@ -36,7 +94,7 @@ struct Driver {
 
 impl Driver {
     fn poll(&self, cx: &mut Context<'_>, vigil: &mut Vigil, watch: &mut Watch) -> Poll<()> {
-        self.exchange.driver().register(cx.waker());
+        self.exchange.register_driver(cx);
         loop {
             if self.exchange.is_over() {
                 return Poll::Ready(());
@@ -70,6 +128,115 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // After the link's own end this changes nothing: the first cause stays.
         self.exchange.end(Ended::NoRuntime);
+    }
+}
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Let other tasks run, then come back.
+    Again,
+    /// Wait for the bell, and if watched for the clock.
+    Idle {
+        /// Calls are in flight.
+        watched: bool,
+    },
+}
+
+impl Exchange {
+    /// One turn of the driver; see [`drive`].
+    fn turn(&self, vigil: &mut Vigil) -> Turn {
+        let mut held = self.lock();
+        self.drain(&mut held, None);
+        if held.state.in_flight.parked() == 0 && held.state.queue.is_empty() {
+            // Answers that nobody waits for any more are taken in too: the peer may wait for their
+            // room.
+            if !held.state.receiver.is_empty() {
+                held.state.driver_awake = true;
+                return Turn::Again;
+            }
+            if held.state.receiver.freed() {
+                held.outbox.ring();
+            }
+            // An actor that ends may still answer what nobody waits for, and must find room for it.
+            held.state.driver_awake = self.is_stopping() && !held.state.receiver.doze();
+            if held.state.driver_awake {
+                return Turn::Again;
+            }
+            return Turn::Idle {
+                watched: held.state.watched,
+            };
+        }
+        // While senders wait for room, only the bell brings news of it.
+        let plan = if self.sender.is_waited_on() {
+            None
+        } else {
+            held.state.spin.plan()
+        };
+        if let Some(plan) = plan {
+            held.state.driver_awake = true;
+            drop(held);
+            let next = plan.look(vigil, (&self.board, Side::Caller), || {
+                self.glance.is_promising()
+            });
+            held = self.lock();
+            held.state.spin.learn(vigil);
+            if next != Next::Sleep {
+                if next == Next::Look {
+                    held.state.spin.found(vigil);
+                    self.drain(&mut held, None);
+                }
+                return Turn::Again;
+            }
+        }
+        if held.state.receiver.freed() {
+            held.outbox.ring();
+        }
+        held.state.driver_awake = !held.state.receiver.doze();
+        if held.state.driver_awake {
+            Turn::Again
+        } else {
+            Turn::Idle {
+                watched: held.state.watched,
+            }
+        }
+    }
+
+    /// Whether the clock is to be looked at.
+    fn is_watched(&self) -> bool {
+        self.lock().state.watched
+    }
+
+    /// Has the driver woken when it is to look.
+    fn register_driver(&self, cx: &Context<'_>) {
+        self.lookout.register(cx);
+    }
+
+    /// The bell has rung: there may be room again.
+    fn room_freed(&self) {
+        self.sender.room_freed();
+    }
+
+    /// Another look at the clock after `period`: ends what has waited for the usual time. Whether
+    /// the driver shall go on watching.
+    fn keep_watching(&self, period: Duration) -> bool {
+        let mut held = self.lock();
+        let core = &mut held.state;
+        core.looks = core.looks.wrapping_add(1);
+        if let Some(usual) = usual_looks(period) {
+            let now = (core.looks, usual);
+            let cancel = |call| self.board.cancel(call);
+            let wakers = core.in_flight.lose_late(now, period, cancel);
+            if !wakers.is_empty() {
+                core.queue.wake_first();
+            }
+            if core.queue.lose_late(now, period) {
+                self.late.notify_waiters();
+            }
+            wakers.into_iter().for_each(Waker::wake);
+        }
+        held.state.watched = held.state.in_flight.waiting() > 0 || !held.state.queue.is_empty();
+        held.state.watched
     }
 }
 

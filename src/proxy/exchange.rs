@@ -11,22 +11,25 @@
 //! tasks are parked has announced to the peer that it dozes, or is awake and will look again. That
 //! is the task itself, or the driver, which always runs: a call that its owner forgets to poll
 //! holds up no other.
+//!
+//! Where both ends of the link are in one process there is no driver: who answers rings, and the
+//! ring itself takes the answers in and wakes their tasks.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
+use super::driver::Lookout;
 use super::failure::Ended;
 use super::in_flight::{Answer, InFlight, Patience};
 use super::queue::Queue;
 use crate::ring::Glance;
 use crate::transport::Link;
-use crate::transport::bell::Ear;
+use crate::transport::bell::{Ear, Listener};
 use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
@@ -62,12 +65,12 @@ pub(crate) struct Exchange {
     pub(crate) board: Board,
     /// Its lock guards the core too: a call takes it once to begin and once for its answer.
     pub(super) sender: Sender<Core>,
-    glance: Glance<Memory>,
+    pub(super) glance: Glance<Memory>,
     /// The peer does not react: who waits to send gives up.
     pub(super) given_up: Notify,
     /// Somebody has waited too long to send.
     pub(super) late: Notify,
-    driver: AtomicWaker,
+    pub(super) lookout: Lookout,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
     /// What the peer said that it offers.
@@ -76,18 +79,18 @@ pub(crate) struct Exchange {
 }
 
 pub(super) struct Core {
-    receiver: Receiver,
+    pub(super) receiver: Receiver,
     pub(super) in_flight: InFlight,
-    spin: Spin,
+    pub(super) spin: Spin,
     body: Buffer,
     /// Those who wait for a slot or room; nobody overtakes them.
     pub(super) queue: Queue,
     /// The driver looks again by himself: nobody need announce that he dozes.
-    driver_awake: bool,
+    pub(super) driver_awake: bool,
     /// The driver looks once a second whether the peer is stopped, and who waits too long.
     pub(super) watched: bool,
     /// How many such looks there were.
-    looks: u32,
+    pub(super) looks: u32,
 }
 
 impl Core {
@@ -116,6 +119,23 @@ impl Exchange {
     /// Callers of `link` with at most `slots` calls in flight, and the ear for their
     /// [driver](super::driver::drive), which must run.
     pub(crate) fn new(link: Link, slots: usize, idle: Idle) -> (Arc<Self>, Ear) {
+        Self::over(link, slots, idle, Lookout::driver())
+    }
+
+    /// The same over a [loopback](crate::transport::loopback) link, which needs no driver.
+    ///
+    /// # Panics
+    /// When the link's other end is in another process.
+    pub(crate) fn local(link: Link, slots: usize, idle: Idle) -> Arc<Self> {
+        let (exchange, ear) = Self::over(link, slots, idle, Lookout::ringer());
+        let Ear::Chime(chime) = ear else {
+            panic!("a link within one process has chimes");
+        };
+        chime.tell(Arc::clone(&exchange) as Arc<dyn Listener>);
+        exchange
+    }
+
+    fn over(link: Link, slots: usize, idle: Idle, lookout: Lookout) -> (Arc<Self>, Ear) {
         let core = Core {
             receiver: link.receiver,
             in_flight: InFlight::new(slots),
@@ -132,7 +152,7 @@ impl Exchange {
             glance: link.glance,
             given_up: Notify::new(),
             late: Notify::new(),
-            driver: AtomicWaker::new(),
+            lookout,
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
             tables: OnceLock::new(),
@@ -175,7 +195,7 @@ impl Exchange {
         self.stopping.store(true, Ordering::Relaxed);
         held.state.queue.wake_all();
         drop(held);
-        self.driver.wake();
+        self.lookout.wake();
     }
 
     /// Whether the peer was asked to end.
@@ -271,7 +291,7 @@ impl Exchange {
             let is_watched = next == Next::Look || std::mem::replace(&mut held.state.watched, true);
             drop(held);
             if !is_watched {
-                self.driver.wake();
+                self.lookout.wake();
             }
             cx.waker().wake_by_ref();
         }
@@ -335,96 +355,6 @@ impl Exchange {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// One turn of the driver; see [`drive`](super::driver::drive).
-    pub(crate) fn turn(&self, vigil: &mut Vigil) -> Turn {
-        let mut held = self.lock();
-        self.drain(&mut held, None);
-        if held.state.in_flight.parked() == 0 && held.state.queue.is_empty() {
-            // Answers that nobody waits for any more are taken in too: the peer may wait for their
-            // room.
-            if !held.state.receiver.is_empty() {
-                held.state.driver_awake = true;
-                return Turn::Again;
-            }
-            if held.state.receiver.freed() {
-                held.outbox.ring();
-            }
-            // An actor that ends may still answer what nobody waits for, and must find room for it.
-            held.state.driver_awake = self.is_stopping() && !held.state.receiver.doze();
-            if held.state.driver_awake {
-                return Turn::Again;
-            }
-            return Turn::Idle {
-                watched: held.state.watched,
-            };
-        }
-        // While senders wait for room, only the bell brings news of it.
-        let plan = if self.sender.is_waited_on() {
-            None
-        } else {
-            held.state.spin.plan()
-        };
-        if let Some(plan) = plan {
-            held.state.driver_awake = true;
-            drop(held);
-            let next = plan.look(vigil, (&self.board, Side::Caller), || {
-                self.glance.is_promising()
-            });
-            held = self.lock();
-            held.state.spin.learn(vigil);
-            if next != Next::Sleep {
-                if next == Next::Look {
-                    held.state.spin.found(vigil);
-                    self.drain(&mut held, None);
-                }
-                return Turn::Again;
-            }
-        }
-        if held.state.receiver.freed() {
-            held.outbox.ring();
-        }
-        held.state.driver_awake = !held.state.receiver.doze();
-        if held.state.driver_awake {
-            Turn::Again
-        } else {
-            Turn::Idle {
-                watched: held.state.watched,
-            }
-        }
-    }
-
-    /// Where the driver's waker is kept.
-    pub(crate) fn driver(&self) -> &AtomicWaker {
-        &self.driver
-    }
-
-    /// The bell has rung: there may be room again.
-    pub(crate) fn room_freed(&self) {
-        self.sender.room_freed();
-    }
-
-    /// Another look at the clock after `period`: ends what has waited for the usual time. Whether
-    /// the driver shall go on watching.
-    pub(crate) fn keep_watching(&self, period: Duration) -> bool {
-        let mut held = self.lock();
-        let core = &mut held.state;
-        core.looks = core.looks.wrapping_add(1);
-        if let Some(usual) = usual_looks(period) {
-            let now = (core.looks, usual);
-            let cancel = |call| self.board.cancel(call);
-            let wakers = core.in_flight.lose_late(now, period, cancel);
-            if !wakers.is_empty() {
-                core.queue.wake_first();
-            }
-            if core.queue.lose_late(now, period) {
-                self.late.notify_waiters();
-            }
-            wakers.into_iter().for_each(Waker::wake);
-        }
-        held.state.watched = held.state.in_flight.waiting() > 0 || !held.state.queue.is_empty();
-        held.state.watched
-    }
-
     /// Leaves the lock with `call` parked, and somebody sure to look.
     fn park(
         &self,
@@ -436,11 +366,13 @@ impl Exchange {
         if held.state.in_flight.waiting() > 1 {
             vigil.share();
         } else {
-            vigil.sleep();
+            held.state.spin.sleep(vigil);
         }
         held.state.in_flight.park(call, waker);
         let mut wake_driver = !std::mem::replace(&mut held.state.watched, true);
-        if !held.state.driver_awake {
+        if self.lookout.is_ringer() {
+            self.doze(&mut held);
+        } else if !held.state.driver_awake {
             // Several calls: the driver looks for all of them. One: the bell will do.
             let crowd = held.state.in_flight.waiting() > 1 && held.state.spin.plan().is_some();
             if crowd || !held.state.receiver.doze() {
@@ -450,7 +382,15 @@ impl Exchange {
         }
         drop(held);
         if wake_driver {
-            self.driver.wake();
+            self.lookout.wake();
+        }
+    }
+
+    /// Sees to it that the next answer is rung for; what has come meanwhile is taken in.
+    pub(super) fn doze(&self, held: &mut Locked<Core>) {
+        // A link that has ended brings nothing any more.
+        while !held.state.receiver.doze() && !self.is_over() {
+            self.drain(held, None);
         }
     }
 
@@ -469,7 +409,7 @@ impl Exchange {
 
     /// Takes in the answers that have come, up to the one of `last`, and wakes their tasks.
     #[inline]
-    fn drain(&self, held: &mut Locked<Core>, last: Option<CallId>) {
+    pub(super) fn drain(&self, held: &mut Locked<Core>, last: Option<CallId>) {
         for _ in 0..DRAIN_MAX {
             if last.is_some_and(|call| held.state.in_flight.is_settled(call)) {
                 break;
@@ -538,7 +478,7 @@ impl Exchange {
             .for_each(Waker::wake);
         held.state.queue.wake_all();
         self.sender.wake_all();
-        self.driver.wake();
+        self.lookout.wake();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked<Core>> {
@@ -546,47 +486,19 @@ impl Exchange {
     }
 }
 
-/// The bound of a call that has none of its own, in milliseconds; zero: there is none.
-static USUAL_MS: AtomicU64 = AtomicU64::new(30_000);
-
-/// Sets how long a call of this process waits that has no bound of its own and none of its proxy's;
-/// 30 s at first, and `None` for ever.
-///
-/// Of such a call the clock is looked at once a second, so that it costs nothing: it ends up to two
-/// seconds later. Where that matters, use [`Call::timeout`](crate::Call::timeout). Calls that wait
-/// already are meant too. The processes of actors have settings of their own.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-///
-/// callboard::set_default_timeout(Some(Duration::from_secs(120)));
-/// ```
-pub fn set_default_timeout(after: Option<Duration>) {
-    let most = u128::from(u64::MAX);
-    let ms = after.map_or(0, |after| after.as_millis().clamp(1, most));
-    let ms = u64::try_from(ms).unwrap_or(u64::MAX);
-    // Relaxed: nothing else is published by it.
-    USUAL_MS.store(ms, Ordering::Relaxed);
-}
-
-/// The usual time in looks at the clock, one each `period`.
-fn usual_looks(period: Duration) -> Option<u32> {
-    let ms = u128::from(USUAL_MS.load(Ordering::Relaxed));
-    let looks = ms.div_ceil(period.as_millis().max(1));
-    (looks > 0).then(|| u32::try_from(looks).unwrap_or(u32::MAX))
-}
-
-/// What the driver does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Let other tasks run, then come back.
-    Again,
-    /// Wait for the bell, and if watched for the clock.
-    Idle {
-        /// Calls are in flight.
-        watched: bool,
-    },
+impl Listener for Exchange {
+    /// Takes in what has come, and wakes whose it is.
+    ///
+    /// Room is told of by the quarter of the ring, as it is made: a server that waits for some has
+    /// filled more than that.
+    fn heard(&self) {
+        self.sender.room_freed();
+        let mut held = self.lock();
+        self.drain(&mut held, None);
+        if held.state.in_flight.parked() > 0 || !held.state.queue.is_empty() {
+            self.doze(&mut held);
+        }
+    }
 }
 
 impl fmt::Debug for Exchange {

@@ -55,6 +55,8 @@ struct Facts {
     exit: Exit,
     report: Option<PanicReport>,
     stderr: Option<String>,
+    /// It was a task of this process.
+    is_task: bool,
 }
 
 /// How much of a last line an error repeats, in characters.
@@ -72,16 +74,30 @@ impl Death {
             exit,
             report,
             stderr,
+            is_task: false,
         }))
     }
 
-    /// The process's id while it lived.
+    /// The end of an actor that was a task of this process, which lives on.
+    pub(crate) fn of_task(pid: u32, exit: Exit, report: Option<PanicReport>) -> Self {
+        Self(Arc::new(Facts {
+            pid,
+            exit,
+            report,
+            stderr: None,
+            is_task: true,
+        }))
+    }
+
+    /// The process's id while it lived. Of a [local](crate::Local) actor, which is a task, this
+    /// process's.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
-    /// Its exit code, or the signal that killed it.
+    /// Its exit code, or the signal that killed it. A [local](crate::Local) actor has that of a
+    /// process that ends in the same way.
     #[must_use]
     pub fn exit(&self) -> Exit {
         self.0.exit
@@ -112,7 +128,11 @@ impl Death {
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} ended with {}", self.pid(), self.exit())?;
+        if self.0.is_task {
+            write!(f, "its task in this process ended with {}", self.exit())?;
+        } else {
+            write!(f, "process {} ended with {}", self.pid(), self.exit())?;
+        }
         // A panic's text is the end of standard error, or says more than that.
         match (self.report(), self.last_line()) {
             (Some(report), _) => write!(f, " after a panic: {report}"),

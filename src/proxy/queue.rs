@@ -118,9 +118,12 @@ impl Exchange {
         let patience = held.state.patience(bounded);
         let number = held.state.queue.join(patience);
         held.state.watched = true;
-        drop(held);
         // Answers free slots: from now on somebody has to look for them.
-        self.driver().wake();
+        if self.lookout.is_ringer() {
+            self.doze(&mut held);
+        }
+        drop(held);
+        self.lookout.wake();
         Ticket {
             exchange: Arc::clone(self),
             number,

@@ -208,6 +208,9 @@ pub enum Exit {
     /// By SIGKILL, which the system sent for want of memory: a counter of such kills, the one of
     /// this process's cgroup where there is one, went up meanwhile.
     OutOfMemory,
+    /// A [local](crate::Local) actor's task was dropped before it had ended: it was killed, its
+    /// grace was over, or its runtime ended.
+    Dropped,
     /// Other code of this program took its exit status, or SIGCHLD is ignored.
     Unknown,
 }
@@ -244,6 +247,7 @@ impl fmt::Display for Exit {
                 }
             }
             Self::OutOfMemory => f.write_str("SIGKILL (9) for want of memory"),
+            Self::Dropped => f.write_str("its task being dropped"),
             Self::Unknown => f.write_str("an unknown exit status"),
         }
     }

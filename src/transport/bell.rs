@@ -4,9 +4,10 @@
 //! kept, several are heard as one, and who wakes looks for itself. Within a process no system call
 //! is made for it, and the two ends may be on different threads and runtimes.
 
+use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -60,18 +61,35 @@ impl Ear {
     }
 }
 
+/// Does at once what a ring asks for, in the place of who rings.
+pub(crate) trait Listener: Send + Sync {
+    /// The bell was rung. The sender that rang is locked, this one's own is not.
+    fn heard(&self);
+}
+
 /// A bell within one process; a clone is the same bell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Chime(Arc<Rope>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Rope {
     rung: AtomicBool,
     waker: AtomicWaker,
+    listener: OnceLock<Arc<dyn Listener>>,
 }
 
 impl Chime {
+    /// Tells `listener` of each ring from now on; nobody waits for it any more.
+    pub(crate) fn tell(&self, listener: Arc<dyn Listener>) {
+        // Set once, by the owner of the ear.
+        let _ = self.0.listener.set(listener);
+    }
+
     pub(super) fn ring(&self) {
+        if let Some(listener) = self.0.listener.get() {
+            listener.heard();
+            return;
+        }
         // Release: pairs with the Acquire in `take`, for what was done before the ring. That the
         // flag is seen by who registers meanwhile is the waker's promise.
         self.0.rung.store(true, Ordering::Release);
@@ -93,6 +111,12 @@ impl Chime {
     /// Whether it was rung since the last question. A look costs nothing when it was not.
     fn take(&self) -> bool {
         self.0.rung.load(Ordering::Relaxed) && self.0.rung.swap(false, Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Chime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chime").finish_non_exhaustive()
     }
 }
 

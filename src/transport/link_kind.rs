@@ -32,13 +32,16 @@ pub enum LinkKind {
     SharedMemory,
     /// A Unix stream socket: the same guarantees, some ten microseconds slower per call.
     Socket,
+    /// Rings in this process's own memory: that of a [local](crate::Local) actor. To another
+    /// process it means shared memory.
+    Local,
 }
 
 impl LinkKind {
     /// The number that travels in the hello.
     pub(crate) fn number(self) -> u8 {
         match self {
-            Self::SharedMemory => 0,
+            Self::SharedMemory | Self::Local => 0,
             Self::Socket => 1,
         }
     }
@@ -58,6 +61,7 @@ impl fmt::Display for LinkKind {
         f.write_str(match self {
             Self::SharedMemory => "shared memory",
             Self::Socket => "a socket",
+            Self::Local => "memory of one process",
         })
     }
 }

@@ -12,10 +12,6 @@
 pub(crate) mod bell;
 pub(crate) mod board;
 pub(crate) mod idle;
-#[allow(
-    dead_code,
-    reason = "links within one process are used by tests only, so far"
-)]
 pub(crate) mod loopback;
 pub(crate) mod receiver;
 pub(crate) mod sender;

@@ -59,12 +59,6 @@ impl Vigil {
     pub(crate) fn share(&mut self) {
         self.is_shared = true;
     }
-
-    /// Notes that the one who waits goes to sleep.
-    pub(crate) fn sleep(&mut self) {
-        self.began.get_or_insert_with(Instant::now);
-        self.slept = true;
-    }
 }
 
 /// How one end of a link waits, and what it learnt.
@@ -102,6 +96,16 @@ impl Spin {
             idle: self.idle,
             length,
         })
+    }
+
+    /// Notes that the one who waits goes to sleep. Who never looks learns nothing from how long,
+    /// and is spared the clock.
+    #[inline]
+    pub(crate) fn sleep(&self, vigil: &mut Vigil) {
+        if self.idle != Idle::Park {
+            vigil.began.get_or_insert_with(Instant::now);
+            vigil.slept = true;
+        }
     }
 
     /// Takes in what a look in vain has shown.

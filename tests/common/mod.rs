@@ -3,10 +3,12 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "each test program uses some of it"
 )]
 
 mod again;
+mod kinds;
 mod processes;
 
 use std::fs;
@@ -19,6 +21,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use again::{again, again_args, alone, is_role, must_pass};
+pub(crate) use kinds::both;
+pub use kinds::{How, Start};
 pub use processes::{Holdings, children_of, gone, is_gone, is_stopped, signal};
 
 /// Far more than anything here takes; a test that hangs fails after it.

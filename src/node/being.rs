@@ -1,0 +1,80 @@
+//! What an actor lives as: a process of its own, or a task of this one.
+
+use std::time::Duration;
+
+use super::leash::Leash;
+use super::output::Tails;
+use super::ward::Ward;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::Death;
+use crate::sys::process::Exit;
+
+/// A started actor in the hands of those who use it; dropping it does nothing to the actor.
+#[derive(Clone, Debug)]
+pub(crate) enum Being {
+    /// Started by [`Spawn`](super::spawn::Spawn).
+    Process(Ward),
+    /// Started by [`Local`](super::local::Local).
+    Task(Leash),
+}
+
+impl Being {
+    /// The number of the process in which it lives.
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Process(ward) => ward.pid(),
+            Self::Task(_) => std::process::id(),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match self {
+            Self::Process(ward) => ward.exit(),
+            Self::Task(leash) => leash.exit(),
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the end is told to each who asks.
+    pub(crate) async fn exited(&self) -> Exit {
+        match self {
+            Self::Process(ward) => ward.exited().await,
+            Self::Task(leash) => leash.exited().await,
+        }
+    }
+
+    /// Asks it to end, and ends it after `grace`; asked again, only a shorter grace counts.
+    pub(crate) fn stop(&self, grace: Duration) {
+        match self {
+            Self::Process(ward) => ward.stop(grace),
+            Self::Task(leash) => leash.stop(grace),
+        }
+    }
+
+    /// Ends it now.
+    pub(crate) fn kill(&self) {
+        match self {
+            Self::Process(ward) => ward.kill(),
+            Self::Task(leash) => leash.kill(),
+        }
+    }
+
+    /// Whether it ended because it had no time left to end by itself.
+    pub(crate) fn is_overdue(&self) -> bool {
+        match self {
+            Self::Process(ward) => ward.is_overdue(),
+            Self::Task(leash) => leash.is_overdue(),
+        }
+    }
+
+    /// All that is known about its end by `exit`.
+    pub(crate) fn death(&self, exchange: &Exchange, tails: &Tails, exit: Exit) -> Death {
+        match self {
+            Self::Process(ward) => super::handle::death(exchange, tails, (ward.pid(), exit)),
+            Self::Task(leash) => leash.death(exit),
+        }
+    }
+}

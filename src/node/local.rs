@@ -1,0 +1,515 @@
+//! An actor as a task of this process: the same proxy and the same rules, without a process.
+//!
+//! ```text
+//!  caller ── request ring, private memory ──> task: construct, serve
+//!     └────── the answer is taken in, and its caller woken, by who sent it ──┘
+//! ```
+//!
+//! What a process is ended by, a task is told by its [leash](super::leash).
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::io;
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::being::Being;
+use super::census::{self, Life};
+use super::handle::{Handle, Owner, PANIC_CODE, Proxy};
+use super::leash::{Leash, Watch};
+use super::output::Tails;
+use super::spawn;
+use super::spawn_error::SpawnError;
+use super::spawn_options::GRACE;
+use crate::actor::Actor;
+use crate::actor::inbox::{Inbox, Post, Signals};
+use crate::actor::panic::note_places;
+use crate::actor::port::Port;
+use crate::actor::replies::Replies;
+use crate::actor::server::{self, End};
+use crate::proxy::Caller;
+use crate::proxy::ambient::Named;
+use crate::proxy::call::DecodeFailure;
+use crate::proxy::driver::keep_time;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::{CallError, Ended};
+use crate::sys::process::Exit;
+use crate::transport::Link;
+use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::loopback;
+use crate::wire::codec::{self, Arguments, EncodeError, Message};
+use crate::wire::frame::Kind;
+use crate::wire::interface::Interface;
+use crate::wire::lent::Encoded;
+
+/// Starts the task or thread of one type's actors: chosen where `#[actor]` stands.
+type Start = fn(LocalSeat) -> io::Result<()>;
+
+/// An actor about to be started as a task of this process: await it, or refine it first.
+///
+/// For tests, and for actors that are too cheap for a process. The proxy is the same type as of
+/// [`Spawn`](crate::Spawn), and so are the rules: arguments and results travel as archives, calls
+/// run in their order by the rule of borrows, have deadlines and are cancelled, a panic ends the
+/// actor and is told, and the last proxy dropped ends it.
+///
+/// What a process has and a task has not:
+///
+/// - A task shares this process: its memory, its environment, its end. `abort`, an overflown stack
+///   or a program that is built with `panic = "abort"` end all of it.
+///   [`process_id`](crate::Proxy::process_id) is this process's.
+/// - A task ends where it waits. [`kill`](crate::Proxy::kill) and the end of the
+///   [grace](Local::grace) drop it at its method's next `.await`
+///   ([`Exit::Dropped`](crate::Exit::Dropped)); a method that keeps its thread for ever cannot be
+///   ended.
+/// - It runs on the runtime on which it was started, and ends with that. An actor whose state or
+///   methods cannot move between threads (`Rc`, `Cell` beside async methods, ..) gets a thread with
+///   a runtime of its own instead; nothing else about it differs, but a call then wakes a thread.
+///
+/// To know where a method panicked, the first start of a local actor puts a panic hook before the
+/// one that is there, which still runs. It stays.
+///
+/// # Errors
+/// Awaiting gives a [`SpawnError`] when there is no actor then; nothing is left of the attempt.
+///
+/// # Panics
+/// Awaited outside a tokio runtime.
+///
+/// # Cancel safety
+/// Dropped before it is done, the actor ends at its constructor's next `.await`.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+///
+/// pub struct Counter(u64);
+///
+/// #[actor]
+/// impl Counter {
+///     pub fn new(start: u64) -> Self { Self(start) }
+///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let counter = Counter::local(10).await?;
+///     assert_eq!(counter.add(5).await?, 15);
+///     assert_eq!(counter.process_id(), std::process::id());
+///     counter.shutdown().await
+/// }
+/// ```
+#[must_use = "an actor is not started before this is awaited"]
+pub struct Local<P, Args, E = Infallible> {
+    interface: &'static Interface,
+    constructor: u16,
+    args: Args,
+    failure: DecodeFailure<E>,
+    start: Start,
+    options: Options,
+    proxy: PhantomData<fn() -> P>,
+}
+
+#[derive(Debug)]
+struct Options {
+    idle: Idle,
+    grace: Duration,
+}
+
+impl<P, Args> Local<P, Args> {
+    /// A start by a constructor without errors of its own.
+    #[doc(hidden)]
+    pub fn new<A: Actor<Proxy = P>>(constructor: u16, args: Args, start: Start) -> Self {
+        Self::of::<A>(constructor, args, codec::unexpected, start)
+    }
+}
+
+impl<P, Args, E> Local<P, Args, E> {
+    /// A start by a constructor whose own error is an `E`.
+    #[doc(hidden)]
+    pub fn new_fallible<A: Actor<Proxy = P>>(constructor: u16, args: Args, start: Start) -> Self
+    where
+        E: Message,
+    {
+        Self::of::<A>(constructor, args, codec::decode::<E>, start)
+    }
+
+    fn of<A: Actor<Proxy = P>>(
+        constructor: u16,
+        args: Args,
+        failure: DecodeFailure<E>,
+        start: Start,
+    ) -> Self {
+        let options = Options {
+            idle: Idle::Park,
+            grace: GRACE,
+        };
+        Self {
+            interface: const { &A::INTERFACE },
+            constructor,
+            args,
+            failure,
+            start,
+            options,
+            proxy: PhantomData,
+        }
+    }
+
+    /// How both sides wait for messages. Default: [`Idle::Park`], for on one thread nobody answers
+    /// while another one looks.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// // Caller and actor are on threads of their own, with cores to spare.
+    /// Ok(Echo::local().idle(Idle::Adaptive).await?)
+    /// # }
+    /// ```
+    pub fn idle(mut self, idle: Idle) -> Self {
+        self.options.idle = idle;
+        self
+    }
+
+    /// How long the actor has to end in order, at a shutdown or with its last proxy, before it is
+    /// dropped at its method's next `.await`. Default: 5 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let grace = std::time::Duration::from_millis(500);
+    /// Ok(Echo::local().grace(grace).await?)
+    /// # }
+    /// ```
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options.grace = grace;
+        self
+    }
+}
+
+impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
+    async fn run(self) -> Result<P, SpawnError<E>> {
+        let Self {
+            interface,
+            constructor,
+            args,
+            failure,
+            start,
+            options,
+            ..
+        } = self;
+        let args = args.map_err(|source| {
+            let method = spawn::constructor_name(interface, constructor);
+            SpawnError::constructor(CallError::Encode { method, source })
+        })?;
+        note_places();
+        let (geometry, limit) = (spawn::geometry(), spawn::MESSAGE_LEN_MAX);
+        let (near, far) = loopback::pair(geometry, limit);
+        let exchange = Exchange::local(near, geometry.slots(), options.idle);
+        let (id, signals) = (spawn::next_id(), Signals::default());
+        let leash = Leash::new(signals.clone());
+        let life = Life {
+            being: Being::Task(leash.clone()),
+            exchange: Arc::clone(&exchange),
+            grace: options.grace,
+        };
+        census::enter(id, life.clone());
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let title = interface.name.rsplit("::").next().unwrap_or_default();
+        let seat = LocalSeat {
+            title,
+            named: Named::new(spawn::key_of(id), title),
+            link: far,
+            message_len_max: limit,
+            idle: options.idle,
+            signals,
+            leaving: Leaving {
+                id,
+                leash: leash.clone(),
+                exchange: Arc::clone(&exchange),
+                exit: Exit::Dropped,
+            },
+        };
+        let starting = Starting(Some(leash.clone()));
+        let (cut, clock) = (Cut(leash), keep_time(Arc::clone(&exchange)));
+        tokio::spawn(async move {
+            let _cut = cut;
+            clock.await;
+        });
+        start(seat).map_err(|source| SpawnError::Resources {
+            what: "room for threads",
+            source,
+        })?;
+        let tails = Tails::default();
+        let owner = Arc::new(Owner {
+            id,
+            life,
+            tails,
+            link: LinkKind::Local,
+        });
+        let callee = (interface, spawn::key_of(id));
+        let caller = Caller::new(exchange, callee, limit, owner.clone());
+        let call = caller.call_as::<Encoded, (), E>(Kind::Construct, constructor, args, failure);
+        call.await.map_err(SpawnError::constructor)?;
+        starting.done();
+        Ok(P::__from_handle(Handle::new(caller, owner)))
+    }
+}
+
+impl<P: Proxy, Args: Arguments, E: Send + 'static> IntoFuture for Local<P, Args, E> {
+    type Output = Result<P, SpawnError<E>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        // Here ends what the arguments borrow.
+        let args = Encoded::new(&self.args, spawn::message_len_max());
+        let local = Local {
+            interface: self.interface,
+            constructor: self.constructor,
+            args,
+            failure: self.failure,
+            start: self.start,
+            options: self.options,
+            proxy: PhantomData,
+        };
+        Box::pin(local.run())
+    }
+}
+
+impl<P, Args, E> fmt::Debug for Local<P, Args, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local")
+            .field("actor", &self.interface.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Drops a task that did not become an actor.
+struct Starting(Option<Leash>);
+
+impl Starting {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(leash) = &self.0 {
+            leash.kill();
+        }
+    }
+}
+
+/// Ends an actor with the runtime on which it was started.
+struct Cut(Leash);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+/// What a local actor needs to serve.
+#[doc(hidden)]
+pub struct LocalSeat {
+    title: &'static str,
+    named: Named,
+    link: Link,
+    message_len_max: usize,
+    idle: Idle,
+    signals: Signals,
+    leaving: Leaving,
+}
+
+impl fmt::Debug for LocalSeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSeat")
+            .field("title", &self.title)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells of an actor's end when it is dropped, which is when the task is gone, however it went.
+#[doc(hidden)]
+#[must_use = "the actor has ended when this is dropped"]
+pub struct Leaving {
+    id: u64,
+    leash: Leash,
+    exchange: Arc<Exchange>,
+    exit: Exit,
+}
+
+impl Leaving {
+    /// Takes in how serving ended; none: it was dropped.
+    fn note(&mut self, end: Option<End>) {
+        self.exit = match end {
+            Some(End::Stopped | End::Rejected) => Exit::Code(0),
+            Some(End::Panicked(report)) => {
+                report
+                    .into_iter()
+                    .for_each(|report| self.leash.set_report(report));
+                Exit::Code(PANIC_CODE)
+            }
+            Some(End::Corrupt(error)) => {
+                tracing::error!(%error, "a local actor's link is broken");
+                Exit::Unknown
+            }
+            None => Exit::Dropped,
+        };
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        census::leave(self.id);
+        self.leash.end_tasks();
+        let ended = if self.exchange.is_stopping() && self.exit == Exit::Code(0) {
+            Ended::Stopped
+        } else {
+            Ended::Died(self.leash.death(self.exit))
+        };
+        self.exchange.end(ended);
+        self.leash.set_exit(self.exit);
+    }
+}
+
+impl fmt::Debug for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaving")
+            .field("exit", &self.exit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs an actor of type `A` to its end, which is told when what this gives is dropped.
+#[doc(hidden)]
+pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
+    let LocalSeat {
+        link,
+        message_len_max,
+        idle,
+        signals,
+        named,
+        // Dropped last, if this future is dropped: then the actor is gone.
+        mut leaving,
+        ..
+    } = seat;
+    let leash = leaving.leash.clone();
+    let end = {
+        let board = link.board.clone();
+        let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+        let post = Post {
+            actor: named.actor(),
+            main: Replies::new(&link.sender, message_len_max),
+            board: &board,
+            signals: &signals,
+        };
+        let mut serving = pin!(server::serve::<A>(Inbox::new(port, post), async || {}));
+        let mut watch = Watch::new(&leash);
+        poll_fn(|cx| {
+            if watch.poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            serving.as_mut().poll(cx).map(Some)
+        })
+        .await
+    };
+    leaving.note(end);
+    leaving
+}
+
+/// How an actor is run: in a task if its future can move between threads, else in a thread of its
+/// own. Which of the two is what the compiler finds first at `(&Runner::new(..)).start(seat)`.
+#[doc(hidden)]
+pub struct Runner<R, F> {
+    run: R,
+    future: PhantomData<fn() -> F>,
+}
+
+impl<R: FnOnce(LocalSeat) -> F + Copy, F> Runner<R, F> {
+    /// Runs actors by `run`.
+    pub fn new(run: R) -> Self {
+        Self {
+            run,
+            future: PhantomData,
+        }
+    }
+}
+
+impl<R, F> fmt::Debug for Runner<R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").finish_non_exhaustive()
+    }
+}
+
+/// Starts an actor as a task.
+#[doc(hidden)]
+pub trait RunInTask {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// None.
+    fn start(&self, seat: LocalSeat) -> io::Result<()>;
+}
+
+impl<R, F> RunInTask for Runner<R, F>
+where
+    R: FnOnce(LocalSeat) -> F + Copy,
+    F: Future<Output = Leaving> + Send + 'static,
+{
+    fn start(&self, seat: LocalSeat) -> io::Result<()> {
+        let running = (self.run)(seat);
+        tokio::spawn(async move { drop(running.await) });
+        Ok(())
+    }
+}
+
+/// Starts an actor in a thread of its own.
+#[doc(hidden)]
+pub trait RunInThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The system has no thread or no descriptor left.
+    fn start(&self, seat: LocalSeat) -> io::Result<()>;
+}
+
+impl<R, F> RunInThread for &Runner<R, F>
+where
+    R: FnOnce(LocalSeat) -> F + Copy + Send + 'static,
+    F: Future<Output = Leaving>,
+{
+    fn start(&self, seat: LocalSeat) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let run = self.run;
+        let thread = std::thread::Builder::new().name(seat.title.to_owned());
+        thread.spawn(move || {
+            let leaving = runtime.block_on(async {
+                let leaving = run(seat).await;
+                if leaving.exit == Exit::Code(0) {
+                    // The actors that it has started end in order, too.
+                    census::shutdown_all().await;
+                }
+                leaving
+            });
+            // What the actor's tasks still do is dropped with them; its end is told after that.
+            runtime.shutdown_background();
+            drop(leaving);
+        })?;
+        Ok(())
+    }
+}
