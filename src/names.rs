@@ -7,6 +7,7 @@ pub use callboard_macros::{actor, actor_trait, main, message, test};
 
 pub use crate::actor::context::Context;
 pub use crate::actor::hooks::{MethodError, UnknownCall};
+pub use crate::actor::mailbox::{Mailbox, Overflow};
 pub use crate::node::census::shutdown_all;
 pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
@@ -103,7 +104,7 @@ pub mod __private {
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
-    pub use crate::wire::interface::{Interface, Method, first, signature};
+    pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;
 
     /// Names the parts of a result type, also behind an alias such as `io::Result<T>`.

@@ -88,8 +88,8 @@ async fn every_call_of(sloth: SlothProxy, usual: Duration) {
     let patient = sloth.without_timeout().dream().start();
     let also_patient = sloth.dream().no_timeout().start();
     sloth.sleep(LONG).tell().await.unwrap();
-    // More than lies in the link: the last ones wait for room.
-    let many: Vec<_> = (0..100)
+    // More than lies in the mailbox and on the link: the last ones wait for room.
+    let many: Vec<_> = (0..200)
         .map(|_| sloth.ballast(vec![7; 10_000]).start())
         .collect();
     let mut not_run = 0;

@@ -8,6 +8,7 @@ use crate::{
     expand_hooks,
     expand_type::proxy_of,
     function::{Answer, Function, Kind},
+    helpers::Priority,
     interface::Interface,
 };
 
@@ -225,6 +226,10 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
     let exclusive = (function.kind == Kind::Exclusive).then(|| quote!(.exclusive()));
     let waits = function.is_async.then(|| quote!(.waits()));
     let version = function.version.iter();
+    let priority = function
+        .priority
+        .iter()
+        .map(|Priority(name)| quote!(.priority(::callboard::__private::Priority::#name)));
     let arguments = function.arguments_type();
     let (ok, error) = match &function.answer {
         Answer::Value(value) => (value, &quote!(())),
@@ -239,7 +244,7 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
         ::callboard::__private::Method::new(
             #name,
             ::callboard::__private::signature::<#arguments, #ok, #error>(#text),
-        ) #exclusive #waits #(.version(#version))*
+        ) #exclusive #waits #(.version(#version))* #(#priority)*
         #absent
     }
 }

@@ -11,7 +11,7 @@ use syn::{
 };
 
 use crate::{
-    helpers::Helpers,
+    helpers::{Helpers, Priority},
     lent::Lent,
     refusals::Refusals,
     types::{Place, as_result, compact, last_segment, refuse_unowned, replace_self},
@@ -40,6 +40,7 @@ pub(crate) struct Function {
     pub(crate) is_idempotent: bool,
     /// At which place among its parameters it asks for its call's context.
     pub(crate) context_at: Option<usize>,
+    pub(crate) priority: Option<Priority>,
     /// The parentheses around the arguments, where the compiler points if one cannot travel.
     pub(crate) span: Span,
     pub(crate) arguments: Vec<Argument>,
@@ -109,6 +110,9 @@ impl Function {
             let text = "`shutdown` is the proxy's own: it ends the actor";
             refusals.at(&signature.ident, text);
         }
+        if kind == Kind::Constructor {
+            helpers.refuse_on_constructor(refusals);
+        }
         refuse_qualifiers(signature, refusals);
         let arguments = arguments(signature, actor, refusals);
         if let Some(cancellable) = &helpers.cancellable
@@ -143,6 +147,7 @@ impl Function {
             is_cancellable: helpers.cancellable.is_some(),
             is_idempotent: helpers.idempotent.is_some(),
             context_at: context_at(signature, refusals),
+            priority: helpers.priority,
         }
     }
 

@@ -4,18 +4,22 @@
 //! new one is a line in [`KNOWN`], a field, and an arm in [`Helpers::note`]; what the table of
 //! methods has to know of it, `expand_server` writes as a call of `Method`'s builder.
 
-use syn::{Attribute, Expr, ExprLit, Lit, LitInt, LitStr, Meta};
+use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Meta};
 
 use crate::refusals::Refusals;
 
 /// Each attribute with the form in which it is written.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 6] = [
     ("skip", "#[skip]"),
     ("name", "#[name = \"stable.name\"]"),
     ("version", "#[version(2)]"),
     ("cancellable", "#[cancellable]"),
     ("idempotent", "#[idempotent]"),
+    ("priority", "#[priority(high)]` or `#[priority(low)]"),
 ];
+
+/// Which calls come before which others; the word in the attribute.
+pub(crate) struct Priority(pub(crate) Ident);
 
 /// What the attributes of one function say.
 #[derive(Default)]
@@ -30,6 +34,8 @@ pub(crate) struct Helpers {
     pub(crate) cancellable: Option<Attribute>,
     /// Running it twice does the same as running it once; as it was written.
     pub(crate) idempotent: Option<Attribute>,
+    /// Whether its calls come before or after others.
+    pub(crate) priority: Option<Priority>,
     /// All of them as they were written, for refusals.
     written: Vec<Attribute>,
 }
@@ -85,6 +91,14 @@ impl Helpers {
                 }
                 self.version = Some(version);
             }
+            ("priority", Meta::List(list)) => {
+                let word: Ident = list.parse_args().ok()?;
+                self.priority = match word.to_string().as_str() {
+                    "high" => Some(Priority(Ident::new("High", word.span()))),
+                    "low" => Some(Priority(Ident::new("Low", word.span()))),
+                    _ => return None,
+                };
+            }
             _ => return None,
         }
         Some(())
@@ -96,6 +110,16 @@ impl Helpers {
             let text = "this is for functions that are exposed: `pub` ones with `&self` or `&mut \
                         self`, and constructors";
             refusals.at(attribute, text);
+        }
+    }
+
+    /// Refuses what is said about a constructor: it comes before all calls.
+    pub(crate) fn refuse_on_constructor(&self, refusals: &mut Refusals) {
+        for attribute in &self.written {
+            if attribute.path().is_ident("priority") {
+                let text = "a constructor runs before all methods: nothing comes of this";
+                refusals.at(attribute, text);
+            }
         }
     }
 

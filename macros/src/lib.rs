@@ -64,6 +64,10 @@ use proc_macro::TokenStream;
 ///   find each other's methods by these names.
 /// - `#[version(2)]`: its meaning has changed and its types have not. A call between builds that
 ///   differ in it is a `Schema` error.
+/// - `#[priority(high)]`, `#[priority(low)]`: its calls come before or after those of other methods
+///   that wait in the mailbox. Among calls of one priority the order stays as it was; so a caller
+///   that needs an order between two methods gives both the same. After sixteen calls of higher
+///   priority in a row one of a lower priority has its turn, so that none waits for ever.
 ///
 /// # Hooks
 ///

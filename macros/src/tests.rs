@@ -60,6 +60,7 @@ fn helpers_are_taken_out_of_the_block() {
             pub fn helper(&self) {}
             #[name = "count"]
             #[version(2)]
+            #[priority(high)]
             pub fn get(&self) -> u64 { body() }
         }
     };

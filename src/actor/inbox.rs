@@ -1,11 +1,13 @@
 //! Everything that an actor hears: its calls over one link or several, the wish that it stop.
 //!
 //! ```text
-//!  main link (whoever started it) ──┐
-//!  further links, as they come ─────┼─> poll_next ─> one call at a time, with the way back
+//!  main link (whoever started it) ──┐                ┌─> poll_next ─> one call at a time,
+//!  further links, as they come ─────┼─> (mailbox) ───┘                 with the way back
 //!  signals: stop, a new link ───────┘
 //! ```
 //!
+//! A call goes through the mailbox when it comes while a method runs, or when the actor sorts its
+//! calls; else straight from its link to its method.
 //! Within a link calls come in their order; between links whoever has waited longest in the round
 //! comes first. A further link that breaks the rules is dropped alone; the main link's end is the
 //! actor's.
@@ -19,17 +21,25 @@ use futures_util::task::AtomicWaker;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::cancel::Cancels;
+use super::held::Held;
+use super::mailbox::Mailbox;
 use super::own::Own;
-use super::port::Port;
+use super::port::{Port, is_wanted};
 use super::replies::Replies;
 use super::server::Work;
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::Sender;
 use crate::wire::chain::ActorKey;
+use crate::wire::codec;
+use crate::wire::frame::Kind;
+use crate::wire::interface::Interface;
 
 /// After how many frames other tasks get a turn.
 const TURN_MAX: u32 = 512;
+
+/// How often in a row it is looked whether more has come while a method runs.
+const MEANWHILE_MAX: u32 = 4;
 
 /// What an actor is told beside its calls. Shared with whoever may tell.
 #[derive(Clone, Debug, Default)]
@@ -181,6 +191,26 @@ pub(crate) struct Post<'a> {
     pub(crate) signals: &'a Signals,
 }
 
+/// How far the links were emptied into the mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intake {
+    /// Nothing is left there.
+    All,
+    /// The mailbox is full.
+    Full,
+    /// There is more, and others are to have their turn.
+    Part,
+}
+
+/// How far they are to be emptied.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// Until there is no room.
+    Full,
+    /// Until nothing is left, unless those who come are to wait.
+    Empty,
+}
+
 /// Where an actor's calls come in.
 pub(crate) struct Inbox<'a> {
     main: Port,
@@ -191,6 +221,7 @@ pub(crate) struct Inbox<'a> {
     turn: u32,
     /// What the actor calls itself for.
     pub(super) own: Own,
+    held: Held<'a>,
 }
 
 impl<'a> Inbox<'a> {
@@ -203,6 +234,7 @@ impl<'a> Inbox<'a> {
             next: 0,
             turn: 0,
             own: Own::default(),
+            held: Held::new(Mailbox::default()),
         }
     }
 
@@ -215,6 +247,17 @@ impl<'a> Inbox<'a> {
     #[inline]
     pub(crate) fn post(&self) -> Post<'a> {
         self.post
+    }
+
+    /// The same, with this mailbox.
+    pub(crate) fn with_mailbox(self, mailbox: Mailbox) -> Self {
+        let held = Held::new(mailbox);
+        Self { held, ..self }
+    }
+
+    /// Tells whose calls they are.
+    pub(super) fn serve(&mut self, interface: &'static Interface) {
+        self.held.serve(Some(interface));
     }
 
     /// The way back over the main link.
@@ -240,7 +283,12 @@ impl<'a> Inbox<'a> {
                 return Poll::Pending;
             }
             self.turn += 1;
-            if self.take(work)? {
+            let has_one = if self.held.is_used() {
+                self.next_held(cx, work)?
+            } else {
+                self.take(work)?
+            };
+            if has_one {
                 return Poll::Ready(Ok(Event::Call));
             }
             if self.post.signals.has_news() {
@@ -258,12 +306,161 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// Hears the bells while a handler runs: they bring room for answers that wait.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) {
+    /// Takes calls in while a method runs, as many as the mailbox holds, and hears the bells, which
+    /// bring room for answers that wait.
+    pub(crate) fn poll_meanwhile(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..MEANWHILE_MAX {
+            self.poll_room(cx);
+            if self.post.signals.listen(cx) && self.post.signals.has_news() {
+                self.hear_news();
+            }
+            match self.take_in(cx, Until::Empty) {
+                Ok(Intake::All) => {}
+                // The bells bring room for what is owed; the rest waits for the method.
+                Ok(Intake::Full) => return self.tell_of_room(),
+                Ok(Intake::Part) => break,
+                // The next call that is asked for gives the error again.
+                Err(_) => return,
+            }
+            if self.rest() {
+                return;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Whether a call of a higher priority waits than this one, which was not begun.
+    pub(crate) fn overtakes(&self, work: &Work) -> bool {
+        self.held.overtakes(work)
+    }
+
+    /// Puts back a call that was not begun: it is the next of its priority.
+    pub(crate) fn put_back(&mut self, work: Work) {
+        self.hold(&work);
+        self.held.put_back(work);
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) {
         let signals = self.post.signals;
         self.main.poll_room(cx, self.post.main.sender, signals);
         for Arrival { port, line } in &self.lines {
             port.poll_room(cx, &line.sender, signals);
+        }
+    }
+
+    /// The next call where some are held or all are sorted.
+    fn next_held(&mut self, cx: &mut Context<'_>, work: &mut Work) -> Result<bool, LinkError> {
+        self.held.poll_owed(cx);
+        if self.held.sorts() && self.held.is_empty() {
+            if !self.take(work)? {
+                return Ok(false);
+            }
+            // The only one needs no place.
+            if self.is_quiet() || !self.held.has_room(cx) {
+                return Ok(true);
+            }
+            self.admit(work)?;
+        }
+        if !self.held.sorts() {
+            return Ok(self.take_out(work));
+        }
+        // Nobody is refused a place that is about to be free.
+        let intake = self.take_in(cx, Until::Full)?;
+        let has_one = self.take_out(work);
+        if has_one && intake != Intake::All && self.held.refuses() {
+            // An error is given again by the next look.
+            let _ = self.take_in(cx, Until::Empty);
+        }
+        Ok(has_one)
+    }
+
+    /// Takes in what has come, up to what the mailbox holds; beyond that some are refused, if they
+    /// are to be and `until` says so.
+    fn take_in(&mut self, cx: &mut Context<'_>, until: Until) -> Result<Intake, LinkError> {
+        let mut work = Work::new();
+        for _ in 0..TURN_MAX {
+            let has_room = match until {
+                Until::Full => self.held.has_room(cx),
+                Until::Empty => self.held.takes_more(cx),
+            };
+            if !has_room {
+                return Ok(Intake::Full);
+            }
+            match self.take(&mut work) {
+                Ok(true) => {}
+                Ok(false) => {
+                    codec::recycle(work.body);
+                    return Ok(Intake::All);
+                }
+                Err(error) => {
+                    self.main.break_off(&error);
+                    return Err(error);
+                }
+            }
+            self.admit(&mut work)?;
+        }
+        Ok(Intake::Part)
+    }
+
+    /// Every call that does not go straight to its method passes here on its way in,
+    fn admit(&mut self, work: &mut Work) -> Result<(), LinkError> {
+        if let Err(error) = work.check() {
+            self.main.break_off(&error);
+            return Err(error);
+        }
+        let work = work.take();
+        self.hold(&work);
+        self.held.admit(work, self.post.main);
+        Ok(())
+    }
+
+    /// and here on its way out.
+    fn take_out(&mut self, work: &mut Work) -> bool {
+        while let Some(next) = self.held.take() {
+            let board = next.board(self.post);
+            if next.head.kind == Kind::Call {
+                board.begin(next.head.call);
+            }
+            let is_wanted = is_wanted(&next.head, board);
+            let last = if is_wanted {
+                std::mem::replace(work, next)
+            } else {
+                next
+            };
+            codec::recycle(last.body);
+            if is_wanted {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Notes that this process has the call and has not begun it: should it end now, the call did
+    /// not run.
+    fn hold(&self, work: &Work) {
+        if work.head.kind == Kind::Call {
+            work.board(self.post).hold(work.head.call);
+        }
+    }
+
+    /// Whether nothing has come that was not taken.
+    fn is_quiet(&self) -> bool {
+        self.main.is_empty() && self.lines.iter().all(|arrival| arrival.port.is_empty())
+    }
+
+    /// Goes to sleep at all links. False: something has come.
+    fn rest(&mut self) -> bool {
+        let mut rests = self.main.rest(self.post.main.sender);
+        for Arrival { port, line } in &mut self.lines {
+            rests &= port.rest(&line.sender);
+        }
+        rests
+    }
+
+    fn tell_of_room(&mut self) {
+        self.main.tell_of_room(self.post.main.sender);
+        for Arrival { port, line } in &mut self.lines {
+            port.tell_of_room(&line.sender);
         }
     }
 

@@ -7,9 +7,12 @@
 
 mod cancel;
 pub(crate) mod context;
+mod held;
 pub(crate) mod hooks;
 pub(crate) mod inbox;
 pub(crate) mod incoming;
+pub(crate) mod lanes;
+pub(crate) mod mailbox;
 pub(crate) mod own;
 pub(crate) mod panic;
 pub(crate) mod port;
@@ -24,6 +27,8 @@ mod pair;
 mod pair_ends;
 #[cfg(test)]
 mod pair_faces;
+#[cfg(test)]
+mod pair_mailbox;
 #[cfg(test)]
 mod pair_tests;
 

@@ -19,6 +19,7 @@ use super::context::Context;
 use super::hooks::{self, Hook, Hooks, Moment};
 use super::inbox::{Arrival, Inbox, Line, Post, Signals};
 use super::incoming::{Incoming, Rejected, decode_args};
+use super::mailbox::Mailbox;
 use super::port::Port;
 use super::replies::{Answer, Replies};
 use super::server::{End, serve};
@@ -33,7 +34,7 @@ use crate::transport::loopback;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec;
 use crate::wire::frame::Kind;
-use crate::wire::interface::{Interface, Method};
+use crate::wire::interface::{Interface, Method, Priority};
 
 /// The longest message of these links.
 pub(super) const MESSAGE_LEN_MAX: usize = 2 << 20;
@@ -52,6 +53,9 @@ pub(super) const TEXT: u16 = 8;
 pub(super) struct Tester {
     number: u64,
 }
+
+pub(super) const URGENT: u16 = 8;
+pub(super) const LAZY: u16 = 9;
 
 pub(super) const INTERFACE: Interface = Interface {
     name: "Tester",
@@ -157,6 +161,66 @@ impl Actor for Tester {
             HOLD => pass(call).await,
             _ => hooks::run_exclusive(self, call).await,
         }
+    }
+}
+
+/// A [`Tester`] that sorts its calls: it has a method before all others and one after them.
+struct Sorter(Tester);
+
+impl Actor for Sorter {
+    type Proxy = ();
+
+    const INTERFACE: Interface = Interface {
+        methods: &[
+            Method::new("add", 0).exclusive(),
+            Method::new("get", 0),
+            Method::new("wait", 0).waits(),
+            Method::new("hold", 0).exclusive().waits(),
+            Method::new("panic", 0).exclusive(),
+            Method::new("panic_shared", 0).waits(),
+            Method::new("fill", 0),
+            Method::new("fail", 0),
+            Method::new("urgent", 0).priority(Priority::High),
+            Method::new("lazy", 0).exclusive().priority(Priority::Low),
+        ],
+        ..INTERFACE
+    };
+
+    async fn construct(index: u16, body: &[u8], context: Context) -> Result<Self, Rejected> {
+        Tester::construct(index, body, context).await.map(Self)
+    }
+
+    fn run_shared(&self, call: Incoming<'_>) -> Answer {
+        match call.method() {
+            URGENT => name(call),
+            _ => self.0.run_shared(call),
+        }
+    }
+
+    fn run_exclusive(&mut self, call: Incoming<'_>) -> Answer {
+        match call.method() {
+            LAZY => name(call),
+            _ => self.0.run_exclusive(call),
+        }
+    }
+
+    async fn await_shared(&self, call: Incoming<'_>) -> Answer {
+        self.0.await_shared(call).await
+    }
+
+    async fn await_exclusive(&mut self, call: Incoming<'_>) -> Answer {
+        self.0.await_exclusive(call).await
+    }
+}
+
+/// Notes the call's name, and answers with it.
+fn name(call: Incoming<'_>) -> Answer {
+    match call.open::<(u64,)>() {
+        Ok((name,)) => {
+            note(name);
+            call.reply(&name)
+        }
+        Err(refused) => refused,
     }
 }
 
@@ -284,6 +348,19 @@ impl Pair {
         (pair, server)
     }
 
+    /// Callers of a [`Tester`] with this mailbox, whose calls are sorted if `sorts`.
+    pub(super) async fn with_mailbox(
+        geometry: Geometry,
+        mailbox: Mailbox,
+        sorts: bool,
+    ) -> (Self, JoinHandle<End>) {
+        let (pair, link) = Self::alone(geometry, Idle::Park);
+        let signals = pair.signals.clone();
+        let server = spawn_local(server_with(link, signals, (mailbox, sorts)));
+        pair.construct(0).await.unwrap();
+        (pair, server)
+    }
+
     /// A call of the constructor with this number.
     pub(super) fn construct(&self, constructor: u16) -> Call<'_, (u64,), (), String> {
         self.caller
@@ -315,4 +392,26 @@ pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
         signals: &signals,
     };
     serve::<Tester>(Inbox::new(port, post), async || ()).await
+}
+
+/// Serves a [`Tester`] with this mailbox over `link`, or a [`Sorter`].
+pub(super) async fn server_with(
+    link: Link,
+    signals: Signals,
+    (mailbox, sorts): (Mailbox, bool),
+) -> End {
+    let (receiver, board) = ((link.receiver, link.glance), link.board.clone());
+    let port = Port::new(receiver, link.board, link.ear, Idle::Park);
+    let post = Post {
+        actor: ActorKey::NONE,
+        main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+        board: &board,
+        signals: &signals,
+    };
+    let inbox = Inbox::new(port, post).with_mailbox(mailbox);
+    if sorts {
+        serve::<Sorter>(inbox, async || ()).await
+    } else {
+        serve::<Tester>(inbox, async || ()).await
+    }
 }

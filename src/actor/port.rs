@@ -87,20 +87,22 @@ impl Port {
                 self.tell_of_room(sender);
             }
             crate::sys::failpoint::at("callee.recv.after");
-            if self.is_wanted(&head) {
+            if is_wanted(&head, &self.board) {
                 return Ok(Some(head));
             }
         }
     }
 
-    #[inline]
-    fn is_wanted(&self, head: &Head) -> bool {
-        match head.kind {
-            Kind::Call | Kind::Construct if self.board.is_cancelled(head.call) => false,
-            _ => head
-                .deadline
-                .is_none_or(|deadline| clock::now() <= deadline),
-        }
+    /// Takes nothing more: the caller has broken the rules.
+    pub(super) fn break_off(&mut self, error: &LinkError) {
+        self.broken = Some(error.clone());
+    }
+
+    /// Tells the peer of room, and announces that nobody looks until the bell rings. False: there
+    /// is something already.
+    pub(super) fn rest(&mut self, sender: &Sender) -> bool {
+        self.tell_of_room(sender);
+        self.broken.is_some() || self.receiver.doze()
     }
 
     /// Looks or goes to sleep. True: look into the ring again now. False: the task will be woken.
@@ -152,9 +154,20 @@ impl Port {
         }
     }
 
-    fn tell_of_room(&mut self, sender: &Sender) {
+    pub(super) fn tell_of_room(&mut self, sender: &Sender) {
         if self.receiver.freed() {
             sender.ring();
         }
+    }
+}
+
+/// Whether somebody still wants a call that came by the link with this board, and is in time.
+#[inline]
+pub(super) fn is_wanted(head: &Head, board: &Board) -> bool {
+    match head.kind {
+        Kind::Call | Kind::Construct if board.is_cancelled(head.call) => false,
+        _ => head
+            .deadline
+            .is_none_or(|deadline| clock::now() <= deadline),
     }
 }

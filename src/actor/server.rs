@@ -171,6 +171,11 @@ impl Work {
         }
     }
 
+    /// The further link that it came over, if it did.
+    pub(super) fn line(&self) -> Option<&Arc<Line>> {
+        self.line.as_ref()
+    }
+
     /// Only calls and tells may follow the constructor.
     ///
     /// # Errors
@@ -256,6 +261,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
         Ok(actor) => actor,
         Err(end) => return end,
     };
+    inbox.serve(const { &A::INTERFACE });
     let end = match run(&mut actor, &mut inbox).await {
         Ok(()) if hooks::stop(&mut actor).await => End::Stopped,
         Ok(()) => End::Panicked(None),
@@ -266,7 +272,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
                 let answer = work
                     .replies(inbox.main())
                     .send_panic(work.head.call, &report);
-                finish(answer, &work, &inbox).await;
+                finish(answer, &work, &mut inbox).await;
             }
             hooks::fail(&mut actor, &report).await;
             End::Panicked(Some(report))
@@ -360,6 +366,12 @@ async fn run<A: Actor>(actor: &mut A, inbox: &mut Inbox<'_>) -> Result<(), Faile
             Next::Wait(work) => {
                 ready = match shared::run(actor, work, inbox).await? {
                     shared::Next::Idle => None,
+                    shared::Next::Exclusive(work)
+                        if work.job().is_none() && inbox.overtakes(&work) =>
+                    {
+                        inbox.put_back(work);
+                        None
+                    }
                     shared::Next::Exclusive(work) => exclusive_next(actor, work, inbox)?,
                     shared::Next::Stopped => Some(Next::Stopped),
                 };
@@ -439,7 +451,7 @@ async fn run_alone<A: Actor>(
     let call = Incoming::new(&work, inbox.post());
     let serving = work.serving::<A>(inbox.post().actor);
     let running = within_async(serving, work.chain(), actor.await_exclusive(call));
-    match with_room(caught(running), inbox).await {
+    match meanwhile(caught(running), inbox).await {
         Ok(answer) => {
             finish(answer, &work, inbox).await;
             inbox.own.heed::<A>(&mut work);
@@ -451,20 +463,20 @@ async fn run_alone<A: Actor>(
 }
 
 /// Sends what is left of the answer of `work`.
-async fn finish(answer: Answer, work: &Work, inbox: &Inbox<'_>) {
+async fn finish(answer: Answer, work: &Work, inbox: &mut Inbox<'_>) {
     if let Some(late) = answer.0 {
         let sender = work.replies(inbox.main()).sender;
-        with_room(late.send(sender), inbox).await;
+        meanwhile(late.send(sender), inbox).await;
     }
 }
 
-/// Runs `future`, and hears meanwhile of room for answers that wait.
-async fn with_room<F: Future>(future: F, inbox: &Inbox<'_>) -> F::Output {
+/// Runs `future`, and takes in meanwhile what comes.
+async fn meanwhile<F: Future>(future: F, inbox: &mut Inbox<'_>) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         if polled.is_pending() {
-            inbox.poll_room(cx);
+            inbox.poll_meanwhile(cx);
         }
         polled
     })

@@ -19,7 +19,7 @@ use super::server::{Failed, Work};
 use crate::proxy::ambient::{within, within_async};
 use crate::wire::codec;
 
-/// The most `&self` calls that one actor runs at once; more wait in the ring.
+/// The most `&self` calls that one actor runs at once; more wait in the mailbox.
 const CONCURRENT_MAX: usize = 1024;
 
 /// Why no more `&self` calls run.
@@ -71,7 +71,7 @@ pub(crate) async fn run<A: Actor>(
                 return Poll::Ready(Ok(()));
             }
             if !matches!(next, Next::Idle) || running >= CONCURRENT_MAX {
-                inbox.poll_room(cx);
+                inbox.poll_meanwhile(cx);
                 return Poll::Pending;
             }
             match ready!(own::poll_next(actor, inbox, cx, &mut now))? {

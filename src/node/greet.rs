@@ -19,6 +19,7 @@ use super::road::Road;
 use super::{census, family, handle, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post, Signals};
+use crate::actor::mailbox::Mailbox;
 use crate::actor::panic::{caught_now, install_hook};
 use crate::actor::port::Port;
 use crate::actor::replies::Replies;
@@ -105,6 +106,7 @@ pub(crate) struct Seat {
     road: Road,
     message_len_max: u64,
     idle: Idle,
+    mailbox: Mailbox,
     signals: Signals,
     named: Named,
 }
@@ -182,6 +184,7 @@ fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, 
         road,
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
+        mailbox: Mailbox::from_numbers(hello.mailbox),
         signals: Signals::default(),
         named: Named::new(ActorKey::from_bits(hello.key), &hello.title),
     })
@@ -241,6 +244,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         road,
         message_len_max,
         idle,
+        mailbox,
         signals,
         named,
     } = seat;
@@ -255,7 +259,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             board: &board,
             signals: &signals,
         };
-        let inbox = Inbox::new(port, post);
+        let inbox = Inbox::new(port, post).with_mailbox(mailbox);
         // The actors that it has started are there for its hooks, and end in order before it.
         let end = server::serve::<A>(inbox, census::shutdown_all).await;
         rest.flush().await;

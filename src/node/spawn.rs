@@ -393,6 +393,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         slots: SLOTS,
         message_len_max: MESSAGE_LEN_MAX,
         idle: idle.number(),
+        mailbox: options.mailbox.numbers(),
     };
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::output::Output;
 use super::spawn::Spawn;
+use crate::actor::mailbox::Mailbox;
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
 
@@ -26,6 +27,7 @@ pub(super) struct Options {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) idle: Idle,
+    pub(super) mailbox: Mailbox,
     pub(super) grace: Duration,
     pub(super) greet_within: Duration,
     /// None: shared memory, and a socket where that cannot be had.
@@ -42,6 +44,7 @@ impl Default for Options {
             stdout: Output::default(),
             stderr: Output::default(),
             idle: Idle::default(),
+            mailbox: Mailbox::default(),
             grace: GRACE,
             greet_within: GREET_WITHIN,
             link: None,
@@ -176,6 +179,27 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// ```
     pub fn idle(mut self, idle: Idle) -> Self {
         self.options.idle = idle;
+        self
+    }
+
+    /// How many calls wait for the actor, and what becomes of more. Default: 1024 calls of 1 MiB
+    /// together, and then their callers wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # use callboard::{Mailbox, Overflow};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<[EchoProxy; 2]> {
+    /// let patient = Echo::spawn().mailbox(64).await?;
+    /// let mailbox = Mailbox::messages(64).overflow(Overflow::Fail);
+    /// Ok([patient, Echo::spawn().mailbox(mailbox).await?])
+    /// # }
+    /// ```
+    pub fn mailbox(mut self, mailbox: impl Into<Mailbox>) -> Self {
+        self.options.mailbox = mailbox.into();
         self
     }
 

@@ -92,6 +92,8 @@ impl Caller {
             Refusal::Arguments(reason) => CallError::Arguments { method, reason },
             Refusal::Result(reason) => CallError::Result { method, reason },
             Refusal::Start(reason) => CallError::Start { reason },
+            Refusal::Full => CallError::Full { method },
+            Refusal::Dropped => CallError::Dropped { method },
         }
     }
 

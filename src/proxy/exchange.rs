@@ -348,7 +348,7 @@ impl Exchange {
             .in_flight
             .calls()
             .for_each(|call| self.board.cancel(call));
-        let wakers = held.state.in_flight.lose_all(u64::MAX);
+        let wakers = held.state.in_flight.lose_all(u64::MAX, |_| false);
         held.state.queue.wake_first();
         drop(held);
         self.given_up.notify_waiters();
@@ -460,6 +460,7 @@ impl Exchange {
 
     /// Ends the calls in flight, the cause having been set.
     fn close(&self, held: &mut Locked<Core>) {
+        let is_gone = matches!(self.ended.get(), Some(Ended::Died(_) | Ended::Stopped));
         let released = match self.ended.get() {
             Some(Ended::Died(_) | Ended::Stopped) => held.outbox.released(),
             // The peer lives on: as in `give_up_waiting`.
@@ -473,7 +474,7 @@ impl Exchange {
         };
         held.state
             .in_flight
-            .lose_all(released)
+            .lose_all(released, |call| is_gone && self.board.is_held(call))
             .into_iter()
             .for_each(Waker::wake);
         held.state.queue.wake_all();

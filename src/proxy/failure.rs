@@ -240,6 +240,21 @@ pub enum CallError<E = Infallible> {
         /// The method's name.
         method: &'static str,
     },
+    /// The actor's mailbox was full, and is to fail calls then:
+    /// [`Overflow::Fail`](crate::Overflow::Fail).
+    #[error("the actor's mailbox had no room for `{method}`")]
+    Full {
+        /// The method's name.
+        method: &'static str,
+    },
+    /// The actor's mailbox was full, and other calls were preferred to this one:
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest),
+    /// [`Overflow::DropNewest`](crate::Overflow::DropNewest).
+    #[error("the actor's full mailbox dropped `{method}`")]
+    Dropped {
+        /// The method's name.
+        method: &'static str,
+    },
     /// The arguments could not be sent.
     #[error("the arguments of `{method}` could not be sent")]
     Encode {
@@ -303,6 +318,8 @@ impl<E> CallError<E> {
             | Self::Decode { .. } => Outcome::Ran,
             Self::UnknownMethod { .. }
             | Self::Schema { .. }
+            | Self::Full { .. }
+            | Self::Dropped { .. }
             | Self::Encode { .. }
             | Self::Cycle { .. }
             | Self::TooDeep
@@ -329,6 +346,8 @@ impl<E> CallError<E> {
             Self::TooDeep => CallError::TooDeep,
             Self::UnknownMethod { method } => CallError::UnknownMethod { method },
             Self::Schema { method } => CallError::Schema { method },
+            Self::Full { method } => CallError::Full { method },
+            Self::Dropped { method } => CallError::Dropped { method },
             Self::Encode { method, source } => CallError::Encode { method, source },
             Self::Arguments { method, reason } => CallError::Arguments { method, reason },
             Self::Result { method, reason } => CallError::Result { method, reason },

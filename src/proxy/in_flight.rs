@@ -245,8 +245,13 @@ impl InFlight {
         true
     }
 
-    /// Ends every waiting call: no answer will come. `released` is how far the callee has read.
-    pub(crate) fn lose_all(&mut self, released: u64) -> Vec<Waker> {
+    /// Ends every waiting call: no answer will come. `released` is how far the callee has read, and
+    /// `is_held` tells which calls it had read and not begun.
+    pub(crate) fn lose_all(
+        &mut self,
+        released: u64,
+        is_held: impl Fn(CallId) -> bool,
+    ) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for slot in &mut self.slots {
             let State::Waiting(waker) = &mut slot.state else {
@@ -254,6 +259,7 @@ impl InFlight {
             };
             wakers.extend(waker.take());
             let was_read = slot.position.is_some_and(|position| position <= released);
+            let was_read = was_read && !is_held(slot.id);
             slot.state = State::Lost { was_read };
         }
         self.waiting = 0;
@@ -383,7 +389,7 @@ mod tests {
         table.sent(ids[0], 100);
         table.sent(ids[1], 200);
         table.park(ids[1], Waker::noop());
-        assert_eq!(table.lose_all(150).len(), 1);
+        assert_eq!(table.lose_all(150, |_| false).len(), 1);
         let mut lost = |id| match table.take(id, Buffer::new) {
             Some(Answer::Lost { was_read }) => was_read,
             other => panic!("{other:?}"),

@@ -5,6 +5,7 @@
 //!          8..10          on which core each side last looked: the caller, the server
 //!         16..112         control blocks of the two rings
 //!        112..112+slots   cancel table: per slot the latest call of it that nobody wants any more
+//!        then slots       hold table: per slot the call of it that was read and is not begun
 //!        then 512         last words: a length, then text
 //!        then             data of the request ring, data of the reply ring
 //! ```
@@ -118,8 +119,12 @@ impl Geometry {
         Place::new(STAMP_WORDS + CONTROL_WORDS, data, self.ring_capacity)
     }
 
-    fn last_words_at(&self) -> usize {
+    fn hold_at(&self) -> usize {
         CANCEL_AT + self.slots
+    }
+
+    fn last_words_at(&self) -> usize {
+        self.hold_at() + self.slots
     }
 
     fn data_at(&self) -> usize {
@@ -233,6 +238,34 @@ impl Board {
     fn cancel_entry(&self, call: CallId) -> Option<&AtomicU64> {
         let slot = call.slot();
         (slot < self.geometry.slots).then(|| &self.memory.words()[CANCEL_AT + slot])
+    }
+
+    /// Says that this side has read `call` and not begun it.
+    pub(crate) fn hold(&self, call: CallId) {
+        self.note(call, call.bits());
+    }
+
+    /// Says that this side begins `call`, which it held.
+    pub(crate) fn begin(&self, call: CallId) {
+        self.note(call, 0);
+    }
+
+    fn note(&self, call: CallId, bits: u64) {
+        if let Some(entry) = self.hold_entry(call) {
+            // Whoever reads it has learned of this process's end from the kernel: it sees all.
+            entry.store(bits, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the other side, which has ended, had read `call` and not begun it.
+    pub(crate) fn is_held(&self, call: CallId) -> bool {
+        self.hold_entry(call)
+            .is_some_and(|entry| entry.load(Ordering::Relaxed) == call.bits())
+    }
+
+    fn hold_entry(&self, call: CallId) -> Option<&AtomicU64> {
+        let (slot, at) = (call.slot(), self.geometry.hold_at());
+        (slot < self.geometry.slots).then(|| &self.memory.words()[at + slot])
     }
 
     /// Leaves bytes for the parent to find after this process is gone; cut to what there is room

@@ -58,6 +58,8 @@ pub(crate) struct Hello {
     pub(crate) message_len_max: u64,
     /// How the child waits: the number of an idle strategy.
     pub(crate) idle: u8,
+    /// Its mailbox: messages, bytes, and the number of what it does when it is full.
+    pub(crate) mailbox: (u64, u64, u8),
 }
 
 /// A child's answer: its tables, or why it cannot serve.
@@ -297,6 +299,7 @@ mod tests {
             slots: 3,
             message_len_max: 4,
             idle: 0,
+            mailbox: (5, 6, 0),
         }
     }
 

@@ -28,6 +28,26 @@ pub struct Method {
     pub(crate) exclusive: bool,
     /// It is async: it may wait.
     pub(crate) waits: bool,
+    /// In which lane of the mailbox its calls wait.
+    pub(crate) priority: Priority,
+}
+
+/// Which calls come before which others.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "the macros write it down")]
+pub enum Priority {
+    /// After all others.
+    Low,
+    /// Without an attribute.
+    Normal,
+    /// Before all others.
+    High,
+}
+
+impl Priority {
+    /// The lowest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
 }
 
 impl Method {
@@ -39,6 +59,7 @@ impl Method {
             signature,
             exclusive: false,
             waits: false,
+            priority: Priority::Normal,
         }
     }
 
@@ -68,6 +89,17 @@ impl Method {
             _ => Fnv(self.signature).number(version as u64).0,
         };
         Self { signature, ..self }
+    }
+
+    /// The same, of this priority.
+    #[must_use]
+    pub const fn priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// Whether its calls change their order in the mailbox.
+    pub(crate) fn sorts(&self) -> bool {
+        self.priority != Priority::Normal
     }
 }
 

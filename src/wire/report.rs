@@ -57,6 +57,10 @@ pub(crate) enum Refusal {
     Result(String),
     /// The actor was constructed and then did not start, for this reason.
     Start(String),
+    /// The mailbox was full.
+    Full,
+    /// It went out of the full mailbox, in favour of others.
+    Dropped,
 }
 
 #[cfg(test)]
