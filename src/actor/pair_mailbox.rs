@@ -311,7 +311,7 @@ fn calls_in_the_mailbox_of_a_dead_actor_did_not_run() {
         let waiting: Vec<_> = (4..7).map(|name| pair.call(ADD, name).start()).collect();
         settle().await;
         open_gate(1);
-        assert!(matches!(server.await.unwrap(), End::Panicked));
+        assert!(matches!(server.await.unwrap(), End::Panicked(_)));
         let exit = Exit::Code(101);
         pair.exchange
             .end(Ended::Died(Death::new(1, exit, None, None)));
