@@ -202,6 +202,19 @@ async fn supertraits_are_offered_too() -> callboard::Result<()> {
     Ok(())
 }
 
+/// An actor within this process has the same faces.
+#[callboard::test]
+async fn local_actors_offer_traits() -> callboard::Result<()> {
+    let cat = Cat::local("Tom".into()).await?;
+    let feline = FelineProxy::from(&cat);
+    assert_eq!(feline.greet().await?, "Tom: meow.");
+    assert_eq!(AnimalProxy::from(&feline).eat(2).await?, 2);
+    let any = AnyProxy::from(feline);
+    assert_eq!(any.type_name(), "actors_traits::Cat");
+    assert_eq!(any.downcast::<CatProxy>()?.eaten().await?, 2);
+    cat.shutdown().await
+}
+
 /// All faces of one actor are equal by actor, keep it alive, and print what and where it is.
 #[allow(
     clippy::mutable_key_type,

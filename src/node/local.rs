@@ -44,6 +44,7 @@ use crate::transport::link_kind::LinkKind;
 use crate::transport::loopback;
 use crate::wire::codec::{self, Arguments, EncodeError, Message};
 use crate::wire::frame::Kind;
+use crate::wire::hello::Tables;
 use crate::wire::interface::Interface;
 use crate::wire::lent::Encoded;
 
@@ -258,6 +259,8 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             link: LinkKind::Local,
         });
         let callee = (interface, spawn::key_of(id));
+        // It greets nobody: what it offers is known here.
+        exchange.set_tables(Tables::of(interface));
         let caller = Caller::new(exchange, callee, limit, owner.clone());
         let call = caller.call_as::<Encoded, (), E>(Kind::Construct, constructor, args, failure);
         call.await.map_err(SpawnError::constructor)?;
