@@ -1,4 +1,5 @@
-//! U01, U02, U03, U09, U17, U18, K01: actors: constructors, methods, errors, actors of their own.
+//! U01-U03, U09, U17, U18, UB3, UB7, UB8, K01, K10, P17, P33: actors:
+//! constructors, methods, errors, actors of their own.
 
 mod common;
 

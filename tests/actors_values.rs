@@ -1,4 +1,4 @@
-//! U02, K03: what travels to an actor and back, and what is around its process.
+//! U02, UB2: what travels to an actor and back, and what is around its process.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! U02, UB1: actors without async: from plain threads, many at once, ended in order, and never
+//! UB1: actors without async: from plain threads, many at once, ended in order, and never
 //! within a runtime.
 
 mod common;

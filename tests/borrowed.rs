@@ -1,4 +1,4 @@
-//! Arguments that methods borrow from their message, and that callers borrow to them.
+//! U60: arguments that methods borrow from their message, and that callers borrow to them.
 
 use std::sync::Arc;
 use std::time::Duration;

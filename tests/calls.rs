@@ -1,4 +1,4 @@
-//! U02, U30, UB1, UB10, UB15, K02, K03, K20-K24: calls: order, borrows, tells, results, crowds.
+//! U30, UB1, UB10, UB15, K02, K03, K20-K24, P10, P24, P38: calls: order, borrows, tells, crowds.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! U30, UB15, K03, K20: calls that nobody wants any more: dropped, late, given up half-way.
+//! U30, UB15, K03, P12, P13: calls that nobody wants any more: dropped, late, given up half-way.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! U02, UB13, K02, K03: messages of any size, and links that are full in both directions.
+//! U02, UB13: messages of any size, and links that are full in both directions.
 
 #![allow(
     clippy::unwrap_used,

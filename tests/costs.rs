@@ -1,6 +1,6 @@
-//! What calls cost, where it can be counted: allocations, system calls, wake-ups. Counts do not
-//! depend on how busy the machine is; where one could, the quietest of many rounds counts, and says
-//! so.
+//! UB11: what calls cost, where it can be counted: allocations, system calls, wake-ups. Counts do
+//! not depend on how busy the machine is; where one could, the quietest of many rounds counts, and
+//! says so.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! U17, UB5, UB12: actors that start actors and programs: how many there may be, who ends with
-//! whom, and what goes wrong in user code around a call.
+//! U17, UB5: actors that start actors and programs: how many there may be, who ends with whom,
+//! and what goes wrong in user code around a call.
 
 mod common;
 

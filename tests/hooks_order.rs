@@ -1,4 +1,4 @@
-//! U10, U11, C20, C25: the turns of a scope, of a family, and of what runs again and again.
+//! U10, U11, P39, C20, C25: the turns of a scope, of a family, and of what runs again and again.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! U11, U12, U14, UB9, UB10, UB11: what actors leave behind: nothing.
+//! U12, UB9-UB11, UB14: what actors leave behind: nothing.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! U10-U14, K07-K09: how actors end in order: last proxies, shutdown, drains, graces, drops.
+//! U11-U14, K08, K09, P25: how actors end in order: last proxies, shutdown, drains, graces, drops.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! K12, K20, U17: calls that a method makes: what they inherit from the call that it serves.
+//! U17, P12: calls that a method makes: what they inherit from the call that it serves.
 
 mod common;
 

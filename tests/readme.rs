@@ -1,4 +1,4 @@
-//! The README shows what is there: its first program is an example, and its files exist.
+//! UB19: the README shows what is there: its first program is an example, and its files exist.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! U10-U15, K05, K07, K08: stop, kill, scopes, the end of all, in which order, and signals.
+//! U10, U11, U17, K05, K07, K08, K34, P15, P18, UB4: stop, kill, scopes, the end of all, signals.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! U01, U10-U14, UB6, K07-K09: what surrounds an actor's process: where it runs, what it is called,
+//! U14, K35: what surrounds an actor's process: where it runs, what it is called,
 //! what it writes, and what is told of its death.
 
 mod common;

@@ -7,6 +7,8 @@
 mod code;
 #[path = "tidy/made_up.rs"]
 mod made_up;
+#[path = "tidy/shown.rs"]
+mod shown;
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! K03, K20: how long calls wait: the usual bound, that of a proxy, that of a call.
+//! K03, K20, P12, P35, UB15: how long calls wait: the usual bound, that of a proxy, that of a call.
 //!
 //! The usual bound is the process's: one test sets it, and no other goes by it.
 

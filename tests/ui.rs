@@ -1,4 +1,4 @@
-//! What the macros say to code they refuse, one file per message.
+//! U03, U1A, UB8, K38: what the macros say to code they refuse, one file per message.
 //!
 //! `TRYBUILD=overwrite cargo test --test ui` writes the expected texts anew; read the difference.
 
