@@ -1,5 +1,5 @@
-//! P15 and reliability 26, 53 to 55: calls that wait for a busy actor. Their order and priorities,
-//! what becomes of too many, and that nobody grows or hangs.
+//! P15, F26, F53-F55: calls that wait for a busy actor. Their order and priorities, what becomes of
+//! too many, and that nobody grows or hangs.
 
 mod common;
 

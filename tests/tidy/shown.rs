@@ -80,14 +80,19 @@ fn in_full(word: &str) -> Option<Vec<String>> {
     )
 }
 
-/// Whether a file has a test of that name.
+/// Whether a file has a test of that name: a function with the attribute, or one that `both!` makes
+/// two tests of.
 fn has_test(file: &File, name: &str) -> bool {
-    let starts = file.code.match_indices("fn ").filter(|(at, _)| {
-        let rest = &file.code[at + 3..];
-        rest.strip_prefix(name)
-            .is_some_and(|rest| !rest.starts_with(is_word))
-    });
-    starts.into_iter().any(|(at, _)| is_test(&file.code[..at]))
+    let is_whole = |at: usize| !file.code[at + name.len()..].starts_with(is_word);
+    let mut places = file.code.match_indices(name).map(|(at, _)| at);
+    places.any(|at| {
+        let before = &file.code[..at];
+        let made = before
+            .rfind("both! {")
+            .is_some_and(|from| !before[from..].contains('}'));
+        let is_test = before.strip_suffix("fn ").is_some_and(is_test);
+        is_whole(at) && (is_test || (made && !before.ends_with(is_word)))
+    })
 }
 
 /// Whether the attributes that end such a text make what follows a test, a property or a model.
@@ -164,6 +169,9 @@ fn what_is_shown_fails_on_what_is_not() {
     assert_eq!(found("| U02 | no such test | `tests/x.rs::show` |"), 1);
     assert_eq!(found("| U02 | no test | `tests/x.rs::helps` |"), 1);
     assert_eq!(found("| U02 | nothing | maybe |"), 1);
+    let twice = file("common::both! {\n    shows;\n    hides (flavor = 1);\n}\nfn helps() {}\n");
+    assert!(has_test(&twice, "shows") && has_test(&twice, "hides"));
+    assert!(!has_test(&twice, "helps") && !has_test(&twice, "hide"));
     assert_eq!(
         violations("| U01 | a | `tests/x.rs` |", &[file(test)]).len(),
         3
