@@ -121,6 +121,22 @@ async fn a_full_mailbox_fails_calls_at_once() -> callboard::Result<()> {
     clerk.shutdown().await
 }
 
+/// An actor that is a task has the same mailbox.
+#[callboard::test]
+async fn a_local_actor_has_a_mailbox_too() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let mailbox = Mailbox::messages(1).overflow(Overflow::DropOldest);
+    let clerk = Clerk::local().mailbox(mailbox).await?;
+    let busy = clerk.wait_for(scratch.path("go")).start();
+    let (older, newer) = (clerk.work(1).start(), clerk.work(2).start());
+    let error = within(SOON, older).await.unwrap_err();
+    assert!(matches!(error, CallError::Dropped { .. }), "{error:?}");
+    open(&scratch.path("go"));
+    busy.await?;
+    assert_eq!(newer.await?, 2);
+    clerk.shutdown().await
+}
+
 /// A full mailbox that is to drop calls drops the oldest or the newest, and tells their callers.
 #[callboard::test]
 async fn a_full_mailbox_drops_calls() -> callboard::Result<()> {

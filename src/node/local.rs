@@ -27,6 +27,7 @@ use super::spawn_error::SpawnError;
 use super::spawn_options::GRACE;
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post, Signals};
+use crate::actor::mailbox::Mailbox;
 use crate::actor::panic::note_places;
 use crate::actor::port::Port;
 use crate::actor::replies::Replies;
@@ -117,6 +118,7 @@ pub struct Local<P, Args, E = Infallible> {
 #[derive(Debug)]
 struct Options {
     idle: Idle,
+    mailbox: Mailbox,
     grace: Duration,
 }
 
@@ -146,6 +148,7 @@ impl<P, Args, E> Local<P, Args, E> {
     ) -> Self {
         let options = Options {
             idle: Idle::Park,
+            mailbox: Mailbox::default(),
             grace: GRACE,
         };
         Self {
@@ -175,6 +178,24 @@ impl<P, Args, E> Local<P, Args, E> {
     /// ```
     pub fn idle(mut self, idle: Idle) -> Self {
         self.options.idle = idle;
+        self
+    }
+
+    /// How many calls wait for the actor, and what becomes of more. Default: 1024 calls of 1 MiB
+    /// together, and then their callers wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::local().mailbox(64).await?)
+    /// # }
+    /// ```
+    pub fn mailbox(mut self, mailbox: impl Into<Mailbox>) -> Self {
+        self.options.mailbox = mailbox.into();
         self
     }
 
@@ -233,6 +254,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             link: far,
             message_len_max: limit,
             idle: options.idle,
+            mailbox: options.mailbox,
             signals,
             leaving: Leaving {
                 id,
@@ -332,6 +354,7 @@ pub struct LocalSeat {
     link: Link,
     message_len_max: usize,
     idle: Idle,
+    mailbox: Mailbox,
     signals: Signals,
     leaving: Leaving,
 }
@@ -403,6 +426,7 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
         link,
         message_len_max,
         idle,
+        mailbox,
         signals,
         named,
         // Dropped last, if this future is dropped: then the actor is gone.
@@ -419,7 +443,8 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
             board: &board,
             signals: &signals,
         };
-        let mut serving = pin!(server::serve::<A>(Inbox::new(port, post), async || {}));
+        let inbox = Inbox::new(port, post).with_mailbox(mailbox);
+        let mut serving = pin!(server::serve::<A>(inbox, async || {}));
         let mut watch = Watch::new(&leash);
         poll_fn(|cx| {
             if watch.poll(cx).is_ready() {
