@@ -5,13 +5,14 @@ mod common;
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use callboard::CallError;
 use callboard::prelude::*;
 use tokio::time::sleep;
 
-use common::{LONG, Scratch, within};
+use common::{LONG, Scratch, eventually, within};
 
 /// Keeps what it was told.
 pub struct Inner {
@@ -122,4 +123,204 @@ async fn deadlines_travel_into_nested_calls() {
     let notes = within(LONG, outer.notes()).await.unwrap();
     assert_eq!(notes, [1, 2, 4, 5], "the third was never begun");
     outer.shutdown().await.unwrap();
+}
+
+/// Calls itself, and others that call back.
+pub struct Echoing {
+    steps: Vec<u64>,
+    peer: Option<EchoingProxy>,
+}
+
+#[actor]
+impl Echoing {
+    pub fn new() -> Self {
+        Self {
+            steps: Vec::new(),
+            peer: None,
+        }
+    }
+
+    /// An actor of the same type in a process of its own.
+    pub async fn new_with_peer() -> Self {
+        let peer = Self::spawn().name("peer").await;
+        Self {
+            steps: Vec::new(),
+            peer: Some(peer.expect("an actor may start others")),
+        }
+    }
+
+    /// A long method in steps: others run in between.
+    pub async fn step(&mut self, context: &Context, left: u64) {
+        self.steps.push(left);
+        if left > 0 {
+            let own: EchoingProxy = context.own();
+            let told = own.step(left - 1).tell().await;
+            told.expect("an actor can tell itself something");
+        }
+    }
+
+    pub fn steps(&self) -> Vec<u64> {
+        self.steps.clone()
+    }
+
+    pub async fn steps_later(&self) -> Vec<u64> {
+        tokio::task::yield_now().await;
+        self.steps.clone()
+    }
+
+    /// Waits for itself, alone.
+    pub async fn ask_itself(&mut self, context: &Context) -> String {
+        let own: EchoingProxy = context.own();
+        told(own.steps_later().await)
+    }
+
+    /// Waits for itself while others may run: it may ask what others may.
+    pub async fn ask_itself_shared(&self, context: &Context) -> (String, String) {
+        let own: EchoingProxy = context.own();
+        (told(own.steps_later().await), told(own.clear().await))
+    }
+
+    pub fn clear(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.steps)
+    }
+
+    /// Starts a call of itself and does not wait for it.
+    pub async fn start_clear(&mut self, context: &Context) {
+        let own: EchoingProxy = context.own();
+        context.spawn(async move { drop(own.clear().await) });
+    }
+
+    pub async fn stop_itself(&self, context: &Context) {
+        let own: EchoingProxy = context.own();
+        own.shutdown().await.expect("it is asked to end");
+    }
+
+    pub async fn ask_peer(&mut self) -> String {
+        match &self.peer {
+            Some(peer) => told(peer.steps_later().await),
+            None => "nobody".to_owned(),
+        }
+    }
+}
+
+fn told(result: Result<Vec<u64>, CallError>) -> String {
+    match result {
+        Ok(steps) => format!("{steps:?}"),
+        Err(error) => format!("{error}, {:?}", error.outcome()),
+    }
+}
+
+/// Through its own proxy an actor's long method lets others run; a call of itself that it waits for
+/// and that cannot begin is an error that names it, and no hang.
+#[callboard::test]
+async fn actors_call_themselves() {
+    let process = Echoing::spawn().name("itself").await.unwrap();
+    call_themselves(&process).await.unwrap();
+    let task = Echoing::local().await.unwrap();
+    call_themselves(&task).await.unwrap();
+}
+
+async fn call_themselves(actor: &EchoingProxy) -> callboard::Result<()> {
+    within(LONG, actor.step(3)).await?;
+    let mut steps = Vec::new();
+    while steps.len() < 4 {
+        steps = within(LONG, actor.steps()).await?;
+    }
+    assert_eq!(steps, [3, 2, 1, 0]);
+    let cycle = within(LONG, actor.ask_itself()).await?;
+    let name = cycle.split(' ').next().unwrap_or_default();
+    assert_eq!(
+        cycle,
+        format!("{name} -> {name} would wait for each other, NotRun")
+    );
+    let (shared, exclusive) = within(LONG, actor.ask_itself_shared()).await?;
+    assert_eq!(shared, "[3, 2, 1, 0]");
+    assert_eq!(exclusive, cycle);
+    within(LONG, actor.start_clear()).await?;
+    while !within(LONG, actor.steps()).await?.is_empty() {}
+    within(LONG, actor.stop_itself()).await?;
+    eventually(LONG, "it ends", || !actor.is_alive()).await;
+    Ok(())
+}
+
+static PING: OnceLock<PingProxy> = OnceLock::new();
+static PONG: OnceLock<PongProxy> = OnceLock::new();
+
+/// One of two that call each other. They find each other in statics.
+pub struct Ping;
+
+#[actor]
+impl Ping {
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// Waits for the other one, alone.
+    pub async fn play(&mut self, back: bool) -> String {
+        let Some(pong) = PONG.get() else {
+            return "nobody".to_owned();
+        };
+        pong.play(back)
+            .await
+            .unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Waits for the other one, while others may run.
+    pub async fn play_shared(&self) -> String {
+        let Some(pong) = PONG.get() else {
+            return "nobody".to_owned();
+        };
+        pong.play_shared()
+            .await
+            .unwrap_or_else(|error| error.to_string())
+    }
+
+    pub fn score(&self) -> String {
+        "one all".to_owned()
+    }
+}
+
+/// The other one.
+pub struct Pong;
+
+#[actor]
+impl Pong {
+    pub fn new() -> Self {
+        Self
+    }
+
+    pub async fn play(&mut self, back: bool, context: &Context) -> String {
+        match PING.get() {
+            Some(ping) if back => match ping.score().await {
+                Err(CallError::Cycle { chain }) => chain.join(" -> "),
+                other => format!("{other:?}"),
+            },
+            _ => context.callers().join(" -> "),
+        }
+    }
+
+    pub async fn play_shared(&self) -> String {
+        match PING.get() {
+            Some(ping) => ping.score().await.unwrap_or_else(|error| error.to_string()),
+            None => "nobody".to_owned(),
+        }
+    }
+}
+
+/// Two that wait for each other are told so at once, by their names; where the borrow lets the call
+/// back run, it runs.
+#[callboard::test]
+async fn actors_that_wait_for_each_other_are_told() {
+    let ping = Ping::local().await.unwrap();
+    let pong = Pong::local().await.unwrap();
+    assert!(PING.set(ping.clone()).is_ok() && PONG.set(pong.clone()).is_ok());
+    let there = within(LONG, ping.play(false)).await.unwrap();
+    assert_eq!(there, "Ping");
+    let back = within(LONG, ping.play(true)).await.unwrap();
+    assert_eq!(back, "Ping -> Pong -> Ping");
+    let shared = within(LONG, ping.play_shared()).await.unwrap();
+    assert_eq!(shared, "one all");
+    // Statics are never dropped: the two are ended by hand.
+    ping.shutdown().await.unwrap();
+    pong.shutdown().await.unwrap();
 }

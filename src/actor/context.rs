@@ -10,8 +10,9 @@ use super::inbox::{Post, Signals};
 use super::server::Work;
 use crate::sys::clock;
 use crate::transport::board::Board;
-use crate::wire::chain::Chain;
+use crate::wire::chain::{ActorKey, Chain};
 use crate::wire::id::CallId;
+use crate::wire::interface::Interface;
 
 /// The call that a method serves, and the actor that it is a method of.
 ///
@@ -53,7 +54,16 @@ pub struct Context {
     deadline: Option<u64>,
     chain: Option<Chain>,
     board: Board,
-    signals: Signals,
+    itself: Itself,
+}
+
+/// Whose method it is.
+#[derive(Clone)]
+pub(crate) struct Itself {
+    pub(crate) actor: ActorKey,
+    pub(crate) interface: &'static Interface,
+    pub(crate) message_len_max: usize,
+    pub(crate) signals: Signals,
 }
 
 impl Context {
@@ -63,8 +73,18 @@ impl Context {
             deadline: work.head.deadline,
             chain: work.chain().cloned(),
             board: work.board(post).clone(),
-            signals: post.signals.clone(),
+            itself: Itself {
+                actor: post.actor,
+                interface: post.interface,
+                message_len_max: post.main.message_len_max(),
+                signals: post.signals.clone(),
+            },
         }
+    }
+
+    /// Whose method it is.
+    pub(crate) fn itself(&self) -> &Itself {
+        &self.itself
     }
 
     /// How much time is left until nobody wants the answer any more; none if the call has no bound
@@ -128,7 +148,7 @@ impl Context {
     /// }
     /// ```
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + '_ {
-        self.signals.cancels().watch(&self.board, self.call)
+        self.itself.signals.cancels().watch(&self.board, self.call)
     }
 
     /// The names of the actors whose methods await this call, the first caller first. A caller that
@@ -157,7 +177,7 @@ impl Context {
     /// }
     /// ```
     pub fn stop(&self) {
-        self.signals.stop();
+        self.itself.signals.stop();
     }
 
     /// Starts a task of this actor: it runs beside the methods, and is dropped when the actor ends.
@@ -177,7 +197,7 @@ impl Context {
     /// }
     /// ```
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.signals.spawn(task)
+        self.itself.signals.spawn(task)
     }
 }
 

@@ -12,6 +12,8 @@
 //! comes first. A further link that breaks the rules is dropped alone; the main link's end is the
 //! actor's.
 
+use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +56,23 @@ struct SignalState {
     waker: AtomicWaker,
     cancels: Cancels,
     tasks: Mutex<JoinSet<()>>,
+    itself: Mutex<Itself>,
+}
+
+/// What an actor has of its own proxy, once it has asked for it.
+#[derive(Default)]
+struct Itself {
+    /// The proxy, whose type is known further up.
+    proxy: Option<Box<dyn Any + Send>>,
+    /// Ends the link of the proxy.
+    end: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl fmt::Debug for Itself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_made = self.proxy.is_some();
+        f.debug_struct("Itself").field("is_made", &is_made).finish()
+    }
 }
 
 /// A further link of an actor.
@@ -74,7 +93,6 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    #[cfg_attr(not(test), expect(dead_code, reason = "own proxies are made of it"))]
     pub(crate) fn new(sender: Sender, board: Board, message_len_max: usize) -> Self {
         Self {
             sender,
@@ -99,7 +117,6 @@ impl Signals {
     }
 
     /// Gives the actor a further link.
-    #[cfg_attr(not(test), expect(dead_code, reason = "own proxies are made of it"))]
     pub(crate) fn arrive(&self, arrival: Arrival) {
         let mut arrived = self
             .0
@@ -132,7 +149,7 @@ impl Signals {
     }
 
     /// Starts a task of the actor's.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that have ended, so that there are never more than run.
         while let Some(ended) = tasks.try_join_next() {
@@ -145,8 +162,33 @@ impl Signals {
         tasks.spawn(task)
     }
 
-    /// Drops the actor's tasks: it has ended.
+    /// The actor's own proxy, made with what ends its link if there is none yet.
+    pub(crate) fn own_or<P: Clone + Send + 'static>(
+        &self,
+        make: impl FnOnce() -> (P, Box<dyn FnOnce() + Send>),
+    ) -> P {
+        let mut own = self.0.itself.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = own
+            .proxy
+            .as_ref()
+            .and_then(|proxy| proxy.downcast_ref::<P>());
+        if let Some(proxy) = made {
+            return proxy.clone();
+        }
+        let (proxy, end) = make();
+        own.proxy = Some(Box::new(proxy.clone()));
+        own.end = Some(end);
+        proxy
+    }
+
+    /// Drops the actor's tasks and its own proxy: it has ended.
     pub(crate) fn end_tasks(&self) {
+        let own =
+            std::mem::take(&mut *self.0.itself.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(end) = own.end {
+            end();
+        }
+        drop(own.proxy);
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.abort_all();
     }
@@ -185,6 +227,7 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Post<'a> {
     pub(crate) actor: ActorKey,
+    pub(crate) interface: &'static Interface,
     pub(crate) main: Replies<'a>,
     /// That of the main link.
     pub(crate) board: &'a Board,

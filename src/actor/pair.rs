@@ -388,6 +388,7 @@ pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
     let post = Post {
         actor: ActorKey::NONE,
         main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+        interface: &INTERFACE,
         board: &board,
         signals: &signals,
     };
@@ -403,6 +404,7 @@ pub(super) async fn server_with(
     let (receiver, board) = ((link.receiver, link.glance), link.board.clone());
     let port = Port::new(receiver, link.board, link.ear, Idle::Park);
     let post = Post {
+        interface: &INTERFACE,
         actor: ActorKey::NONE,
         main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
         board: &board,

@@ -49,6 +49,10 @@ impl<'a> Replies<'a> {
         }
     }
 
+    pub(crate) fn message_len_max(self) -> usize {
+        self.message_len_max
+    }
+
     /// Answers `call`; what cannot be sent becomes a refusal that says so.
     #[inline]
     pub(crate) fn send<M: Message>(self, kind: Kind, call: CallId, message: &M) -> Answer {

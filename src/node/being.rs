@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::leash::Leash;
 use super::output::Tails;
 use super::ward::Ward;
+use crate::actor::inbox::Signals;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Death;
 use crate::sys::process::Exit;
@@ -16,6 +17,8 @@ pub(crate) enum Being {
     Process(Ward),
     /// Started by [`Local`](super::local::Local).
     Task(Leash),
+    /// The actor that holds it, which sees no end of its own.
+    Itself(Signals),
 }
 
 impl Being {
@@ -23,7 +26,7 @@ impl Being {
     pub(crate) fn pid(&self) -> u32 {
         match self {
             Self::Process(ward) => ward.pid(),
-            Self::Task(_) => std::process::id(),
+            Self::Task(_) | Self::Itself(_) => std::process::id(),
         }
     }
 
@@ -32,6 +35,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.exit(),
             Self::Task(leash) => leash.exit(),
+            Self::Itself(_) => None,
         }
     }
 
@@ -43,6 +47,8 @@ impl Being {
         match self {
             Self::Process(ward) => ward.exited().await,
             Self::Task(leash) => leash.exited().await,
+            // It is asked to end, or lives: nobody waits for his own end.
+            Self::Itself(_) => Exit::Code(0),
         }
     }
 
@@ -51,6 +57,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.stop(grace),
             Self::Task(leash) => leash.stop(grace),
+            Self::Itself(signals) => signals.stop(),
         }
     }
 
@@ -59,6 +66,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.kill(),
             Self::Task(leash) => leash.kill(),
+            Self::Itself(signals) => signals.stop(),
         }
     }
 
@@ -67,6 +75,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.is_overdue(),
             Self::Task(leash) => leash.is_overdue(),
+            Self::Itself(_) => false,
         }
     }
 
@@ -75,6 +84,7 @@ impl Being {
         match self {
             Self::Process(ward) => super::handle::death(exchange, tails, (ward.pid(), exit)),
             Self::Task(leash) => leash.death(exit),
+            Self::Itself(_) => Death::new(self.pid(), exit, None, None),
         }
     }
 }

@@ -256,6 +256,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         let post = Post {
             actor: named.actor(),
             main: Replies::new(&link.sender, limit),
+            interface: const { &A::INTERFACE },
             board: &board,
             signals: &signals,
         };

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::being::Being;
 use super::census::Life;
 use super::faces::{ActorId, Face};
 use super::output::{Tail, Tails};
@@ -23,7 +24,6 @@ use crate::wire::report::PanicReport;
 
 /// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
 pub(crate) struct Owner {
-    pub(crate) id: u64,
     pub(crate) life: Life,
     pub(crate) tails: Tails,
     pub(crate) link: LinkKind,
@@ -31,7 +31,10 @@ pub(crate) struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.life.ask_to_stop();
+        // An actor's own proxies keep nobody alive.
+        if !matches!(self.life.being, Being::Itself(_)) {
+            self.life.ask_to_stop();
+        }
     }
 }
 
@@ -147,6 +150,10 @@ impl Handle {
             .finish()
     }
 
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        self.caller.exchange()
+    }
+
     pub(crate) fn ask_to_stop(&self) {
         self.owner.life.ask_to_stop();
     }
@@ -196,7 +203,7 @@ impl fmt::Display for Handle {
 
 impl PartialEq for Handle {
     fn eq(&self, other: &Self) -> bool {
-        self.owner.id == other.owner.id
+        self.caller.key() == other.caller.key()
     }
 }
 
@@ -204,7 +211,7 @@ impl Eq for Handle {}
 
 impl Hash for Handle {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.owner.id.hash(state);
+        self.caller.key().hash(state);
     }
 }
 

@@ -275,7 +275,6 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         })?;
         let tails = Tails::default();
         let owner = Arc::new(Owner {
-            id,
             life,
             tails,
             link: LinkKind::Local,
@@ -440,6 +439,7 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
         let post = Post {
             actor: named.actor(),
             main: Replies::new(&link.sender, message_len_max),
+            interface: const { &A::INTERFACE },
             board: &board,
             signals: &signals,
         };

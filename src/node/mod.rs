@@ -22,6 +22,7 @@ pub(crate) mod faces;
 pub(crate) mod family;
 pub(crate) mod greet;
 pub(crate) mod handle;
+mod itself;
 mod leash;
 pub(crate) mod local;
 pub(crate) mod output;

@@ -293,7 +293,6 @@ async fn begin<E: Send + 'static>(
     };
     census::enter(id, life.clone());
     let owner = Arc::new(Owner {
-        id,
         life,
         tails,
         link: kind,
