@@ -1,4 +1,4 @@
-//! Processes that are killed or stopped at every step of their lives.
+//! F2-F7, F9, F10: processes that are killed or stopped at every step of their lives.
 //!
 //! A cell is a point (`role.step`, a named line of the library), a passage and a signal. Shown for
 //! each: every start, call and shutdown ends within its bound, by a right result or a typed error;
@@ -7,6 +7,8 @@
 #![cfg(feature = "failpoints")]
 
 mod common;
+#[path = "kill_matrix/turns.rs"]
+mod turns;
 
 use std::fs;
 use std::future::Future;
@@ -94,6 +96,15 @@ enum Struck {
 
 impl Struck {
     const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::Abort, Self::Fault];
+
+    /// Whether a call may end so where its actor, or the one it is made by, was struck like this.
+    fn explains<E>(self, error: &CallError<E>) -> bool {
+        match error {
+            CallError::Died { death, .. } => self.ends_as(death.exit()),
+            CallError::Unreachable { .. } => self == Self::Stop,
+            _ => false,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -258,12 +269,7 @@ impl Cell {
 
     /// What is said of a call that failed and left so many effects.
     fn check_call(&self, error: &CallError, effects: u64) {
-        let right = match error {
-            CallError::Died { death, .. } => self.struck.ends_as(death.exit()),
-            CallError::Unreachable { .. } => self.struck == Struck::Stop,
-            _ => false,
-        };
-        assert!(right, "{self:?}: {error:?}");
+        assert!(self.struck.explains(error), "{self:?}: {error:?}");
         assert!(effects <= 1, "{self:?}: {effects} effects");
         assert!(
             effects == 0 || error.outcome() != Outcome::NotRun,
@@ -351,12 +357,7 @@ async fn strike_parent(point: &'static str, passage: u32, struck: Struck, log: S
         .expect("its own start is not struck");
     let commanded = within(SILENT, chief.command(log.clone()).into_future()).await;
     let error = commanded.expect_err(&cell);
-    let right = match &error {
-        CallError::Died { death, .. } => struck.ends_as(death.exit()),
-        CallError::Unreachable { .. } => struck == Struck::Stop,
-        _ => false,
-    };
-    assert!(right, "{cell}: {error:?}");
+    assert!(struck.explains(&error), "{cell}: {error:?}");
     within(SILENT, chief.shutdown()).await.expect_err(&cell);
     eventually(common::SOON, &cell, || processes_of(&mark) == 0).await;
     let effects = fs::read(log).map_or(0, |bytes| bytes.len());

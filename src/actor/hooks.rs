@@ -367,7 +367,10 @@ pub(super) async fn start<A: Actor>(actor: &mut A) -> Result<(), NotStarted> {
     if !A::HOOKS.has(Moment::Start) {
         return Ok(());
     }
-    match caught(actor.hook(Hook::Start)).await {
+    crate::sys::failpoint::at("hook.start.before");
+    let started = caught(actor.hook(Hook::Start)).await;
+    crate::sys::failpoint::at("hook.start.after");
+    match started {
         Ok(result) => result.map_err(NotStarted::Error),
         Err(report) => Err(NotStarted::Panicked(report)),
     }
@@ -378,7 +381,10 @@ pub(super) async fn stop<A: Actor>(actor: &mut A) -> bool {
     if !A::HOOKS.has(Moment::Stop) {
         return true;
     }
-    match caught(actor.hook(Hook::Stop)).await {
+    crate::sys::failpoint::at("hook.stop.before");
+    let stopped = caught(actor.hook(Hook::Stop)).await;
+    crate::sys::failpoint::at("hook.stop.after");
+    match stopped {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::error!(error, "`on_stop` returned an error");

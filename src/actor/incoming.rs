@@ -48,7 +48,10 @@ impl<'a> Incoming<'a> {
         let cancelled = pin!(cancels.watch(board, self.work.head.call));
         match select(pin!(run), cancelled).await {
             Either::Left((done, _)) => Ok(done),
-            Either::Right(_) => Err(Answer(None)),
+            Either::Right(_) => {
+                crate::sys::failpoint::at("callee.cancelled");
+                Err(Answer(None))
+            }
         }
     }
 

@@ -96,6 +96,7 @@ pub async fn shutdown_all() {
         });
         life.grace = life.grace.min(left);
         life.ask_to_stop();
+        crate::sys::failpoint::at("parent.all.asked");
         life.being.exited().await;
     }
 }

@@ -47,6 +47,7 @@ where
         }
         return Err(SpawnError::Enter { reason }.into());
     }
+    crate::sys::failpoint::at("scope.entered");
     let proxy = inside.proxy.clone();
     let ran = AssertUnwindSafe(body(proxy)).catch_unwind().await;
     let why = match &ran {
@@ -54,6 +55,7 @@ where
         Ok(Err(own)) => Some(own.to_string()),
         Err(_) => Some("the scope panicked".to_owned()),
     };
+    crate::sys::failpoint::at("scope.left");
     let exited = inside.exit(why).await;
     let left = inside.leave().await.and(exited);
     match ran {

@@ -144,6 +144,7 @@ impl Ward {
         {
             *killed = true;
             body.child.kill();
+            crate::sys::failpoint::at("parent.kill.after");
         }
     }
 

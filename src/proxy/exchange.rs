@@ -321,6 +321,7 @@ impl Exchange {
         let mut held = self.lock();
         if held.state.in_flight.remove(call) {
             self.board.cancel(call);
+            crate::sys::failpoint::at("caller.cancelled");
             // A method that runs may want to know.
             held.outbox.ring();
         }
