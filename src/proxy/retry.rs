@@ -53,8 +53,9 @@ impl<'a, Args, T, E> Call<'a, Args, T, E, Once> {
 
 impl<Args: Arguments + Clone, T: Reply, E> Call<'_, Args, T, E, Idempotent> {
     /// Makes the call, and makes it again, at most `times`, if no answer came although the actor
-    /// may still be there: after [`CallError::Timeout`] and [`CallError::Unreachable`]. Other
-    /// errors, the method's own among them, are answers.
+    /// may still be there: after [`CallError::Timeout`], [`CallError::Unreachable`], and
+    /// [`CallError::Full`] and [`CallError::Dropped`] of its mailbox. Other errors, the method's
+    /// own among them, are answers.
     ///
     /// A [timeout](Call::timeout) holds for each attempt. Before the second attempt there is a
     /// pause of 10 ms, and before each later one twice the last pause, up to a second.
@@ -88,7 +89,12 @@ impl<Args: Arguments + Clone, T: Reply, E> Call<'_, Args, T, E, Idempotent> {
         let mut pause = PAUSE_MIN;
         for _ in 0..times {
             match self.again().await {
-                Err(CallError::Timeout { .. } | CallError::Unreachable { .. }) => {}
+                Err(
+                    CallError::Timeout { .. }
+                    | CallError::Unreachable { .. }
+                    | CallError::Full { .. }
+                    | CallError::Dropped { .. },
+                ) => {}
                 settled => return settled,
             }
             tokio::time::sleep(pause).await;
