@@ -1,4 +1,4 @@
-//! U17, K12, P12, F47, F48: calls that a method makes: what they inherit from the call that it serves.
+//! U17, K12, P12, F47, F48: calls that a method makes: what they inherit from the one it serves.
 
 mod common;
 
