@@ -96,6 +96,7 @@ fn main() {
     tells(&mut criterion);
     pipelined(&mut criterion);
     in_process(&mut criterion);
+    locals(&mut criterion);
     crowds(&mut criterion);
     criterion.final_summary();
 }
@@ -277,6 +278,28 @@ fn in_process(criterion: &mut Criterion) {
             let (answer, answered) = oneshot::channel();
             inbox.send(([7; 64], answer)).await.expect("the task runs");
             answered.await.expect("an answer")
+        });
+    }
+    group.finish();
+}
+
+/// An actor that is a task: of the caller's thread, or of another one.
+fn locals(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call/local");
+    group.throughput(Throughput::Elements(1));
+    let two = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let two = two.expect("a runtime can be made");
+    for (name, runtime) in [("one thread", &one_thread()), ("two threads", &two)] {
+        let echo = LazyCell::new(|| {
+            runtime
+                .block_on(Echo::local().into_future())
+                .expect("the actor starts")
+        });
+        one_by_one(&mut group, name, (runtime, &echo), |echo| async {
+            echo.small([7; 64]).await.expect("an answer")
         });
     }
     group.finish();

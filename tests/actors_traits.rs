@@ -383,6 +383,16 @@ async fn generic_actors_run_with_registered_parameters() -> callboard::Result<()
     texts.shutdown().await
 }
 
+/// As a task it runs with any parameters, also with some that are registered nowhere.
+#[callboard::test]
+async fn generic_actors_run_as_tasks() -> callboard::Result<()> {
+    let cell: CellProxy<u64, 2> = Cell::local(7).await?;
+    assert_eq!(cell.set(1, 8).await?, Some(7));
+    assert_eq!(cell.get().await?, [7, 8]);
+    assert_eq!(MeasuredProxy::from(&cell).size().await?, 2);
+    cell.shutdown().await
+}
+
 /// Parameters that nobody registered are an error before there is a process.
 #[callboard::test]
 async fn unregistered_parameters_are_refused() {

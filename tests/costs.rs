@@ -122,6 +122,23 @@ async fn hot_calls_allocate_nothing() -> callboard::Result<()> {
     Ok(())
 }
 
+/// The same of a local actor, whose process is the caller's: a task of its thread.
+#[callboard::test]
+async fn hot_calls_of_local_actors_allocate_nothing() -> callboard::Result<()> {
+    if !alone("hot_calls_of_local_actors_allocate_nothing") {
+        return Ok(());
+    }
+    let counter = Counter::local().await?;
+    for round in 0..100 {
+        calls(&counter, 10).await?;
+        rest(round).await;
+    }
+    let before = allocations();
+    calls(&counter, 2500).await?;
+    assert_eq!(allocations() - before, 0, "of caller and actor together");
+    counter.shutdown().await
+}
+
 /// Once warm, what is lent to a call is allocated neither where it is lent nor where it is
 /// borrowed, and what is viewed is not allocated where it is viewed.
 #[callboard::test]

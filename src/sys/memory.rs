@@ -12,10 +12,11 @@
 //!
 //! This file does not know what lies in a segment.
 
-use std::alloc::{self, Layout};
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::ptr::NonNull;
 use std::slice;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
-use nix::sys::mman::{shm_open, shm_unlink};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap, shm_open, shm_unlink};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::geteuid;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
@@ -49,12 +50,12 @@ pub(crate) struct Segment {
 enum Backing {
     /// Shared memory; `named` until the name is removed, which only its creator does.
     Shared { memory: Shmem, named: AtomicBool },
-    /// Memory of this process.
-    Private { layout: Layout },
+    /// A mapping of this process alone.
+    Private,
 }
 
-// SAFETY: the segment owns its mapping, which no thread is tied to: `munmap`, `close` and `free`
-// may be called by any of them. `Shmem` and `NonNull` are not Send only for their raw pointers.
+// SAFETY: the segment owns its mapping, which no thread is tied to: `munmap` and `close` may be
+// called by any of them. `Shmem` and `NonNull` are not Send only for their raw pointers.
 unsafe impl Send for Segment {}
 // SAFETY: through `&Segment` the memory is reached only as atomics, `named` is one, and `Shmem` is
 // only asked for its name, which never changes.
@@ -186,24 +187,30 @@ impl Segment {
         Self::shared(memory, len, false)
     }
 
-    /// A segment that no other process can see: for links within this process, and for tests.
+    /// A segment that no other process can see: for links within this process, and for tests. Its
+    /// pages come when they are touched, and so most of them never.
+    ///
+    /// Where there is no memory it ends as any allocation does then.
     ///
     /// # Panics
     ///
     /// If `len` is zero or no multiple of eight.
     pub(crate) fn private(len: usize) -> Self {
         assert_len(len);
-        let layout = Layout::from_size_align(len, SEGMENT_ALIGN)
-            .expect("no layout of ours comes near the size of the address space");
-        // SAFETY: the size is not zero (asserted above).
-        let base = unsafe { alloc::alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else {
-            alloc::handle_alloc_error(layout)
+        let whole = NonZeroUsize::new(len).expect("asserted above");
+        let (access, flags) = (
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_PRIVATE,
+        );
+        // SAFETY: no address is asked for, so the system takes one at which nothing lies.
+        let mapped = unsafe { mmap_anonymous(None, whole, access, flags) };
+        let Ok(base) = mapped else {
+            handle_alloc_error(Layout::array::<u8>(len).expect("the system was asked for it"))
         };
         Self {
             base: base.cast(),
             len,
-            backing: Backing::Private { layout },
+            backing: Backing::Private,
         }
     }
 
@@ -211,7 +218,7 @@ impl Segment {
     pub(crate) fn name(&self) -> Option<&str> {
         match &self.backing {
             Backing::Shared { memory, .. } => Some(memory.get_os_id()),
-            Backing::Private { .. } => None,
+            Backing::Private => None,
         }
     }
 
@@ -234,7 +241,7 @@ impl Segment {
         // SAFETY: `base` is aligned to a page and valid for `len` bytes until `backing` is dropped,
         // which the lifetime of `&self` outlasts not; any bytes are valid `AtomicU64`s, and other
         // processes' changes are what the interior mutability of atomics allows. `len` fits in
-        // isize, for it was mapped or allocated.
+        // isize, for it was mapped.
         unsafe { slice::from_raw_parts(self.base.as_ptr(), count) }
     }
 
@@ -267,10 +274,12 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         self.unlink();
-        if let Backing::Private { layout } = self.backing {
-            // SAFETY: `base` came from `alloc_zeroed` with this layout, and only this drop, which
-            // runs once, frees it.
-            unsafe { alloc::dealloc(self.base.as_ptr().cast(), layout) };
+        if matches!(self.backing, Backing::Private) {
+            // SAFETY: `base` came from `mmap_anonymous` with this length, nothing refers into it
+            // any more, and only this drop, which runs once, unmaps it.
+            if let Err(error) = unsafe { munmap(self.base.cast(), self.len) } {
+                tracing::debug!(%error, "private segment not unmapped");
+            }
         }
     }
 }

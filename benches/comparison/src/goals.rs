@@ -12,8 +12,13 @@ pub fn table(report: &Report) -> String {
     for case in Case::ALL {
         let rows = report.rows(case);
         let references = report.references(case, &rows);
-        for row in rows.iter().filter(|row| row.standing == Standing::Ours) {
-            for (what, figure, goal) in measures(report, case, row, &references) {
+        for row in &rows {
+            let measures = match row.standing {
+                Standing::Ours => measures(report, case, row, &references),
+                Standing::OursInProcess => in_process(report, case, row, &references),
+                _ => Vec::new(),
+            };
+            for (what, figure, goal) in measures {
                 let verdict = if figure <= goal { "met" } else { "missed" };
                 text += &format!(
                     "| {} | {} | {what} | {figure:.2} | {goal:.2} | {verdict} |\n",
@@ -33,12 +38,10 @@ pub fn table(report: &Report) -> String {
 }
 
 /// What is compared, the figure, and the most that it should be.
-fn measures(
-    report: &Report,
-    case: Case,
-    row: &Row<'_>,
-    references: &References,
-) -> Vec<(&'static str, f64, f64)> {
+type Measure = (&'static str, f64, f64);
+
+/// Those of an actor in its own process.
+fn measures(report: &Report, case: Case, row: &Row<'_>, references: &References) -> Vec<Measure> {
     let to = |reference| report.ratio(case, row.subject, reference);
     let small = report.ratio_of((case, row.subject), (Case::Hot, row.subject));
     let nanos = Some(row.p50.median);
@@ -75,8 +78,27 @@ fn measures(
             ("ns a message (20 million/s, stretch)", nanos, 50.0),
         ],
     };
-    let known = candidates.into_iter();
-    known
+    known(candidates)
+}
+
+/// Those of an actor that is a task.
+fn in_process(report: &Report, case: Case, row: &Row<'_>, references: &References) -> Vec<Measure> {
+    let to = |reference| report.ratio(case, row.subject, reference);
+    let fastest = (
+        "of the fastest in-process crate",
+        to(references.actors),
+        1.0,
+    );
+    known(match case {
+        Case::Hot => vec![("of ractor", to(references.ractor), 1.0), fastest],
+        _ => vec![fastest],
+    })
+}
+
+/// Those whose subjects took part in this run.
+fn known(candidates: Vec<(&'static str, Option<f64>, f64)>) -> Vec<Measure> {
+    candidates
+        .into_iter()
         .filter_map(|(what, figure, goal)| Some((what, figure?, goal)))
         .collect()
 }

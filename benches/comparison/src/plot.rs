@@ -139,7 +139,7 @@ impl Scale {
 
 fn colour(row: &Row<'_>) -> RGBColor {
     match row.standing {
-        Standing::Ours => RGBColor(0xd9, 0x5f, 0x02),
+        Standing::Ours | Standing::OursInProcess => RGBColor(0xd9, 0x5f, 0x02),
         Standing::Actors => RGBColor(0x75, 0x9f, 0xbf),
         Standing::Processes => RGBColor(0x6b, 0xa2, 0x92),
         Standing::Floor => RGBColor(0xbd, 0xbd, 0xbd),

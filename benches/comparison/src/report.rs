@@ -67,6 +67,7 @@ pub struct References {
     /// The best of the machine.
     pub floor: Option<usize>,
     pub iceoryx2: Option<usize>,
+    pub ractor: Option<usize>,
     /// The fastest actor crate in one process.
     pub actors: Option<usize>,
 }
@@ -225,6 +226,7 @@ process. Rounds: those that no other process disturbed, of all; with `!` there w
         References {
             floor: named(floor),
             iceoryx2: named("iceoryx2"),
+            ractor: named("ractor"),
             actors,
         }
     }
@@ -260,7 +262,7 @@ process. Rounds: those that no other process disturbed, of all; with `!` there w
             let ratio = self.ratio(case, row.subject, reference);
             ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
         };
-        let is_ours = row.standing == Standing::Ours;
+        let is_ours = matches!(row.standing, Standing::Ours | Standing::OursInProcess);
         let name = if is_ours {
             format!("**{}**", row.name)
         } else {

@@ -12,7 +12,7 @@ use callboard::Idle;
 use crate::meter::Meter;
 use crate::stage::Stage;
 use crate::subjects;
-use crate::subjects::callboard::Callboard;
+use crate::subjects::callboard::{Callboard, Local};
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -140,6 +140,8 @@ pub trait Subject {
 pub enum Standing {
     /// The one that this is about.
     Ours,
+    /// The same, its actor being a task as with actor crates in one process.
+    OursInProcess,
     /// An actor crate in one process; the fastest of these is a reference.
     Actors,
     /// Another way between two processes.
@@ -154,6 +156,7 @@ pub fn all() -> Vec<Box<dyn Subject>> {
         Box::new(Callboard(Idle::Adaptive)),
         Box::new(Callboard(Idle::Busy)),
         Box::new(Callboard(Idle::Park)),
+        Box::new(Local),
         Box::new(subjects::spin::Spin),
         Box::new(subjects::eventfd::Eventfd),
         Box::new(subjects::iceoryx2::Iceoryx2),

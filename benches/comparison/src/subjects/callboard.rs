@@ -41,6 +41,33 @@ impl Echo {
     }
 }
 
+/// The same actor as a task of the caller's thread.
+pub struct Local;
+
+impl Subject for Local {
+    fn name(&self) -> &'static str {
+        "callboard-local"
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::OursInProcess
+    }
+
+    fn waiting(&self, case: Case) -> Option<Waiting> {
+        let is_meant = !matches!(case, Case::Idle | Case::IdlePause);
+        is_meant.then_some(Waiting::OneThread)
+    }
+
+    fn round(&self, case: Case, _stage: &Stage, meter: &mut Meter) -> Outcome {
+        current_thread()?.block_on(async {
+            let actor = Echo::local(None).await?;
+            let outcome = measure(case, &actor, meter).await;
+            actor.shutdown().await.map_err(|error| error.to_string())?;
+            outcome
+        })
+    }
+}
+
 impl Subject for Callboard {
     fn name(&self) -> &'static str {
         match self.0 {
