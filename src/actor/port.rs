@@ -140,6 +140,10 @@ impl Port {
         }
         self.spin.sleep(&mut self.vigil);
         self.tell_of_room(sender);
+        if self.ear.take_rung() {
+            sender.room_freed();
+            signals.cancels().look();
+        }
         if signals.listen(cx) || !self.receiver.doze() {
             return true;
         }

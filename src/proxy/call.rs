@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::task::coop;
@@ -273,7 +273,7 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
     /// ```
     pub fn try_tell(mut self) -> Result<(), TryCallError<Self, E>> {
         let kind = std::mem::replace(&mut self.kind, Kind::Tell);
-        match self.try_begin(false) {
+        match self.try_begin(false, None) {
             Ok(_) => Ok(()),
             Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
             Err(Refused::Full) => {
@@ -287,7 +287,11 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
     ///
     /// Of a call that its method's code `awaits`, the chain of those who wait goes with it.
     #[inline]
-    fn try_begin(&mut self, awaits: bool) -> Result<(CallId, Vigil), Refused<E>> {
+    fn try_begin(
+        &mut self,
+        awaits: bool,
+        waker: Option<&Waker>,
+    ) -> Result<(CallId, Vigil), Refused<E>> {
         let chain = self.inherit(awaits).map_err(Refused::Failed)?;
         let Some(args) = &self.args else {
             return Err(Refused::Full);
@@ -299,10 +303,10 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             .map_err(Refused::Failed)?;
         let bounded = self.is_bounded();
         let begun = codec::encode(args, self.caller.message_len_max(), |body| match &chain {
-            None => exchange.try_begin(head, body, bounded),
+            None => exchange.try_begin(head, body, bounded, waker),
             Some(chain) => {
                 let (head, body) = chained(head, body, chain);
-                exchange.try_begin(head, &body, bounded)
+                exchange.try_begin(head, &body, bounded, waker)
             }
         });
         match begun {
@@ -340,7 +344,7 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             let progress = ready!(coop::poll_proceed(cx));
             progress.made_progress();
             let awaits = self.kind == Kind::Call;
-            match self.try_begin(awaits) {
+            match self.try_begin(awaits, awaits.then_some(cx.waker())) {
                 Ok(begun) => return Poll::Ready(Ok(begun)),
                 Err(Refused::Failed(error)) => return Poll::Ready(Err(error)),
                 Err(Refused::Full) => self.stage = Stage::Beginning(self.begin_later(awaits)?),
@@ -391,7 +395,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
     /// }
     /// ```
     pub fn start(mut self) -> Pending<T, E> {
-        let begun = match self.try_begin(false) {
+        let begun = match self.try_begin(false, None) {
             Ok((call, vigil)) => Ok(Stage::Waiting(call, vigil)),
             Err(Refused::Failed(error)) => Err(error),
             Err(Refused::Full) => match self.begin_later(false) {
@@ -425,7 +429,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
     /// }
     /// ```
     pub fn try_start(mut self) -> Result<Pending<T, E>, TryCallError<Self, E>> {
-        match self.try_begin(false) {
+        match self.try_begin(false, None) {
             Ok((call, vigil)) => {
                 let begun = Ok(Stage::Waiting(call, vigil));
                 let caller = self.caller.clone();
@@ -447,7 +451,13 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
         if !matches!(self.stage, Stage::Waiting(..)) {
             let begun = ready!(self.poll_begin(cx));
             match begun {
-                Ok((call, vigil)) => self.stage = Stage::Waiting(call, vigil),
+                Ok((call, mut vigil)) => {
+                    let is_parked = vigil.take_parked();
+                    self.stage = Stage::Waiting(call, vigil);
+                    if is_parked {
+                        return Poll::Pending;
+                    }
+                }
                 Err(error) => {
                     self.stage = Stage::Done;
                     return Poll::Ready(Err(error));

@@ -209,13 +209,15 @@ impl Exchange {
     }
 
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
-    /// begins. `bounded`: it waits for the usual time.
+    /// begins. `bounded`: it waits for the usual time. `waker` is of the task that awaits the
+    /// answer: where whoever rings takes that in, it is parked at once.
     #[inline]
     pub(crate) fn try_begin(
         &self,
         head: Head,
         body: &[u8],
         bounded: bool,
+        waker: Option<&Waker>,
     ) -> Result<(CallId, Vigil), BeginError> {
         let mut held = self.lock();
         if self.ended().is_some() {
@@ -237,7 +239,13 @@ impl Exchange {
         match held.outbox.try_send(&Head { call, ..head }, body) {
             Ok(position) => {
                 held.state.in_flight.sent(call, position);
-                Ok((call, Vigil::new(held.state.plan())))
+                let plan = held.state.plan();
+                let mut vigil = Vigil::new(plan);
+                if let Some(waker) = waker.filter(|_| self.lookout.is_ringer() && plan.is_none()) {
+                    vigil.park();
+                    self.park(held, waker, call, &mut vigil);
+                }
+                Ok((call, vigil))
             }
             Err(error) => {
                 held.state.in_flight.remove(call);

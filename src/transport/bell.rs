@@ -59,6 +59,16 @@ impl Ear {
             Self::Chime(chime) => chime.poll_rung(cx).map(Ok),
         }
     }
+
+    /// Whether it was rung since it was last heard, if that costs no system call to know: who is
+    /// about to wait need not be told again of what woke it.
+    #[inline]
+    pub(crate) fn take_rung(&self) -> bool {
+        match self {
+            Self::Door(_) => false,
+            Self::Chime(chime) => chime.take(),
+        }
+    }
 }
 
 /// Does at once what a ring asks for, in the place of who rings.

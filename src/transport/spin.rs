@@ -36,6 +36,8 @@ pub(crate) struct Vigil {
     /// One of several waits at once: how long each took says nothing about looking.
     is_shared: bool,
     lesson: Option<Wait>,
+    /// Its task sleeps already, and need not look before it is woken.
+    is_parked: bool,
 }
 
 impl Vigil {
@@ -52,6 +54,18 @@ impl Vigil {
     #[inline]
     pub(crate) fn first_burst(&mut self, found: impl FnMut() -> bool) -> bool {
         self.first.take().is_some() && Plan::burst(found)
+    }
+
+    /// Notes that its task sleeps since the call was sent.
+    #[inline]
+    pub(crate) fn park(&mut self) {
+        self.is_parked = true;
+    }
+
+    /// Whether its task has slept since the call was sent; asked once.
+    #[inline]
+    pub(crate) fn take_parked(&mut self) -> bool {
+        std::mem::take(&mut self.is_parked)
     }
 
     /// Notes that others wait too.
