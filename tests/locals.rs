@@ -139,6 +139,11 @@ impl Hermit {
         thread_here()
     }
 
+    /// What its thread is called.
+    pub fn thread_name(&self) -> Option<String> {
+        thread::current().name().map(str::to_owned)
+    }
+
     pub fn panic(&self) {
         panic!("alone");
     }
@@ -212,6 +217,19 @@ async fn actors_run_where_they_can() -> callboard::Result<()> {
     );
     hermit.shutdown().await?;
     clerk.shutdown().await
+}
+
+/// A thread is called as its actor is, as far as the system can hear it.
+#[callboard::test]
+async fn names_reach_threads() -> callboard::Result<()> {
+    for (name, heard) in [("hermit-1", "hermit-1"), ("her\0mit", "her")] {
+        let hermit = Hermit::local().name(name).await?;
+        assert_eq!(hermit.thread_name().await?.as_deref(), Some(heard));
+        hermit.shutdown().await?;
+    }
+    let hermit = Hermit::local().await?;
+    assert_eq!(hermit.thread_name().await?.as_deref(), Some("Hermit"));
+    hermit.shutdown().await
 }
 
 /// What was sent is done before the end; what comes later is told so, and did not run.

@@ -117,6 +117,7 @@ pub struct Local<P, Args, E = Infallible> {
 
 #[derive(Debug)]
 struct Options {
+    name: Option<String>,
     idle: Idle,
     mailbox: Mailbox,
     grace: Duration,
@@ -147,6 +148,7 @@ impl<P, Args, E> Local<P, Args, E> {
         start: Start,
     ) -> Self {
         let options = Options {
+            name: None,
             idle: Idle::Park,
             mailbox: Mailbox::default(),
             grace: GRACE,
@@ -160,6 +162,24 @@ impl<P, Args, E> Local<P, Args, E> {
             options,
             proxy: PhantomData,
         }
+    }
+
+    /// Names the actor, as [cycles](crate::CallError::Cycle) tell it, and its thread, if it has one
+    /// of its own. Default: the actor's type.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// Ok(Echo::local().name("echo-1").await?)
+    /// # }
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into());
+        self
     }
 
     /// How both sides wait for messages. Default: [`Idle::Park`], for on one thread nobody answers
@@ -247,10 +267,10 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         };
         census::enter(id, life.clone());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let title = interface.name.rsplit("::").next().unwrap_or_default();
+        let title = options.title(interface);
         let seat = LocalSeat {
+            named: Named::new(spawn::key_of(id), &title),
             title,
-            named: Named::new(spawn::key_of(id), title),
             link: far,
             message_len_max: limit,
             idle: options.idle,
@@ -319,6 +339,19 @@ impl<P, Args, E> fmt::Debug for Local<P, Args, E> {
     }
 }
 
+impl Options {
+    /// How an actor of `interface` is called.
+    fn title(&self, interface: &Interface) -> String {
+        let usual = || interface.name.rsplit("::").next().unwrap_or_default();
+        self.name.clone().unwrap_or_else(|| usual().to_owned())
+    }
+}
+
+/// What of a title can name a thread.
+fn thread_name(title: &str) -> String {
+    title.chars().take_while(|c| *c != '\0').collect()
+}
+
 /// Drops a task that did not become an actor.
 struct Starting(Option<Leash>);
 
@@ -348,7 +381,7 @@ impl Drop for Cut {
 /// What a local actor needs to serve.
 #[doc(hidden)]
 pub struct LocalSeat {
-    title: &'static str,
+    title: String,
     named: Named,
     link: Link,
     message_len_max: usize,
@@ -524,7 +557,7 @@ where
             .enable_all()
             .build()?;
         let run = self.run;
-        let thread = std::thread::Builder::new().name(seat.title.to_owned());
+        let thread = std::thread::Builder::new().name(thread_name(&seat.title));
         thread.spawn(move || {
             let leaving = runtime.block_on(async {
                 let leaving = run(seat).await;
