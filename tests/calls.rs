@@ -112,6 +112,18 @@ impl Desk {
         thread::sleep(Duration::from_millis(ms));
     }
 
+    /// Blocks the whole actor until there is such a file.
+    pub fn block_until(&self, path: String) {
+        while !std::path::Path::new(&path).exists() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Keeps all others waiting until there is such a file.
+    pub async fn hold_until(&mut self, path: String) {
+        self.wait_for(path).await;
+    }
+
     /// Waits for a file, at the side.
     pub async fn wait_for(&self, path: String) {
         while !std::path::Path::new(&path).exists() {
@@ -247,7 +259,12 @@ async fn tells_run_and_are_not_waited_for(how: How) -> callboard::Result<()> {
 /// What does not go at once comes back whole, and nothing is lost or done twice.
 async fn a_full_link_gives_calls_back(how: How) -> callboard::Result<()> {
     let desk = new_desk(how).await?;
-    let blocked = desk.block(300).start();
+    let scratch = Scratch::new();
+    let blocked = match how {
+        How::Process => desk.block_until(scratch.path("gate")).start(),
+        // A task of this thread does nothing before this one waits.
+        How::Local => desk.block(0).start(),
+    };
     let mut sent = 0;
     let returned = loop {
         match desk.note_heavy(sent, vec![7; 1000]).try_tell() {
@@ -262,6 +279,7 @@ async fn a_full_link_gives_calls_back(how: How) -> callboard::Result<()> {
         Err(TryCallError::Full(call)) => call,
         other => panic!("{other:?}"),
     };
+    std::fs::write(scratch.path("gate"), "")?;
     within(LONG, returned).await?;
     within(LONG, again.start()).await?;
     blocked.await?;
@@ -348,18 +366,20 @@ async fn pending_results_are_values(how: How) -> callboard::Result<()> {
 /// The same of a pending result that still waits for room.
 async fn queued_pending_results_are_values(how: How) -> callboard::Result<()> {
     let desk = new_desk(how).await?;
-    let blocked = desk.block(150).start();
-    let mut pending: Vec<_> = (0..400)
+    let scratch = Scratch::new();
+    let blocked = desk.hold_until(scratch.path("gate")).start();
+    let mut pending: Vec<_> = (0..2000)
         .map(|value| desk.note_heavy(value, vec![7; 1000]).start())
         .collect();
     let mut last = pending.pop().unwrap();
     assert!(!last.is_ready() && !last.wait(Duration::ZERO).await);
     assert!(timeout(Duration::from_millis(5), &mut last).await.is_err());
     drop(pending.split_off(300));
+    std::fs::write(scratch.path("gate"), "")?;
     assert!(last.wait(LONG).await && last.is_ready());
     last.await?;
     blocked.await?;
-    let expected: Vec<u64> = (0..300).chain([399]).collect();
+    let expected: Vec<u64> = (0..300).chain([1999]).collect();
     assert_eq!(desk.notes().await?, expected);
     desk.shutdown().await
 }

@@ -65,9 +65,8 @@ type Start = fn(LocalSeat) -> io::Result<()>;
 ///   or a program that is built with `panic = "abort"` end all of it.
 ///   [`process_id`](crate::Proxy::process_id) is this process's.
 /// - A task ends where it waits. [`kill`](crate::Proxy::kill) and the end of the
-///   [grace](Local::grace) drop it at its method's next `.await`
-///   ([`Exit::Dropped`](crate::Exit::Dropped)); a method that keeps its thread for ever cannot be
-///   ended.
+///   [grace](Local::grace) drop it at its method's next `.await` ([`Exit::Dropped`]); a method that
+///   keeps its thread for ever cannot be ended.
 /// - It runs on the runtime on which it was started, and ends with that. An actor whose state or
 ///   methods cannot move between threads (`Rc`, `Cell` beside async methods, ..) gets a thread with
 ///   a runtime of its own instead; nothing else about it differs, but a call then wakes a thread.
