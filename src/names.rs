@@ -13,6 +13,8 @@ pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
 pub use crate::node::handle::{Proxy, ShutdownError};
+#[cfg(feature = "json")]
+pub use crate::node::invoke::InvokeError;
 pub use crate::node::local::Local;
 pub use crate::node::output::Output;
 pub use crate::node::spawn::Spawn;
@@ -29,6 +31,8 @@ pub use rkyv::Archived;
 
 pub use crate::wire::codec::{Arguments, DecodeError, EncodeError, Message};
 pub use crate::wire::hello::HelloError;
+#[cfg(feature = "json")]
+pub use crate::wire::json::OwnError;
 pub use crate::wire::lent::Lent;
 pub use crate::wire::report::PanicReport;
 pub use crate::wire::view::{Reply, View};
@@ -106,6 +110,15 @@ pub mod __private {
     pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;
+
+    /// What calls methods with JSON.
+    #[cfg(feature = "json")]
+    pub mod json {
+        pub use crate::wire::json::{
+            Archives, ArchivesNot, FailsByText, FailsByValue, FailsNot, Fault, Given, Json, Reader,
+            Reads, ReadsNot, Typed, Writes, WritesNot, never_fails,
+        };
+    }
 
     /// Names the parts of a result type, also behind an alias such as `io::Result<T>`.
     pub trait IsResult {

@@ -5,7 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Index, LitStr, ext::IdentExt, spanned::Spanned};
 
 use crate::{
-    expand_hooks,
+    expand_hooks, expand_json,
     expand_type::proxy_of,
     function::{Answer, Function, Kind},
     helpers::Priority,
@@ -230,6 +230,8 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
         .priority
         .iter()
         .map(|Priority(name)| quote!(.priority(::callboard::__private::Priority::#name)));
+    let json = (cfg!(feature = "json") && function.kind != Kind::Constructor)
+        .then(|| expand_json::expand(function));
     let arguments = function.arguments_type();
     let (ok, error) = match &function.answer {
         Answer::Value(value) => (value, &quote!(())),
@@ -244,7 +246,7 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
         ::callboard::__private::Method::new(
             #name,
             ::callboard::__private::signature::<#arguments, #ok, #error>(#text),
-        ) #exclusive #waits #(.version(#version))* #(#priority)*
+        ) #exclusive #waits #(.version(#version))* #(#priority)* #json
         #absent
     }
 }

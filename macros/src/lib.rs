@@ -31,6 +31,7 @@ mod expand_type;
 mod expand_proxy;
 mod expand_server;
 mod expand_hooks;
+mod expand_json;
 mod expand_trait;
 mod message;
 mod entry;

@@ -100,6 +100,7 @@ impl fmt::Debug for ActorId {
 ///
 /// For code over actors of many types, and for tools. Every proxy becomes one by `into()`, and
 /// [`downcast`](Self::downcast) gives a typed one back. It keeps the actor alive as any proxy does.
+/// With the feature `json` it has `invoke`, which calls a method by name.
 ///
 /// # Examples
 /// ```standalone_crate

@@ -12,14 +12,22 @@ use super::faces::{ActorId, Face};
 use super::output::{Tail, Tails};
 use super::ward::Ward;
 use crate::proxy::call::Call;
+#[cfg(feature = "json")]
+use crate::proxy::call::DecodeFailure;
 use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::failure::{Death, Ended};
 use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
 use crate::transport::link_kind::LinkKind;
+#[cfg(feature = "json")]
+use crate::wire::codec::Buffer;
 use crate::wire::codec::{Arguments, Message};
+#[cfg(feature = "json")]
+use crate::wire::frame::Kind;
 use crate::wire::hello::Tables;
 use crate::wire::interface::Interface;
+#[cfg(feature = "json")]
+use crate::wire::json::{Unread, Written};
 use crate::wire::report::PanicReport;
 
 /// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
@@ -125,6 +133,24 @@ impl Handle {
         args: Args,
     ) -> Call<'_, Args, T, E> {
         self.caller.call_fallible(method, args)
+    }
+
+    /// A call whose arguments are an archive already, and whose result stays one.
+    #[cfg(feature = "json")]
+    pub(crate) fn call_archived<E>(
+        &self,
+        method: u16,
+        archive: Buffer,
+        failure: DecodeFailure<E>,
+    ) -> Call<'_, Written, Unread, E> {
+        let args = Written(archive);
+        self.caller.call_as(Kind::Call, method, args, failure)
+    }
+
+    /// The longest message in bytes.
+    #[cfg(feature = "json")]
+    pub(crate) fn message_len_max(&self) -> usize {
+        self.caller.message_len_max()
     }
 
     /// The same actor's handle by another interface, as far as the actor offers that.

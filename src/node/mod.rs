@@ -22,6 +22,8 @@ pub(crate) mod faces;
 pub(crate) mod family;
 pub(crate) mod greet;
 pub(crate) mod handle;
+#[cfg(feature = "json")]
+pub(crate) mod invoke;
 mod itself;
 mod leash;
 pub(crate) mod local;

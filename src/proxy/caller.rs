@@ -139,7 +139,7 @@ impl Caller {
 
     /// The most bytes of an argument's or a result's archive.
     #[inline]
-    pub(super) fn message_len_max(&self) -> usize {
+    pub(crate) fn message_len_max(&self) -> usize {
         self.0.message_len_max
     }
 

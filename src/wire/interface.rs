@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::mem::{align_of, size_of};
 
 use super::codec::Message;
+#[cfg(feature = "json")]
+use super::json::Json;
 
 /// The call that begins a scope. An actor has no method with this number or one above it.
 pub(crate) const ENTER: u16 = u16::MAX - 2;
@@ -30,6 +32,9 @@ pub struct Method {
     pub(crate) waits: bool,
     /// In which lane of the mailbox its calls wait.
     pub(crate) priority: Priority,
+    /// How it is called with JSON.
+    #[cfg(feature = "json")]
+    pub(crate) json: Option<Json>,
 }
 
 /// Which calls come before which others.
@@ -60,6 +65,8 @@ impl Method {
             exclusive: false,
             waits: false,
             priority: Priority::Normal,
+            #[cfg(feature = "json")]
+            json: None,
         }
     }
 
@@ -95,6 +102,16 @@ impl Method {
     #[must_use]
     pub const fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
+    }
+
+    /// The same, callable with JSON.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub const fn json(self, json: Json) -> Self {
+        Self {
+            json: Some(json),
+            ..self
+        }
     }
 
     /// Whether its calls change their order in the mailbox.

@@ -12,6 +12,8 @@ pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod id;
 pub(crate) mod interface;
+#[cfg(feature = "json")]
+pub(crate) mod json;
 pub(crate) mod lent;
 pub(crate) mod report;
 pub(crate) mod view;
