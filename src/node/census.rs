@@ -7,6 +7,7 @@ use tokio::runtime::{self, Handle};
 
 use super::being::Being;
 use crate::proxy::exchange::Exchange;
+use crate::sys::process::Exit;
 
 static LIVING: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
@@ -27,6 +28,18 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// Waits for its end, and until its callers have been told of it: no call begins after that.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn exited(&self) -> Exit {
+        let exit = self.being.exited().await;
+        if let Being::Process(_) = self.being {
+            self.exchange.told_over().await;
+        }
+        exit
+    }
+
     /// Asks the actor to end within its grace; once is enough.
     pub(crate) fn ask_to_stop(&self) {
         self.exchange.stop_beginning();

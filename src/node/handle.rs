@@ -205,7 +205,7 @@ impl Handle {
             grace,
         } = life;
         self.ask_to_stop();
-        match being.exited().await {
+        match life.exited().await {
             Exit::Code(0) => Ok(()),
             _ if being.is_overdue() => Err(ShutdownError::Killed { grace: *grace }),
             exit => Err(ShutdownError::Died(being.death(exchange, tails, exit))),
@@ -442,10 +442,10 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// }
     /// ```
     fn kill(&self) -> impl Future<Output = Exit> + Send {
-        let being = &self.__handle().owner.life.being;
+        let life = &self.__handle().owner.life;
         async {
-            being.kill();
-            being.exited().await
+            life.being.kill();
+            life.exited().await
         }
     }
 
@@ -464,7 +464,7 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// }
     /// ```
     fn exited(&self) -> impl Future<Output = Exit> + Send {
-        self.__handle().owner.life.being.exited()
+        self.__handle().owner.life.exited()
     }
 }
 

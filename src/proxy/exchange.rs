@@ -16,6 +16,7 @@
 //! ring itself takes the answers in and wakes their tasks.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -70,6 +71,8 @@ pub(crate) struct Exchange {
     pub(super) given_up: Notify,
     /// Somebody has waited too long to send.
     pub(super) late: Notify,
+    /// The link has ended.
+    over: Notify,
     pub(super) lookout: Lookout,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
@@ -152,6 +155,7 @@ impl Exchange {
             glance: link.glance,
             given_up: Notify::new(),
             late: Notify::new(),
+            over: Notify::new(),
             lookout,
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -201,6 +205,18 @@ impl Exchange {
     /// Whether the peer was asked to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no answer comes any more.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn told_over(&self) {
+        let mut over = pin!(self.over.notified());
+        over.as_mut().enable();
+        if !self.is_over() {
+            over.await;
+        }
     }
 
     /// Whether answers may still come.
@@ -487,6 +503,7 @@ impl Exchange {
             .into_iter()
             .for_each(Waker::wake);
         held.state.queue.wake_all();
+        self.over.notify_waiters();
         self.sender.wake_all();
         self.lookout.wake();
     }
