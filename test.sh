@@ -22,6 +22,8 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 unset CALLBOARD_ACTOR
+# Many tests panic on purpose: with a backtrace each, what failed could not be found in the output.
+export RUST_BACKTRACE=${CALLBOARD_TEST_BACKTRACE:-0}
 [[ -z ${CI:-} ]] || export CARGO_INCREMENTAL=0
 
 # --- what is needed -------------------------------------------------------------------------------
@@ -94,11 +96,11 @@ step_advisories() {
 
 step_test() {
     need_debian strace strace
-    limit 1500 cargo test --workspace
+    limit 1500 cargo test --workspace --no-fail-fast
 }
 
 step_test_all() {
-    limit 1500 cargo test --workspace --all-features
+    limit 1500 cargo test --workspace --all-features --no-fail-fast
 }
 
 step_doc() {
@@ -191,6 +193,19 @@ left_behind() {
     } | LC_ALL=C sort
 }
 
+# The lines of a failed step that say what failed, to be read below the summary: test runners print
+# it in the midst of much else.
+what_failed() {
+    echo "--- $1"
+    awk '/^ +Running |^ +Doc-tests /{file=$0}
+        /^test .*(FAILED|running for over)|^error/{if (file) print file; file=""; print}' \
+        "$scratch/output" | head -n 100
+    # What the runner repeats of each failed test, with the message of its panic.
+    sed -n '/^failures:$/,/^test result: FAILED/p' "$scratch/output" | tail -n 200
+    echo "--- the end of $1"
+    tail -n 20 "$scratch/output"
+}
+
 # --- running them ---------------------------------------------------------------------------------
 
 passed=0 failed=0 skipped=0
@@ -202,8 +217,8 @@ run_step() {
     printf '\n=== %s\n' "$name"
     rm -f "$scratch/reason"
     set +e
-    (set -e; "step_$name") </dev/null
-    status=$?
+    (set -e; "step_$name") </dev/null 2>&1 | tee "$scratch/output"
+    status=${PIPESTATUS[0]}
     set -e
     case $status in
         0) outcome=passed; passed=$((passed + 1)) ;;
@@ -211,6 +226,7 @@ run_step() {
         124 | 137) outcome="FAILED: took too long"; failed=$((failed + 1)) ;;
         *) outcome="FAILED: status $status"; failed=$((failed + 1)) ;;
     esac
+    [[ $outcome != FAILED* ]] || what_failed "$name" >>"$scratch/failures"
     summary+=("$(printf '%-12s %5d s  %s' "$name" $((SECONDS - start)) "$outcome")")
 }
 
@@ -229,6 +245,10 @@ for name in "${steps[@]}"; do
     run_step "$name"
 done
 
+if [[ -s $scratch/failures ]]; then
+    printf '\n=== failures\n'
+    cat "$scratch/failures"
+fi
 printf '\n=== summary\n'
 printf '%s\n' "${summary[@]}"
 echo "steps: $passed passed, $failed failed, $skipped skipped"
