@@ -11,7 +11,9 @@
 //!   at once. The length of a sleep says little by itself: where cores halt, two wake-ups take
 //!   longer than the budget.
 //! - Another process ran on our core while we offered it, or the peer runs on it: nobody answers
-//!   while we look. The budget falls to nothing at once.
+//!   while we look. Other tasks of our thread took long when they had their turn: looking keeps
+//!   them waiting, and what comes would have been found without it. The budget falls to nothing
+//!   at once.
 
 use std::time::Duration;
 
@@ -77,7 +79,7 @@ pub(crate) enum Wait {
     Found,
     /// Looked in vain, then slept.
     Missed,
-    /// Another process took the core while we looked.
+    /// Another process took the core while we looked, or other tasks the thread.
     Crowded,
     /// Slept at once, and for this long.
     Slept(Duration),

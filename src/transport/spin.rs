@@ -13,8 +13,12 @@ const BURST: u32 = 128;
 /// How long one poll looks before the runtime's other tasks get a turn.
 const TURN: Duration = Duration::from_micros(5);
 
-/// A yield of the core that takes this long let another process run.
+/// A burst that takes this long was interrupted by another process; a turn of the thread's other
+/// tasks that takes this long says that there is more to do there than to look.
 const CROWDED: Duration = Duration::from_micros(15);
+
+/// A yield of the core that takes this long let another process run.
+const YIELDED: Duration = Duration::from_micros(5);
 
 /// What to do after looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub(crate) enum Next {
 pub(crate) struct Vigil {
     first: Option<Plan>,
     began: Option<Instant>,
+    /// When the runtime's other tasks got their turn.
+    left: Option<Instant>,
     slept: bool,
     /// One of several waits at once: how long each took says nothing about looking.
     is_shared: bool,
@@ -66,6 +72,13 @@ impl Vigil {
     #[inline]
     pub(crate) fn take_parked(&mut self) -> bool {
         std::mem::take(&mut self.is_parked)
+    }
+
+    /// Whether the runtime's other tasks took so long that looking is no wait of its own: what
+    /// comes is found without it, and it keeps them waiting. Asked once a turn.
+    #[inline]
+    fn was_away(&mut self, now: impl FnOnce() -> Instant) -> bool {
+        self.left.take().is_some_and(|left| now() - left > CROWDED)
     }
 
     /// Notes that others wait too.
@@ -133,8 +146,10 @@ impl Spin {
     /// Notes how the wait ended.
     #[inline]
     pub(crate) fn found(&mut self, vigil: &mut Vigil) {
+        let was_away = vigil.was_away(Instant::now);
         match vigil.began {
             _ if vigil.is_shared => {}
+            Some(_) if was_away => self.budget.learn(Wait::Crowded),
             Some(began) if vigil.slept => self.budget.learn(Wait::Slept(began.elapsed())),
             _ => self.budget.learn(Wait::Found),
         }
@@ -164,6 +179,9 @@ impl Plan {
     ) -> Next {
         let turn_began = Instant::now();
         let began = *vigil.began.get_or_insert(turn_began);
+        if vigil.was_away(|| turn_began) && self.idle == Idle::Adaptive {
+            return sleep(vigil, Wait::Crowded);
+        }
         let mut now = turn_began;
         loop {
             if Self::burst(&mut found) {
@@ -186,9 +204,11 @@ impl Plan {
             }
             if now - turn_began > TURN {
                 cpu::yield_now();
-                if self.idle == Idle::Adaptive && now.elapsed() > CROWDED {
+                let left = Instant::now();
+                if self.idle == Idle::Adaptive && left - now > YIELDED {
                     return sleep(vigil, Wait::Crowded);
                 }
+                vigil.left = Some(left);
                 return Next::Again;
             }
         }
@@ -199,4 +219,38 @@ fn sleep(vigil: &mut Vigil, lesson: Wait) -> Next {
     vigil.lesson = Some(lesson);
     vigil.slept = true;
     Next::Sleep
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(left: Duration) -> Vigil {
+        let began = Instant::now().checked_sub(left);
+        Vigil {
+            began,
+            left: began,
+            ..Vigil::default()
+        }
+    }
+
+    /// What came while other tasks had the thread was not found by looking, so that many links of
+    /// one thread stop looking one after the other.
+    #[test]
+    fn looking_in_turns_is_given_up() {
+        let mut spin = Spin::new(Idle::Adaptive);
+        spin.found(&mut waiting(Duration::from_millis(1)));
+        assert!(spin.plan().is_none());
+    }
+
+    /// A short turn of other tasks changes nothing; and who is always to look always does.
+    #[test]
+    fn short_turns_are_no_crowd() {
+        let mut spin = Spin::new(Idle::Adaptive);
+        spin.found(&mut Vigil::default());
+        assert!(spin.plan().is_some());
+        let mut spin = Spin::new(Idle::Busy);
+        spin.found(&mut waiting(Duration::from_millis(1)));
+        assert!(spin.plan().is_some());
+    }
 }
