@@ -1,5 +1,6 @@
 //! Looking for a while before sleeping: the impure side of [`Idle`].
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::board::{Board, Side};
@@ -36,8 +37,9 @@ pub(crate) enum Next {
 pub(crate) struct Vigil {
     first: Option<Plan>,
     began: Option<Instant>,
-    /// When the runtime's other tasks got their turn.
-    left: Option<Instant>,
+    /// When the runtime's other tasks got their turn, in microseconds after `began`, and one: small,
+    /// for it is moved with every call.
+    left: Option<NonZeroU32>,
     slept: bool,
     /// One of several waits at once: how long each took says nothing about looking.
     is_shared: bool,
@@ -78,7 +80,17 @@ impl Vigil {
     /// comes is found without it, and it keeps them waiting. Asked once a turn.
     #[inline]
     fn was_away(&mut self, now: impl FnOnce() -> Instant) -> bool {
-        self.left.take().is_some_and(|left| now() - left > CROWDED)
+        let (Some(left), Some(began)) = (self.left.take(), self.began) else {
+            return false;
+        };
+        now() - began > Duration::from_micros(left.get().into()) + CROWDED
+    }
+
+    /// Notes that the runtime's other tasks get their turn.
+    fn leave(&mut self, now: Instant) {
+        let began = *self.began.get_or_insert(now);
+        let after = u32::try_from((now - began).as_micros()).unwrap_or(u32::MAX);
+        self.left = NonZeroU32::new(after.saturating_add(1));
     }
 
     /// Notes that others wait too.
@@ -208,7 +220,7 @@ impl Plan {
                 if self.idle == Idle::Adaptive && left - now > YIELDED {
                     return sleep(vigil, Wait::Crowded);
                 }
-                vigil.left = Some(left);
+                vigil.leave(left);
                 return Next::Again;
             }
         }
@@ -226,12 +238,13 @@ mod tests {
     use super::*;
 
     fn waiting(left: Duration) -> Vigil {
-        let began = Instant::now().checked_sub(left);
-        Vigil {
-            began,
-            left: began,
-            ..Vigil::default()
-        }
+        let mut vigil = Vigil::default();
+        vigil.leave(
+            Instant::now()
+                .checked_sub(left)
+                .expect("the clock is older"),
+        );
+        vigil
     }
 
     /// What came while other tasks had the thread was not found by looking, so that many links of
