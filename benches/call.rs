@@ -20,6 +20,9 @@ use tokio::task::JoinSet;
 /// How many calls are in flight where they are pipelined.
 const IN_FLIGHT: usize = 64;
 
+/// A write that is flushed, a lock that is taken.
+const COMMIT: Duration = Duration::from_micros(5);
+
 const IDLES: [(&str, Idle); 3] = [
     ("adaptive", Idle::Adaptive),
     ("park", Idle::Park),
@@ -74,6 +77,25 @@ impl Echo {
     pub fn take(&mut self, payload: [u8; 64]) {
         self.taken = self.taken.wrapping_add(u64::from(payload[0]));
     }
+
+    pub fn note(&mut self, number: u64) -> u64 {
+        commit();
+        number
+    }
+
+    #[batch]
+    pub fn note_all(&mut self, numbers: Vec<u64>) -> Vec<u64> {
+        commit();
+        numbers
+    }
+}
+
+/// What a run of a method costs, however many calls it is for.
+fn commit() {
+    let began = Instant::now();
+    while began.elapsed() < COMMIT {
+        std::hint::spin_loop();
+    }
 }
 
 fn main() {
@@ -95,6 +117,7 @@ fn main() {
     lent(&mut criterion);
     tells(&mut criterion);
     pipelined(&mut criterion);
+    batches(&mut criterion);
     in_process(&mut criterion);
     locals(&mut criterion);
     crowds(&mut criterion);
@@ -249,6 +272,37 @@ fn pipelined(criterion: &mut Criterion) {
             began.elapsed()
         });
     });
+    group.finish();
+}
+
+/// Calls whose runs have a fixed cost, one by one and together.
+fn batches(criterion: &mut Criterion) {
+    let runtime = one_thread();
+    let echo = LazyCell::new(|| spawn_echo(&runtime, Idle::Adaptive));
+    let mut group = criterion.benchmark_group(format!("call/batch, {IN_FLIGHT} in flight"));
+    group.throughput(Throughput::Elements(IN_FLIGHT as u64));
+    for (name, is_batch) in [("single", false), ("batch", true)] {
+        group.bench_function(name, |bencher| {
+            let echo = &*echo;
+            bencher.to_async(&runtime).iter_custom(async |rounds| {
+                let mut started = Vec::with_capacity(IN_FLIGHT);
+                let began = Instant::now();
+                for _ in 0..rounds {
+                    started.extend((0..IN_FLIGHT as u64).map(|number| {
+                        if is_batch {
+                            echo.note_all(number).start()
+                        } else {
+                            echo.note(number).start()
+                        }
+                    }));
+                    for call in started.drain(..) {
+                        call.await.expect("an answer");
+                    }
+                }
+                began.elapsed()
+            });
+        });
+    }
     group.finish();
 }
 

@@ -93,10 +93,13 @@ pub mod blocking {
 /// What the macros' expansions name. Nothing here is stable.
 #[doc(hidden)]
 pub mod __private {
+    pub use std::vec::Vec;
+
     pub use linkme;
     pub use rkyv;
 
     pub use crate::actor::Actor;
+    pub use crate::actor::batch::Batch;
     pub use crate::actor::hooks::{Hook, Hooks, Moment, Timer, run_exclusive, run_shared};
     pub use crate::actor::incoming::{Incoming, Rejected, decode_args, read_args};
     pub use crate::actor::replies::Answer;

@@ -97,6 +97,16 @@ impl Store {
         format!("{} of {}", self.orders.len(), r#type)
     }
 
+    /// Given several calls at once, each of which is one by name, too.
+    #[batch]
+    pub fn halve(&mut self, numbers: Vec<u32>) -> Vec<Result<u32, NoRoom>> {
+        let halve = |number: u32| match number % 2 {
+            0 => Ok(number / 2),
+            missing => Err(NoRoom { missing }),
+        };
+        numbers.into_iter().map(halve).collect()
+    }
+
     pub fn close(&mut self) -> Result<(), Closed> {
         Err(Closed)
     }
@@ -222,6 +232,23 @@ async fn methods_of_traits_are_invoked() -> callboard::Result<()> {
         any.shutdown().await?;
     }
     Ok(())
+}
+
+/// A method that takes several calls at once is invoked as one call of it, with its own error.
+#[callboard::test]
+async fn methods_of_batches_are_invoked_one_by_one() -> callboard::Result<()> {
+    let any = store().await;
+    assert_eq!(invoke(&any, "halve", json!([4])).await?, json!(2));
+    assert_eq!(
+        invoke(&any, "halve", json!({"numbers": 6})).await?,
+        json!(3)
+    );
+    let error = invoke(&any, "halve", json!([5])).await.unwrap_err();
+    let InvokeError::Call(CallError::Actor(own)) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(own.value(), &json!({"missing": 1}));
+    any.shutdown().await
 }
 
 /// What is wrong with the arguments is said before there is a call: which one, and what serde said.

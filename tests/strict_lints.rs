@@ -132,6 +132,19 @@ impl Counter {
         self.n
     }
 
+    /// Takes several at once.
+    #[batch]
+    pub fn several(&mut self, by: Vec<u64>, more: Vec<u8>) -> Vec<Result<u64, String>> {
+        let sums = by.into_iter().zip(more);
+        sums.map(|(by, more)| Ok(by + u64::from(more))).collect()
+    }
+
+    /// Gives nothing for several.
+    #[batch(max = 8)]
+    pub fn swallow(&mut self, by: Vec<u64>) {
+        self.n += by.into_iter().sum::<u64>();
+    }
+
     /// Works with lengths that are the actor's.
     #[must_use]
     pub fn pair(&self, both: [u64; Self::STEP]) -> Option<[u64; Self::STEP]> {

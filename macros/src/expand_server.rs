@@ -1,6 +1,6 @@
 //! The answering side: the `Actor` impl that runs in the actor's process, and its registration.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Index, LitStr, ext::IdentExt, spanned::Spanned};
 
@@ -168,7 +168,7 @@ impl Phase {
         let Callee { number, others, .. } = callee;
         let mut methods = methods
             .iter()
-            .filter(|method| method.kind == self.kind && method.is_async == self.waits)
+            .filter(|method| method.kind == self.kind && method.waits() == self.waits)
             .peekable();
         if methods.peek().is_none() {
             return quote!(#others);
@@ -225,6 +225,10 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
     );
     let exclusive = (function.kind == Kind::Exclusive).then(|| quote!(.exclusive()));
     let waits = function.is_async.then(|| quote!(.waits()));
+    let batch = function.batch.as_ref().map(|batch| {
+        let max = Literal::u16_unsuffixed(batch.max);
+        quote!(.batch(#max))
+    });
     let version = function.version.iter();
     let priority = function
         .priority
@@ -246,7 +250,7 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
         ::callboard::__private::Method::new(
             #name,
             ::callboard::__private::signature::<#arguments, #ok, #error>(#text),
-        ) #exclusive #waits #(.version(#version))* #(#priority)* #json
+        ) #exclusive #waits #batch #(.version(#version))* #(#priority)* #json
         #absent
     }
 }
@@ -296,8 +300,52 @@ fn construct(interface: &Interface) -> TokenStream {
     }
 }
 
+/// What a method's number leads to where several calls of it run together.
+fn batch_arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
+    let (index, present) = (&function.index, function.attributes.present());
+    let arguments_type = function.arguments_type();
+    let places: Vec<_> = (0..function.arguments.len()).map(Index::from).collect();
+    let columns = function.arguments.iter().map(|argument| {
+        let ty = &argument.ty;
+        quote!(::callboard::__private::Vec::<#ty>::with_capacity(call.count()),)
+    });
+    let value = function.invoke(&callee.path, Some(&callee.receiver));
+    let wait = wait(function);
+    let gives = function.batch.as_ref().is_some_and(|batch| batch.gives);
+    let run = if gives {
+        let reply = reply(function, &quote!(results), callee.notes_errors);
+        quote! {
+            let results = #value #wait;
+            batch.#reply.await
+        }
+    } else {
+        quote! {
+            #value #wait;
+            batch.reply_nothing().await
+        }
+    };
+    quote! {
+        #present
+        #index => {
+            let mut arguments = (#(#columns)*);
+            let opened = call.open_batch::<#arguments_type>(|one| {
+                #(arguments.#places.push(one.#places);)*
+            });
+            match opened.await {
+                ::core::result::Result::Ok(batch) => {
+                    #run
+                }
+                ::core::result::Result::Err(refused) => refused,
+            }
+        }
+    }
+}
+
 /// What a method's number leads to.
 fn arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
+    if function.batch.is_some() {
+        return batch_arm(function, callee);
+    }
     let (index, present) = (&function.index, function.attributes.present());
     let arguments_type = function.arguments_type();
     let opened = if function.borrows() {
@@ -311,7 +359,7 @@ fn arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
         .context_at
         .map(|_| quote!(let context = call.context();));
     let wait = wait(function);
-    let reply = |value| reply(function, &value, callee.notes_errors);
+    let reply = |value| reply(function, &quote!(&#value), callee.notes_errors);
     let pattern = if function.arguments.is_empty() {
         quote!(())
     } else {
@@ -345,15 +393,15 @@ fn arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
 /// How its result is answered with.
 fn reply(function: &Function, value: &TokenStream, noted: bool) -> TokenStream {
     match &function.answer {
-        Answer::Value(ty) => quote!(reply::<#ty>(&#value)),
+        Answer::Value(ty) => quote!(reply::<#ty>(#value)),
         Answer::Result { ok, error } => {
             let text = expand_hooks::text(&quote!(error));
             let text = quote!(|error| #text);
             if noted {
                 let name = function.ident.unraw().to_string();
-                quote!(reply_result_noted::<#ok, #error>(&#value, #text, #name))
+                quote!(reply_result_noted::<#ok, #error>(#value, #text, #name))
             } else {
-                quote!(reply_result::<#ok, #error>(&#value, #text))
+                quote!(reply_result::<#ok, #error>(#value, #text))
             }
         }
     }

@@ -11,6 +11,7 @@ use syn::{
 };
 
 use crate::{
+    batch::{self, Batched},
     helpers::{Helpers, Priority},
     lent::Lent,
     refusals::Refusals,
@@ -41,6 +42,8 @@ pub(crate) struct Function {
     /// At which place among its parameters it asks for its call's context.
     pub(crate) context_at: Option<usize>,
     pub(crate) priority: Option<Priority>,
+    /// How its calls run together, if they do: it takes and gives a `Vec` of each type here.
+    pub(crate) batch: Option<Batched>,
     /// The parentheses around the arguments, where the compiler points if one cannot travel.
     pub(crate) span: Span,
     pub(crate) arguments: Vec<Argument>,
@@ -105,7 +108,11 @@ impl Function {
         actor: &Type,
         refusals: &mut Refusals,
     ) -> Self {
-        let signature = written.signature;
+        let batch = helpers.batch.as_ref();
+        let batch = batch.filter(|_| kind != Kind::Constructor);
+        let single =
+            batch.map(|batch| batch::single(&batch.attribute, written.signature, refusals));
+        let signature = single.as_ref().unwrap_or(written.signature);
         if kind != Kind::Constructor && signature.ident == "shutdown" {
             let text = "`shutdown` is the proxy's own: it ends the actor";
             refusals.at(&signature.ident, text);
@@ -127,12 +134,17 @@ impl Function {
             let text = "a constructor is run once: it is not made again";
             refusals.at(idempotent, text);
         }
+        if let (Some(_), Some(cancellable)) = (batch, &helpers.cancellable) {
+            let text = "a batch runs for several callers: it is not dropped when one gives up";
+            refusals.at(cancellable, text);
+        }
         let wire_name = match &helpers.name {
             Some(name) => name.value(),
             None => signature.ident.unraw().to_string(),
         };
         Self {
-            kind,
+            // A batch runs alone, whatever it borrows.
+            kind: batch.map_or(kind, |_| Kind::Exclusive),
             index: Literal::u16_unsuffixed(index),
             vis: written.vis.clone(),
             ident: signature.ident.clone(),
@@ -147,8 +159,17 @@ impl Function {
             is_cancellable: helpers.cancellable.is_some(),
             is_idempotent: helpers.idempotent.is_some(),
             context_at: context_at(signature, refusals),
+            batch: batch.map(|batch| Batched {
+                max: batch.max,
+                gives: batch::gives(&written.signature.output),
+            }),
             priority: helpers.priority,
         }
+    }
+
+    /// Whether it is run as a future.
+    pub(crate) fn waits(&self) -> bool {
+        self.is_async || self.batch.is_some()
     }
 
     /// The name of the function that starts an actor by this constructor.
@@ -322,7 +343,7 @@ fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Ve
 }
 
 /// Whether a parameter is the call's context: it goes by the name alone.
-fn is_context(ty: &Type) -> bool {
+pub(crate) fn is_context(ty: &Type) -> bool {
     let Type::Reference(reference) = ty else {
         return false;
     };

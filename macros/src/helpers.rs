@@ -4,22 +4,34 @@
 //! new one is a line in [`KNOWN`], a field, and an arm in [`Helpers::note`]; what the table of
 //! methods has to know of it, `expand_server` writes as a call of `Method`'s builder.
 
-use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Meta};
+use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitInt, LitStr, Meta, MetaNameValue};
 
 use crate::refusals::Refusals;
 
 /// Each attribute with the form in which it is written.
-const KNOWN: [(&str, &str); 6] = [
+const KNOWN: [(&str, &str); 7] = [
     ("skip", "#[skip]"),
     ("name", "#[name = \"stable.name\"]"),
     ("version", "#[version(2)]"),
     ("cancellable", "#[cancellable]"),
     ("idempotent", "#[idempotent]"),
     ("priority", "#[priority(high)]` or `#[priority(low)]"),
+    ("batch", "#[batch]` or `#[batch(max = 64)]"),
 ];
 
 /// Which calls come before which others; the word in the attribute.
 pub(crate) struct Priority(pub(crate) Ident);
+
+/// How many calls a batch has where nothing is said.
+const BATCH_MAX: u16 = 256;
+
+/// That the calls of a method which are queued run together.
+pub(crate) struct Batch {
+    /// As it was written.
+    pub(crate) attribute: Attribute,
+    /// How many run together at most.
+    pub(crate) max: u16,
+}
 
 /// What the attributes of one function say.
 #[derive(Default)]
@@ -36,6 +48,8 @@ pub(crate) struct Helpers {
     pub(crate) idempotent: Option<Attribute>,
     /// Whether its calls come before or after others.
     pub(crate) priority: Option<Priority>,
+    /// Whether it takes the arguments of several calls at once.
+    pub(crate) batch: Option<Batch>,
     /// All of them as they were written, for refusals.
     written: Vec<Attribute>,
 }
@@ -62,6 +76,12 @@ impl Helpers {
             match *name {
                 "cancellable" => helpers.cancellable = Some(attribute.clone()),
                 "idempotent" => helpers.idempotent = Some(attribute.clone()),
+                "batch" => {
+                    helpers.batch = Some(Batch {
+                        max: batch_max(&attribute.meta, refusals).unwrap_or(BATCH_MAX),
+                        attribute: attribute.clone(),
+                    });
+                }
                 _ => {}
             }
             helpers.written.push(attribute);
@@ -73,7 +93,10 @@ impl Helpers {
     fn note(&mut self, name: &str, meta: &Meta, refusals: &mut Refusals) -> Option<()> {
         match (name, meta) {
             ("skip", Meta::Path(_)) => self.skip = true,
-            ("cancellable" | "idempotent", Meta::Path(_)) => {}
+            ("cancellable" | "idempotent" | "batch", Meta::Path(_)) => {}
+            ("batch", Meta::List(_)) => {
+                written_max(meta)?;
+            }
             ("name", Meta::NameValue(pair)) => {
                 let name = string(&pair.value)?;
                 if name.value().is_empty() {
@@ -116,6 +139,10 @@ impl Helpers {
     /// Refuses what is said about a constructor: it comes before all calls.
     pub(crate) fn refuse_on_constructor(&self, refusals: &mut Refusals) {
         for attribute in &self.written {
+            if attribute.path().is_ident("batch") {
+                let text = "a constructor makes one actor of one call: it has no batches";
+                refusals.at(attribute, text);
+            }
             if attribute.path().is_ident("priority") {
                 let text = "a constructor runs before all methods: nothing comes of this";
                 refusals.at(attribute, text);
@@ -132,6 +159,30 @@ impl Helpers {
             }
         }
     }
+}
+
+/// The `64` of `#[batch(max = 64)]`.
+fn written_max(meta: &Meta) -> Option<LitInt> {
+    let Meta::List(list) = meta else {
+        return None;
+    };
+    let pair: MetaNameValue = list.parse_args().ok()?;
+    match pair.value {
+        Expr::Lit(ExprLit {
+            lit: Lit::Int(max), ..
+        }) if pair.path.is_ident("max") => Some(max),
+        _ => None,
+    }
+}
+
+fn batch_max(meta: &Meta, refusals: &mut Refusals) -> Option<u16> {
+    let max = written_max(meta)?;
+    let number = max.base10_parse::<u16>().ok();
+    let number = number.filter(|number| *number > 0 && max.suffix().is_empty());
+    if number.is_none() {
+        refusals.at(&max, "a batch has 1 to 65535 calls, as a plain number");
+    }
+    number
 }
 
 fn string(value: &Expr) -> Option<LitStr> {

@@ -7,6 +7,7 @@
 //!    trait_interface.rs   the same for the trait of #[actor_trait]
 //!    function.rs       the same for one function of it
 //!    helpers.rs        and for the attributes on it that are callboard's own
+//!    batch.rs          and for methods that take several calls at once
 //!    hooks.rs          the functions that the actor runs by itself
 //!      |        |
 //! expand_proxy  expand_server      expand_trait
@@ -18,6 +19,7 @@
 //! block, and holds no logic that could be a function of the runtime.
 
 mod interface;
+mod batch;
 mod trait_interface;
 mod function;
 mod helpers;
@@ -69,6 +71,15 @@ use proc_macro::TokenStream;
 ///   that wait in the mailbox. Among calls of one priority the order stays as it was; so a caller
 ///   that needs an order between two methods gives both the same. After sixteen calls of higher
 ///   priority in a row one of a lower priority has its turn, so that none waits for ever.
+/// - `#[batch]`, `#[batch(max = 64)]`: it is given what is queued for it at once. It takes a `Vec`
+///   of each argument, all of one length, and returns a `Vec` of results, or of `Result`s, one for
+///   each call in their order, or nothing: `pub fn add(&mut self, by: Vec<u64>) -> Vec<u64>`. The
+///   proxy's method is that of a single call, `add(by: u64) -> u64`, and each call has its own
+///   result, error, timeout and cancel. A batch is the calls of the method that have come when it
+///   begins, from the front of the queue up to the first call of another method, and at most `max`
+///   (256) of them, or 1 MiB of arguments; nothing is waited for, and one call alone is a batch of
+///   one. It runs alone, also with `&self`, and borrows no arguments. A panic is told to all its
+///   callers, as is a `Vec` of another length, by `CallError::Result`.
 ///
 /// # Hooks
 ///

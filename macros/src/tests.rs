@@ -75,6 +75,23 @@ fn helpers_are_taken_out_of_the_block() {
 
 #[cfg(not(feature = "json"))]
 #[test]
+fn batches_are_single_calls_on_the_proxy() {
+    let block = quote! {
+        impl Ledger {
+            pub fn new() -> Self { body() }
+            #[batch(max = 64)]
+            pub fn enter(&mut self, entries: Vec<Entry>, by: Vec<u64>) -> Vec<u64> { body() }
+            #[batch]
+            pub async fn find(&self, places: Vec<usize>) -> Vec<Result<Entry, Lost>> { body() }
+            #[batch]
+            pub fn strike(&mut self, places: Vec<usize>) { body() }
+        }
+    };
+    insta::assert_snapshot!("batch", pretty(expand_actor(TokenStream::new(), &block)));
+}
+
+#[cfg(not(feature = "json"))]
+#[test]
 fn borrowed_arguments_stay_in_the_message() {
     let block = quote! {
         impl Stats {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::inbox::{Post, Signals};
+use super::inbox::Post;
 use super::server::Work;
+use super::signals::Signals;
 use crate::sys::clock;
 use crate::transport::board::Board;
 use crate::wire::chain::{ActorKey, Chain};

@@ -15,11 +15,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 
-use super::inbox::Line;
 use super::lanes::{Lanes, Put};
 use super::mailbox::{Mailbox, Overflow};
 use super::replies::{Answer, Late, Replies};
 use super::server::Work;
+use super::signals::Line;
 use crate::sys::clock;
 use crate::wire::codec;
 use crate::wire::frame::Kind;
@@ -165,7 +165,12 @@ impl<'a> Held<'a> {
 
     /// The call whose turn it is.
     pub(super) fn take(&mut self) -> Option<Work> {
-        let taken = self.lanes.take();
+        self.take_if(|_| true)
+    }
+
+    /// The same, unless `wants` says no.
+    pub(super) fn take_if(&mut self, wants: impl FnOnce(&Work) -> bool) -> Option<Work> {
+        let taken = self.lanes.take_if(wants);
         self.open_door();
         self.settle();
         taken.map(|(_, work)| work)

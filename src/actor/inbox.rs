@@ -12,26 +12,17 @@
 //! comes first. A further link that breaks the rules is dropped alone; the main link's end is the
 //! actor's.
 
-use std::any::Any;
-use std::fmt;
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
-use tokio::task::{AbortHandle, JoinSet};
-
-use super::cancel::Cancels;
 use super::held::Held;
 use super::mailbox::Mailbox;
 use super::own::Own;
 use super::port::{Port, is_wanted};
 use super::replies::Replies;
 use super::server::Work;
+use super::signals::{Arrival, Signals};
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
-use crate::transport::sender::Sender;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec;
 use crate::wire::frame::Kind;
@@ -42,178 +33,6 @@ const TURN_MAX: u32 = 512;
 
 /// How often in a row it is looked whether more has come while a method runs.
 const MEANWHILE_MAX: u32 = 4;
-
-/// What an actor is told beside its calls. Shared with whoever may tell.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Signals(Arc<SignalState>);
-
-#[derive(Debug, Default)]
-struct SignalState {
-    stop: AtomicBool,
-    /// Links have come or ended since the actor looked.
-    news: AtomicBool,
-    arrived: Mutex<Vec<Arrival>>,
-    waker: AtomicWaker,
-    cancels: Cancels,
-    tasks: Mutex<JoinSet<()>>,
-    itself: Mutex<Itself>,
-}
-
-/// What an actor has of its own proxy, once it has asked for it.
-#[derive(Default)]
-struct Itself {
-    /// The proxy, whose type is known further up.
-    proxy: Option<Box<dyn Any + Send>>,
-    /// Ends the link of the proxy.
-    end: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl fmt::Debug for Itself {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_made = self.proxy.is_some();
-        f.debug_struct("Itself").field("is_made", &is_made).finish()
-    }
-}
-
-/// A further link of an actor.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) port: Port,
-    pub(crate) line: Arc<Line>,
-}
-
-/// The way back over a further link.
-#[derive(Debug)]
-pub(crate) struct Line {
-    sender: Sender,
-    pub(super) board: Board,
-    message_len_max: usize,
-    /// Nobody calls over it any more.
-    closed: AtomicBool,
-}
-
-impl Line {
-    pub(crate) fn new(sender: Sender, board: Board, message_len_max: usize) -> Self {
-        Self {
-            sender,
-            board,
-            message_len_max,
-            closed: AtomicBool::new(false),
-        }
-    }
-
-    #[inline]
-    pub(super) fn replies(&self) -> Replies<'_> {
-        Replies::new(&self.sender, self.message_len_max)
-    }
-}
-
-impl Signals {
-    /// Asks the actor to end once it has run what has come in. Once is enough.
-    pub(crate) fn stop(&self) {
-        // Release: pairs with the Acquire in `is_stop_asked`, though only the flag is published.
-        self.0.stop.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-
-    /// Gives the actor a further link.
-    pub(crate) fn arrive(&self, arrival: Arrival) {
-        let mut arrived = self
-            .0
-            .arrived
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        arrived.push(arrival);
-        drop(arrived);
-        self.tell();
-    }
-
-    /// Says that nobody calls over `line` any more.
-    pub(crate) fn close(&self, line: &Line) {
-        // Release: pairs with the Acquire in `Inbox::hear_news`.
-        line.closed.store(true, Ordering::Release);
-        self.tell();
-    }
-
-    /// Closes `line`, whose caller broke the rules.
-    #[cold]
-    fn break_off(&self, line: &Line, error: &LinkError) {
-        tracing::error!(%error, "a caller broke the rules; its link is closed");
-        self.close(line);
-    }
-
-    /// The running calls that want to know when they are cancelled.
-    #[inline]
-    pub(super) fn cancels(&self) -> &Cancels {
-        &self.0.cancels
-    }
-
-    /// Starts a task of the actor's.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have ended, so that there are never more than run.
-        while let Some(ended) = tasks.try_join_next() {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                tracing::error!("a task of an actor panicked");
-            }
-        }
-        tasks.spawn(task)
-    }
-
-    /// The actor's own proxy, made with what ends its link if there is none yet.
-    pub(crate) fn own_or<P: Clone + Send + 'static>(
-        &self,
-        make: impl FnOnce() -> (P, Box<dyn FnOnce() + Send>),
-    ) -> P {
-        let mut own = self.0.itself.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = own
-            .proxy
-            .as_ref()
-            .and_then(|proxy| proxy.downcast_ref::<P>());
-        if let Some(proxy) = made {
-            return proxy.clone();
-        }
-        let (proxy, end) = make();
-        own.proxy = Some(Box::new(proxy.clone()));
-        own.end = Some(end);
-        proxy
-    }
-
-    /// Drops the actor's tasks and its own proxy: it has ended.
-    pub(crate) fn end_tasks(&self) {
-        let own =
-            std::mem::take(&mut *self.0.itself.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(end) = own.end {
-            end();
-        }
-        drop(own.proxy);
-        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.abort_all();
-    }
-
-    fn tell(&self) {
-        // Release: pairs with the Acquire in `has_news`; the lock orders what arrived.
-        self.0.news.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-
-    pub(super) fn is_stop_asked(&self) -> bool {
-        self.0.stop.load(Ordering::Acquire)
-    }
-
-    #[inline]
-    fn has_news(&self) -> bool {
-        self.0.news.load(Ordering::Acquire)
-    }
-
-    /// Has the task woken by what is told from now on. True: something was told already.
-    pub(super) fn listen(&self, cx: &Context<'_>) -> bool {
-        self.0.waker.register(cx.waker());
-        self.is_stop_asked() || self.has_news()
-    }
-}
 
 /// What came in.
 pub(crate) enum Event {
@@ -236,7 +55,7 @@ pub(crate) struct Post<'a> {
 
 /// How far the links were emptied into the mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intake {
+pub(super) enum Intake {
     /// Nothing is left there.
     All,
     /// The mailbox is full.
@@ -247,7 +66,7 @@ enum Intake {
 
 /// How far they are to be emptied.
 #[derive(Clone, Copy, Debug)]
-enum Until {
+pub(super) enum Until {
     /// Until there is no room.
     Full,
     /// Until nothing is left, unless those who come are to wait.
@@ -256,7 +75,7 @@ enum Until {
 
 /// Where an actor's calls come in.
 pub(crate) struct Inbox<'a> {
-    main: Port,
+    pub(super) main: Port,
     post: Post<'a>,
     lines: Vec<Arrival>,
     /// Whose turn it is, in a round of the main link and the others.
@@ -264,7 +83,7 @@ pub(crate) struct Inbox<'a> {
     turn: u32,
     /// What the actor calls itself for.
     pub(super) own: Own,
-    held: Held<'a>,
+    pub(super) held: Held<'a>,
 }
 
 impl<'a> Inbox<'a> {
@@ -387,7 +206,7 @@ impl<'a> Inbox<'a> {
         let signals = self.post.signals;
         self.main.poll_room(cx, self.post.main.sender, signals);
         for Arrival { port, line } in &self.lines {
-            port.poll_room(cx, &line.sender, signals);
+            port.poll_room(cx, line.sender(), signals);
         }
     }
 
@@ -419,7 +238,11 @@ impl<'a> Inbox<'a> {
 
     /// Takes in what has come, up to what the mailbox holds; beyond that some are refused, if they
     /// are to be and `until` says so.
-    fn take_in(&mut self, cx: &mut Context<'_>, until: Until) -> Result<Intake, LinkError> {
+    pub(super) fn take_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Until,
+    ) -> Result<Intake, LinkError> {
         let mut work = Work::new();
         for _ in 0..TURN_MAX {
             let has_room = match until {
@@ -460,11 +283,8 @@ impl<'a> Inbox<'a> {
     /// and here on its way out.
     fn take_out(&mut self, work: &mut Work) -> bool {
         while let Some(next) = self.held.take() {
-            let board = next.board(self.post);
-            if next.head.kind == Kind::Call {
-                board.begin(next.head.call);
-            }
-            let is_wanted = is_wanted(&next.head, board);
+            self.begin(&next);
+            let is_wanted = is_wanted(&next.head, next.board(self.post));
             let last = if is_wanted {
                 std::mem::replace(work, next)
             } else {
@@ -476,6 +296,13 @@ impl<'a> Inbox<'a> {
             }
         }
         false
+    }
+
+    /// Notes that a call that was held is given out.
+    pub(super) fn begin(&self, work: &Work) {
+        if work.head.kind == Kind::Call {
+            work.board(self.post).begin(work.head.call);
+        }
     }
 
     /// Notes that this process has the call and has not begun it: should it end now, the call did
@@ -495,7 +322,7 @@ impl<'a> Inbox<'a> {
     fn rest(&mut self) -> bool {
         let mut rests = self.main.rest(self.post.main.sender);
         for Arrival { port, line } in &mut self.lines {
-            rests &= port.rest(&line.sender);
+            rests &= port.rest(line.sender());
         }
         rests
     }
@@ -503,12 +330,13 @@ impl<'a> Inbox<'a> {
     fn tell_of_room(&mut self) {
         self.main.tell_of_room(self.post.main.sender);
         for Arrival { port, line } in &mut self.lines {
-            port.tell_of_room(&line.sender);
+            port.tell_of_room(line.sender());
         }
     }
 
+    /// The next call from the links.
     #[inline]
-    fn take(&mut self, work: &mut Work) -> Result<bool, LinkError> {
+    pub(super) fn take(&mut self, work: &mut Work) -> Result<bool, LinkError> {
         if !self.lines.is_empty() {
             return self.take_in_turn(work);
         }
@@ -530,7 +358,7 @@ impl<'a> Inbox<'a> {
                 }
                 continue;
             };
-            match port.take(&line.sender, &mut work.body) {
+            match port.take(line.sender(), &mut work.body) {
                 Ok(Some(head)) => {
                     match work.set(head, Some(line)).and_then(|()| work.check()) {
                         Ok(()) => return Ok(true),
@@ -549,7 +377,7 @@ impl<'a> Inbox<'a> {
     #[inline]
     fn look_again(&mut self, cx: &mut Context<'_>) -> bool {
         for Arrival { port, line } in &mut self.lines {
-            if port.look_again(cx, &line.sender, self.post.signals) {
+            if port.look_again(cx, line.sender(), self.post.signals) {
                 return true;
             }
         }
@@ -560,29 +388,13 @@ impl<'a> Inbox<'a> {
     /// Takes in new links, and drops those over which nothing comes any more.
     #[cold]
     fn hear_news(&mut self) {
-        // AcqRel: what was told before the flag was raised is seen below, and what is told later
-        // raises it again.
-        self.post.signals.0.news.swap(false, Ordering::AcqRel);
-        self.lines.retain(|arrival| {
-            let is_over = arrival.line.closed.load(Ordering::Acquire) && arrival.port.is_empty();
-            !is_over
-        });
-        if self
-            .lines
-            .iter()
-            .any(|arrival| arrival.line.closed.load(Ordering::Relaxed))
-        {
+        self.post.signals.take_news(&mut self.lines);
+        self.lines
+            .retain(|Arrival { port, line }| !(line.is_closed() && port.is_empty()));
+        if self.lines.iter().any(|arrival| arrival.line.is_closed()) {
             // What was told over it before is still done.
-            self.post.signals.0.news.store(true, Ordering::Relaxed);
+            self.post.signals.keep_news();
         }
         self.next = 0;
-        let mut arrived = self
-            .post
-            .signals
-            .0
-            .arrived
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.lines.append(&mut arrived);
     }
 }

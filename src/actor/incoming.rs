@@ -55,6 +55,11 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Another call of the same actor.
+    pub(super) fn beside(self, work: &'a Work) -> Self {
+        Self { work, ..self }
+    }
+
     pub(super) fn work(self) -> &'a Work {
         self.work
     }
@@ -95,7 +100,7 @@ impl<'a> Incoming<'a> {
     }
 
     #[cold]
-    fn unreadable(self, error: &DecodeError) -> Answer {
+    pub(super) fn unreadable(self, error: &DecodeError) -> Answer {
         tracing::warn!(
             error = describe(error),
             "a call's arguments were unreadable"
@@ -164,12 +169,19 @@ impl<'a> Incoming<'a> {
     }
 
     #[cold]
-    fn refuse(self, refusal: &Refusal) -> Answer {
+    pub(super) fn refuse(self, refusal: &Refusal) -> Answer {
         if self.work.head.kind == Kind::Tell {
             return Answer(None);
         }
         self.replies()
             .send(Kind::Refused, self.work.head.call, refusal)
+    }
+
+    /// Sends what is left of an answer.
+    pub(super) async fn finish(self, answer: Answer) {
+        if let Some(late) = answer.0 {
+            late.send(self.replies().sender).await;
+        }
     }
 
     #[inline]

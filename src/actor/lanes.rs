@@ -117,8 +117,14 @@ impl<T> Lanes<T> {
         higher.iter().any(|lane| !lane.items.is_empty())
     }
 
-    /// Takes the item whose turn it is, and says of which lane it was.
-    pub(crate) fn take(&mut self) -> Option<(Priority, T)> {
+    #[cfg(test)]
+    fn take(&mut self) -> Option<(Priority, T)> {
+        self.take_if(|_| true)
+    }
+
+    /// Takes the item whose turn it is, and says of which lane it was; unless `wants` says no: then
+    /// it stays where it is, and it stays its turn.
+    pub(crate) fn take_if(&mut self, wants: impl FnOnce(&T) -> bool) -> Option<(Priority, T)> {
         let waits = |lane: &&Lane<T>| !lane.items.is_empty();
         let is_due = |lane: &Lane<T>| waits(&lane) && lane.passed_over >= PASSED_OVER_MAX;
         let highest = |is: &dyn Fn(&Lane<T>) -> bool| {
@@ -126,6 +132,10 @@ impl<T> Lanes<T> {
             lanes.find(|priority| is(&self.lanes[*priority as usize]))
         };
         let priority = highest(&is_due).or_else(|| highest(&|lane| waits(&lane)))?;
+        let (_, next) = self.lanes[priority as usize].items.front()?;
+        if !wants(next) {
+            return None;
+        }
         let (lower, rest) = self.lanes.split_at_mut(priority as usize);
         for lane in lower.iter_mut().filter(|lane| !lane.items.is_empty()) {
             lane.passed_over += 1;
@@ -392,6 +402,22 @@ mod tests {
             taken[priority as usize] += 1;
         }
         assert_eq!(taken, [10, 10, 160]);
+    }
+
+    /// What is not wanted stays, and it stays its turn.
+    #[test]
+    fn what_is_not_wanted_stays() {
+        let mut lanes = Lanes::new(Mailbox::default());
+        lanes.put(Priority::Low, 1, 0);
+        for number in 1..=PASSED_OVER_MAX + 1 {
+            lanes.put(Priority::High, 1, number);
+        }
+        let is_high = |number: &u32| *number > 0;
+        let taken = std::iter::from_fn(|| lanes.take_if(is_high)).count();
+        assert_eq!(taken, PASSED_OVER_MAX as usize);
+        assert_eq!(lanes.take_if(is_high), None);
+        assert_eq!(lanes.take(), Some((Priority::Low, 0)));
+        assert!(lanes.take_if(is_high).is_some() && lanes.is_empty());
     }
 
     /// A call that was put back comes next.

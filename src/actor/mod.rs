@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod batch;
 mod cancel;
 pub(crate) mod context;
 mod held;
@@ -19,10 +20,13 @@ pub(crate) mod port;
 pub(crate) mod replies;
 pub(crate) mod server;
 pub(crate) mod shared;
+pub(crate) mod signals;
 pub(crate) mod text;
 
 #[cfg(test)]
 mod pair;
+#[cfg(test)]
+mod pair_batch;
 #[cfg(test)]
 mod pair_ends;
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub(crate) enum Job {
 /// What is still to be done.
 #[derive(Debug, Default)]
 pub(crate) struct Own {
-    /// What calls that have run left: at most one of each, and so as many as can run at once.
+    /// What calls that have run left: at most one of each, and so as many as can run at once or
+    /// together.
     jobs: VecDeque<Box<Job>>,
     /// Once the first call was waited for.
     timers: Option<Timers>,

@@ -17,12 +17,13 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use super::Actor;
 use super::context::Context;
 use super::hooks::{self, Hook, Hooks, Moment};
-use super::inbox::{Arrival, Inbox, Line, Post, Signals};
+use super::inbox::{Inbox, Post};
 use super::incoming::{Incoming, Rejected, decode_args};
 use super::mailbox::Mailbox;
 use super::port::Port;
 use super::replies::{Answer, Replies};
 use super::server::{End, serve};
+use super::signals::{Arrival, Line, Signals};
 use crate::proxy::Caller;
 use crate::proxy::call::Call;
 use crate::proxy::driver::drive;
@@ -241,7 +242,7 @@ thread_local! {
     static GATE: RefCell<Rc<Semaphore>> = RefCell::new(Rc::new(Semaphore::new(0)));
 }
 
-fn note(name: u64) {
+pub(super) fn note(name: u64) {
     NOTES.with_borrow_mut(|notes| notes.push(name));
 }
 

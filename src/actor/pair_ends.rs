@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
-use super::inbox::Signals;
 use super::pair::{
     ADD, HOLD, MESSAGE_LEN_MAX, Pair, WAIT, open_gate, ran, run, server, settle, small,
 };
 use super::server::End;
+use super::signals::Signals;
 use crate::proxy::exchange::Peer;
 use crate::proxy::failure::{CallError, Death, Ended, Outcome};
 use crate::sys::doorbell::Doorbell;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::task::spawn_local;
 
-use super::inbox::Signals;
 use super::mailbox::{Mailbox, Overflow};
 use super::pair::{
     ADD, HOLD, LAZY, MESSAGE_LEN_MAX, PANIC, Pair, URGENT, WAIT, open_gate, ran, run, server_with,
     settle, small,
 };
 use super::server::End;
+use super::signals::Signals;
 use crate::proxy::failure::{CallError, Death, Ended, Outcome};
 use crate::sys::process::Exit;
 use crate::transport::idle::Idle;

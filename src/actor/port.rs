@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::inbox::Signals;
+use super::signals::Signals;
 use crate::ring::Glance;
 use crate::sys::clock;
 use crate::transport::bell::Ear;

@@ -16,14 +16,16 @@ use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll, ready};
 
 use super::Actor;
+use super::batch::{self, Beside};
 use super::context::Context;
 use super::hooks::{self, NotStarted};
-use super::inbox::{Event, Inbox, Line, Post};
+use super::inbox::{Event, Inbox, Post};
 use super::incoming::{Incoming, Rejected};
 use super::own::{self, Job};
 use super::panic::{caught, caught_now};
 use super::replies::{Answer, Late, Replies};
 use super::shared;
+use super::signals::Line;
 use crate::proxy::ambient::{Serving, within, within_async};
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
@@ -47,6 +49,8 @@ pub(crate) struct Work {
     job: Option<Box<Job>>,
     /// What it left to do for the actor's hooks.
     note: OnceLock<Box<Job>>,
+    /// Those that run together with it.
+    pub(super) beside: Option<Box<Beside>>,
 }
 
 impl Work {
@@ -59,6 +63,7 @@ impl Work {
             chain: None,
             job: None,
             note: OnceLock::new(),
+            beside: None,
         }
     }
 
@@ -126,18 +131,26 @@ impl Work {
         }
     }
 
-    /// Those who wait for it.
+    /// Those who wait for it, and for those that run together with it.
+    #[inline]
     pub(super) fn chain(&self) -> Option<&Chain> {
-        self.chain.as_ref()
+        match &self.beside {
+            None => self.chain.as_ref(),
+            Some(beside) => beside.chain(),
+        }
     }
 
     /// On whose behalf the method of the actor `me` runs.
     #[inline]
     pub(crate) fn serving<A: Actor>(&self, me: ActorKey) -> Serving {
+        let deadline = match &self.beside {
+            None => self.head.deadline,
+            Some(beside) => beside.deadline(self.head.deadline),
+        };
         Serving {
             actor: me,
             exclusive: self.is_exclusive::<A>(),
-            deadline: self.head.deadline,
+            deadline,
         }
     }
 
@@ -159,6 +172,7 @@ impl Work {
             chain: self.chain.take(),
             job: self.job.take(),
             note: std::mem::take(&mut self.note),
+            beside: self.beside.take(),
         }
     }
 
@@ -268,11 +282,13 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
         Err(Failed::Link(error)) => End::Corrupt(error),
         Err(Failed::Panicked(panicked)) => {
             let Panicked { work, report } = *panicked;
-            if work.head.kind == Kind::Call {
-                let answer = work
-                    .replies(inbox.main())
-                    .send_panic(work.head.call, &report);
-                finish(answer, &work, &mut inbox).await;
+            for work in batch::unanswered(&work) {
+                if work.head.kind == Kind::Call {
+                    let answer = work
+                        .replies(inbox.main())
+                        .send_panic(work.head.call, &report);
+                    finish(answer, work, &mut inbox).await;
+                }
             }
             hooks::fail(&mut actor, &report).await;
             End::Panicked(Some(report))
@@ -448,6 +464,9 @@ async fn run_alone<A: Actor>(
     mut work: Work,
     inbox: &mut Inbox<'_>,
 ) -> Result<(), Failed> {
+    if const { A::INTERFACE.has_batches() } {
+        batch::collect::<A>(&mut work, inbox).await;
+    }
     let call = Incoming::new(&work, inbox.post());
     let serving = work.serving::<A>(inbox.post().actor);
     let running = within_async(serving, work.chain(), actor.await_exclusive(call));
@@ -455,6 +474,9 @@ async fn run_alone<A: Actor>(
         Ok(answer) => {
             finish(answer, &work, inbox).await;
             inbox.own.heed::<A>(&mut work);
+            if let Some(beside) = work.beside.take() {
+                beside.end::<A>(&mut inbox.own);
+            }
             codec::recycle(work.body);
             Ok(())
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::leash::Leash;
 use super::output::Tails;
 use super::ward::Ward;
-use crate::actor::inbox::Signals;
+use crate::actor::signals::Signals;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Death;
 use crate::sys::process::Exit;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ward::lock;
-use crate::actor::inbox::Signals;
+use crate::actor::signals::Signals;
 use crate::proxy::failure::Death;
 use crate::sys::process::Exit;
 use crate::wire::report::PanicReport;

@@ -68,6 +68,18 @@ impl Chain {
         (self.0.len() < DEPTH_MAX).then(|| Self(before.chain([last]).collect()))
     }
 
+    /// All who wait in one of both; none: they are too many.
+    pub(crate) fn join(&self, other: &Self) -> Option<Self> {
+        let known = |waiting: &&Waiting| !self.0.contains(waiting);
+        let new: Vec<_> = other.0.iter().filter(known).cloned().collect();
+        if new.is_empty() {
+            return Some(self.clone());
+        }
+        let all = self.0.iter().cloned().chain(new);
+        let all: Arc<[Waiting]> = all.collect();
+        (all.len() <= DEPTH_MAX).then_some(Self(all))
+    }
+
     /// Whether a call of `actor` would wait for itself: one that waits already would have to end
     /// first. `exclusive` is that of the method to be called.
     pub(crate) fn closes(&self, actor: ActorKey, exclusive: bool) -> bool {
@@ -182,6 +194,29 @@ mod tests {
         let mut long = bytes(&chain);
         long.extend_from_slice(&bytes(&Chain::default().and(waiting(1, true)).unwrap()));
         assert_eq!(Chain::read(&long), Err(FrameError::Chain));
+    }
+
+    /// Two chains together have each actor of both once, and one that waits in both ways twice;
+    /// they have the limit of one.
+    #[test]
+    fn chains_join() {
+        let chain = |counts: &[u64], exclusive| {
+            let mut chain = Chain::default();
+            for count in counts {
+                chain = chain.and(waiting(*count, exclusive)).unwrap();
+            }
+            chain
+        };
+        let (left, right) = (chain(&[1, 2], true), chain(&[2, 3], true));
+        assert_eq!(left.join(&right), Some(chain(&[1, 2, 3], true)));
+        assert_eq!(left.join(&left), Some(left.clone()));
+        assert_eq!(left.join(&Chain::default()), Some(left.clone()));
+        let joined = chain(&[1], false).join(&left).unwrap();
+        assert_eq!(joined.names().len(), 3);
+        assert!(joined.closes(ActorKey::new(7, 1), false));
+        let all: Vec<u64> = (1..=DEPTH_MAX as u64).collect();
+        assert!(chain(&all, true).join(&left).is_some());
+        assert_eq!(chain(&all, true).join(&chain(&[65], true)), None);
     }
 
     /// Cut and foreign bytes are errors or other chains, never panics.

@@ -35,6 +35,8 @@ pub struct Method {
     /// How it is called with JSON.
     #[cfg(feature = "json")]
     pub(crate) json: Option<Json>,
+    /// How many of its calls run together at most; 0: each runs by itself.
+    pub(crate) batch_max: u16,
 }
 
 /// Which calls come before which others.
@@ -67,6 +69,7 @@ impl Method {
             priority: Priority::Normal,
             #[cfg(feature = "json")]
             json: None,
+            batch_max: 0,
         }
     }
 
@@ -110,6 +113,17 @@ impl Method {
     pub const fn json(self, json: Json) -> Self {
         Self {
             json: Some(json),
+            ..self
+        }
+    }
+
+    /// The same, run alone for up to `max` of its calls at once.
+    #[must_use]
+    pub const fn batch(self, max: u16) -> Self {
+        Self {
+            exclusive: true,
+            waits: true,
+            batch_max: max,
             ..self
         }
     }
@@ -161,6 +175,17 @@ impl Interface {
         hash.number(self.constructors.len() as u64).0
     }
 
+    /// Whether calls of one method or another run together.
+    pub(crate) const fn has_batches(&self) -> bool {
+        let mut has = any_batches(self.methods);
+        let mut at = 0;
+        while at < self.parts.len() {
+            has |= any_batches(self.parts[at]);
+            at += 1;
+        }
+        has
+    }
+
     /// The method of this number.
     #[inline]
     pub(crate) fn method(&self, number: u16) -> Option<&'static Method> {
@@ -183,6 +208,17 @@ impl Interface {
         let parts = self.parts.iter().flat_map(|part| part.iter());
         self.methods.iter().chain(parts)
     }
+}
+
+const fn any_batches(methods: &[Method]) -> bool {
+    let mut at = 0;
+    while at < methods.len() {
+        if methods[at].batch_max > 0 {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 /// The number of the first method of a part: behind `own` methods and the parts before it.
