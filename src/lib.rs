@@ -30,6 +30,7 @@
 //! - [`CallError`] says what went wrong, and [`Outcome`] whether the method ran.
 //! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
 //! - [`Idle`] is how to wait. [`LinkKind`] is what a link goes over, if it is not shared memory.
+//! - [`cpu`] shows the machine's cores; [`Spawn::pin`] keeps an actor on some.
 //! - [`blocking`] is all of it for programs without async.
 //!
 //! The README says what it is for and what not, what is guaranteed, and what it costs. How it is
@@ -79,6 +80,9 @@ pub(crate) mod actor;
 
 #[cfg(not(loom))]
 pub(crate) mod node;
+
+#[cfg(not(loom))]
+pub mod cpu;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -20,13 +20,14 @@ use code::code_of;
 const HOUSE: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("ring", &[]),
+    ("cpu", &["sys"]),
     ("wire", &["sys"]),
     ("transport", &["sys", "ring", "wire"]),
     ("proxy", &["sys", "ring", "wire", "transport"]),
     ("actor", &["sys", "ring", "wire", "transport", "proxy"]),
     (
         "node",
-        &["sys", "ring", "wire", "transport", "proxy", "actor"],
+        &["sys", "cpu", "ring", "wire", "transport", "proxy", "actor"],
     ),
 ];
 

@@ -11,6 +11,7 @@ use super::census::Life;
 use super::faces::{ActorId, Face};
 use super::output::{Tail, Tails};
 use super::ward::Ward;
+use crate::cpu::{self, CpuSet};
 use crate::proxy::call::Call;
 #[cfg(feature = "json")]
 use crate::proxy::call::DecodeFailure;
@@ -349,6 +350,28 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// The id of the actor's process, as it was while it lived.
     fn process_id(&self) -> u32 {
         self.__handle().owner.life.being.pid()
+    }
+
+    /// The CPUs on which the actor's process runs: what the kernel gave, by
+    /// [`Spawn::pin`](crate::Spawn::pin) or without.
+    ///
+    /// # Errors
+    /// The system's, if it has ended.
+    ///
+    /// # Examples
+    /// ```
+    /// fn is_alone<P: callboard::Proxy>(proxy: &P) -> bool {
+    ///     proxy.cores().is_ok_and(|cores| cores.len() == 1)
+    /// }
+    /// ```
+    fn cores(&self) -> std::io::Result<CpuSet> {
+        let cores = cpu::allowed_to(self.process_id());
+        // Once it is reaped, its number may be another's.
+        if self.is_alive() {
+            cores
+        } else {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
     }
 
     /// Whether the actor's process lives. It may be gone the moment after.

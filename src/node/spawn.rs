@@ -6,7 +6,6 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
@@ -30,7 +29,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::CallError;
 use crate::proxy::pending::Pending;
 use crate::sys::memory::{SegmentError, sweep_dead_owners};
-use crate::sys::process::{self, Launch};
+use crate::sys::process;
 use crate::sys::socket::Lifeline;
 use crate::transport::bell::Ear;
 use crate::transport::board::Geometry;
@@ -141,8 +140,9 @@ impl<P, Args, E> Spawn<P, Args, E> {
 }
 
 impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
-    async fn run(self) -> Result<P, SpawnError<E>> {
+    async fn run(mut self) -> Result<P, SpawnError<E>> {
         look_around(self.interface, &self.options)?;
+        self.options.look_up_cores().await?;
         let Self {
             interface,
             constructor,
@@ -179,6 +179,7 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
             starting,
             driver,
         } = begun.map_err(BeginError::into_spawn)?;
+        plan.options.check_cores(owner.life.being.pid())?;
         constructed.await.map_err(SpawnError::constructor)?;
         crate::sys::failpoint::at("parent.constructed");
         starting.done();
@@ -384,7 +385,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         parent: std::process::id(),
         actor: interface.full_name().into_owned(),
         key: key_of(id).bits(),
-        title: title(interface, options).to_owned(),
+        title: options.title(interface).to_owned(),
         link: kind.number(),
         segment: segment.to_owned(),
         segment_len: geometry.segment_len() as u64,
@@ -404,7 +405,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
     } = Outputs::open(options).map_err(SpawnError::descriptors)?;
     let pid_told = Arc::new(OnceLock::new());
     let order = Order {
-        launch: launch(interface, options, theirs, outputs),
+        launch: options.launch(interface, theirs, outputs),
         lifeline,
         hello,
         fds,
@@ -425,38 +426,6 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
 
 pub(super) fn geometry() -> Geometry {
     Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible")
-}
-
-fn launch(
-    interface: &Interface,
-    options: &Options,
-    lifeline: Lifeline,
-    [stdout, stderr]: [Option<OwnedFd>; 2],
-) -> Launch {
-    Launch {
-        // The link, not its target: it works when the file has been replaced or removed.
-        exe: options
-            .exe
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
-        name: title(interface, options).to_owned(),
-        args: Vec::new(),
-        env: options.env.clone(),
-        dir: options.dir.clone(),
-        mark: (greet::MARK, "0".to_owned()),
-        lifeline,
-        stdout,
-        stderr,
-    }
-}
-
-/// What the process is called: the name it was given, or its type's last part.
-fn title<'a>(interface: &'a Interface, options: &'a Options) -> &'a str {
-    let name = interface.name;
-    options
-        .name
-        .as_deref()
-        .unwrap_or_else(|| name.rsplit("::").next().unwrap_or(name))
 }
 
 /// The key among all actors of this machine of the one that has this id here.

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::warden::StartError;
+use crate::cpu::PinError;
 use crate::proxy::failure::{CallError, Death};
 use crate::sys::memory::SegmentError;
 use crate::sys::places::Taken;
@@ -78,6 +79,9 @@ pub enum SpawnError<E = Infallible> {
         #[source]
         source: io::Error,
     },
+    /// It cannot be kept on the CPUs that [`Spawn::pin`](crate::Spawn::pin) names.
+    #[error("the actor cannot be kept on its CPUs")]
+    Pin(#[source] PinError),
     /// The program could not be started.
     #[error("the actor's program could not be started")]
     Exec(#[source] io::Error),

@@ -1,14 +1,22 @@
 //! How a start can be refined: each option with what it is without being set.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::greet;
 use super::output::Output;
 use super::spawn::Spawn;
+use super::spawn_error::SpawnError;
 use crate::actor::mailbox::Mailbox;
+use crate::cpu::{self, Cores, CpuSet, PinError};
+use crate::sys::process::Launch;
+use crate::sys::socket::Lifeline;
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
+use crate::wire::interface::Interface;
 
 /// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine
 /// that starts a thousand at once takes longer.
@@ -32,6 +40,10 @@ pub(super) struct Options {
     pub(super) greet_within: Duration,
     /// None: shared memory, and a socket where that cannot be had.
     pub(super) link: Option<LinkKind>,
+    /// None: where this process's thread runs that starts processes.
+    pub(super) cores: Option<Cores>,
+    /// What they are on this machine, once looked up.
+    pub(super) cpus: Option<CpuSet>,
 }
 
 impl Default for Options {
@@ -48,7 +60,65 @@ impl Default for Options {
             grace: GRACE,
             greet_within: GREET_WITHIN,
             link: None,
+            cores: None,
+            cpus: None,
         }
+    }
+}
+
+impl Options {
+    /// Looks up on which CPUs the process is to run.
+    pub(super) async fn look_up_cores<E>(&mut self) -> Result<(), SpawnError<E>> {
+        if let Some(cores) = self.cores.clone() {
+            // The kernel's files are read for it, some for each CPU of the machine.
+            let found = tokio::task::spawn_blocking(move || cores.set()).await;
+            let found = found.map_err(|ended| PinError::System(io::Error::other(ended)));
+            let set = found.and_then(|set| Ok(set?));
+            self.cpus = Some(set.map_err(SpawnError::Pin)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the process runs where it is to run: the kernel leaves out silently what it does not
+    /// give.
+    pub(super) fn check_cores<E>(&self, pid: u32) -> Result<(), SpawnError<E>> {
+        let Some(wanted) = &self.cpus else {
+            return Ok(());
+        };
+        let given = cpu::allowed_to(pid).map_err(PinError::System);
+        let checked = given.and_then(|given| cpu::verified(wanted.clone(), given));
+        checked.map(drop).map_err(SpawnError::Pin)
+    }
+
+    /// How the process is started.
+    pub(super) fn launch(
+        &self,
+        interface: &Interface,
+        lifeline: Lifeline,
+        [stdout, stderr]: [Option<OwnedFd>; 2],
+    ) -> Launch {
+        let exe = self.exe.clone();
+        Launch {
+            // The link, not its target: it works when the file has been replaced or removed.
+            exe: exe.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+            name: self.title(interface).to_owned(),
+            args: Vec::new(),
+            env: self.env.clone(),
+            dir: self.dir.clone(),
+            mark: (greet::MARK, "0".to_owned()),
+            cpus: self.cpus.as_ref().map(CpuSet::numbers),
+            lifeline,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// What the process is called: the name it was given, or its type's last part.
+    pub(super) fn title<'a>(&'a self, interface: &'a Interface) -> &'a str {
+        let name = interface.name;
+        self.name
+            .as_deref()
+            .unwrap_or_else(|| name.rsplit("::").next().unwrap_or(name))
     }
 }
 
@@ -258,6 +328,32 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// ```
     pub fn link(mut self, kind: LinkKind) -> Self {
         self.options.link = Some(kind);
+        self
+    }
+
+    /// Keeps the process, with all its threads, on these CPUs from its first moment, so that its
+    /// memory comes from near them. Default: where the thread that first started an actor ran.
+    ///
+    /// Runtimes and pools of threads that it builds size themselves to these CPUs.
+    /// [`Proxy::cores`](crate::Proxy::cores) tells what the kernel gave.
+    ///
+    /// # Errors
+    /// [`SpawnError::Pin`] if they are not there, not permitted, or taken away meanwhile.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{cpu::{Core, Cores}, prelude::*};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<[EchoProxy; 2]> {
+    /// let alone = Echo::spawn().pin(Core(3)).await?;
+    /// let beside = Echo::spawn().pin(Cores::physical().excluding(Core(3))).await?;
+    /// Ok([alone, beside])
+    /// # }
+    /// ```
+    pub fn pin(mut self, cores: impl Into<Cores>) -> Self {
+        self.options.cores = Some(cores.into());
         self
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal};
@@ -22,6 +22,7 @@ use rustix::process::{
     pidfd_send_signal, waitid,
 };
 
+use crate::sys::cpu::{self, Who};
 use crate::sys::socket::Lifeline;
 
 /// Everything needed to start a process.
@@ -37,6 +38,8 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Where it runs, if not where its parent does.
     pub(crate) dir: Option<PathBuf>,
+    /// The CPUs on which it is kept from its first moment, if not on those of this thread.
+    pub(crate) cpus: Option<Vec<u32>>,
     /// The variable that tells it what it is; see [`take_mark`].
     pub(crate) mark: (&'static str, String),
     /// Its end of the lifeline, which becomes its standard input.
@@ -62,6 +65,7 @@ pub(crate) fn launch(launch: Launch) -> io::Result<Child> {
         env,
         dir,
         mark,
+        cpus,
         lifeline,
         stdout,
         stderr,
@@ -84,7 +88,7 @@ pub(crate) fn launch(launch: Launch) -> io::Result<Child> {
         command.current_dir(dir);
     }
     // No pre_exec, so that std uses posix_spawn: a fork costs time in proportion to our memory.
-    let mut child = command.spawn()?;
+    let mut child = spawn_on(cpus.as_deref(), &mut command)?;
     // Not reaped by anyone, hence still ours under its number.
     let opened = Pid::from_raw(child.id().cast_signed())
         .ok_or(rustix::io::Errno::SRCH)
@@ -101,6 +105,20 @@ pub(crate) fn launch(launch: Launch) -> io::Result<Child> {
             Err(error.into())
         }
     }
+}
+
+/// Starts a process on these CPUs. A process begins with the mask of the thread that starts it.
+fn spawn_on(cpus: Option<&[u32]>, command: &mut Command) -> io::Result<process::Child> {
+    let Some(cpus) = cpus else {
+        return command.spawn();
+    };
+    let before = cpu::allowed(Who::Thread)?;
+    cpu::pin_thread(cpus)?;
+    let child = command.spawn();
+    if let Err(error) = cpu::pin_thread(&before) {
+        tracing::error!(%error, "the thread that starts processes stays on an actor's CPUs");
+    }
+    child
 }
 
 /// A process that we have started and must reap; dropped before that, it leaves a zombie.

@@ -15,6 +15,7 @@ pub(crate) fn plain(exe: &str, lifeline: Lifeline) -> Launch {
         args: Vec::new(),
         env: Vec::new(),
         dir: None,
+        cpus: None,
         mark: ("CALLBOARD_TEST_MARK", "1".to_owned()),
         lifeline,
         stdout: None,
