@@ -50,7 +50,7 @@ impl Worker {
 
 /// The first and the last CPU of this process: two, unless it has only one.
 fn ends() -> [Core; 2] {
-    let topology = cpu::topology().unwrap();
+    let topology = cpu::topology().expect("the kernel tells");
     let cores: Vec<_> = topology.allowed().iter().collect();
     [cores[0], cores[cores.len() - 1]]
 }

@@ -22,7 +22,7 @@ use super::topology::{Topology, TopologyError};
 ///     Ok(places) => println!("{} to run on", places.len()),
 ///     Err(error) => println!("{error}"),
 /// }
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cores {
@@ -58,7 +58,7 @@ impl Cores {
     /// # use callboard::cpu::Cores;
     /// let threads = std::thread::available_parallelism()?.get();
     /// assert!(Cores::all().places()?.len() >= threads);
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub const fn all() -> Self {
@@ -71,7 +71,7 @@ impl Cores {
     /// ```
     /// # use callboard::cpu::Cores;
     /// assert!(Cores::physical().places()?.iter().all(|place| place.len() == 1));
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub const fn physical() -> Self {
@@ -86,7 +86,7 @@ impl Cores {
     /// for place in Cores::per_llc().places()? {
     ///     println!("one cache for {place}");
     /// }
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub const fn per_llc() -> Self {
@@ -156,7 +156,7 @@ impl Cores {
     /// ```
     /// # use callboard::cpu::Cores;
     /// assert_eq!(Cores::all().at_most(1).places()?.len(), 1);
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub const fn at_most(mut self, places: usize) -> Self {
@@ -173,7 +173,7 @@ impl Cores {
     /// ```
     /// # use callboard::cpu::Cores;
     /// println!("{:?}", Cores::all().places()?);
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     pub fn places(&self) -> Result<Vec<CpuSet>, CoresError> {
         self.on(&Topology::read()?)

@@ -14,7 +14,7 @@
 //! println!("{}", cpu::topology()?);
 //! let physical = Cores::physical().places()?;
 //! println!("a pool with an actor on each core has {}", physical.len());
-//! # callboard::Result::Ok(())
+//! # Ok::<(), callboard::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 
@@ -39,7 +39,7 @@ pub use topology::{Cpu, Topology, TopologyError};
 /// # Examples
 /// ```
 /// println!("{}", callboard::cpu::topology()?);
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 pub fn topology() -> Result<Topology, TopologyError> {
     Topology::read()

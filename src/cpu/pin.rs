@@ -23,7 +23,7 @@ use crate::sys::cpu as system;
 /// let first = Cores::all().at_most(1);
 /// let given = cpu::pin_thread(first)?;
 /// assert_eq!(given.len(), 1);
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 pub fn pin_thread(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
     pin(&cores.into().set()?)
@@ -44,7 +44,7 @@ pub fn pin_thread(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
 ///
 /// let given = cpu::pin_process(Cores::all())?;
 /// assert_eq!(&given, cpu::topology()?.allowed());
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 pub fn pin_process(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
     let wanted = cores.into().set()?;
@@ -71,7 +71,7 @@ pub fn pin_process(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
 ///     tokio::spawn(async { callboard::cpu::allowed() }).await
 /// })??;
 /// assert_eq!(cores.len(), 1);
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pins {
@@ -89,7 +89,7 @@ impl Pins {
     /// ```
     /// # use callboard::cpu::{Cores, Pins};
     /// assert_eq!(Pins::new(Cores::all().at_most(1))?.len(), 1);
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     pub fn new(cores: impl Into<Cores>) -> Result<Self, CoresError> {
         Ok(Self {
@@ -104,7 +104,7 @@ impl Pins {
     /// ```
     /// # use callboard::cpu::{Cores, Pins};
     /// println!("{} workers", Pins::new(Cores::physical())?.len());
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
@@ -128,7 +128,7 @@ impl Pins {
     /// for thread in threads.collect::<Vec<_>>() {
     ///     println!("one on {}", thread.join().expect("it ends")?);
     /// }
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     pub fn pin_next(&self) -> Result<CpuSet, PinError> {
         // ORDERING: Relaxed; the numbers only have to differ, nothing is passed on with them.
@@ -145,7 +145,7 @@ impl Pins {
 /// # Examples
 /// ```
 /// println!("on any of {}", callboard::cpu::allowed()?);
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 pub fn allowed() -> io::Result<CpuSet> {
     Ok(numbered(system::allowed(system::Who::Thread)?))

@@ -119,8 +119,8 @@ impl From<Core> for CpuSet {
 }
 
 impl FromIterator<Core> for CpuSet {
-    fn from_iter<I: IntoIterator<Item = Core>>(cores: I) -> Self {
-        Self(cores.into_iter().map(|core| core.0).collect())
+    fn from_iter<I: IntoIterator<Item = Core>>(iter: I) -> Self {
+        Self(iter.into_iter().map(|core| core.0).collect())
     }
 }
 

@@ -22,7 +22,7 @@ const ROOT: &str = "/sys/devices/system";
 /// let topology = callboard::cpu::topology()?;
 /// println!("{topology}");
 /// assert!(!topology.allowed().is_empty());
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Topology {
@@ -40,7 +40,7 @@ pub struct Topology {
 /// for cpu in topology.cpus() {
 ///     println!("{:?} on core {} of package {}", cpu.core, cpu.siblings, cpu.package);
 /// }
-/// # callboard::Result::Ok(())
+/// # Ok::<(), callboard::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,12 +69,12 @@ impl Topology {
     pub(super) fn read() -> Result<Self, TopologyError> {
         let allowed = allowed_to(std::process::id())?;
         let permitted = numbered(system::permitted()?);
-        Ok(Self::at(Path::new(ROOT), allowed, permitted))
+        Ok(Self::at(Path::new(ROOT), &allowed, &permitted))
     }
 
     /// The one that is told beneath `root`. What is not told there (a container may hide it) is
     /// taken for one package, one node, one cache and one core for each CPU.
-    fn at(root: &Path, allowed: CpuSet, permitted: CpuSet) -> Self {
+    fn at(root: &Path, allowed: &CpuSet, permitted: &CpuSet) -> Self {
         let online = list(&root.join("cpu/online")).unwrap_or_else(|| permitted.clone());
         let nodes = nodes(&root.join("node"));
         let cpus = online
@@ -95,8 +95,9 @@ impl Topology {
     /// ```
     /// let topology = callboard::cpu::topology()?;
     /// assert!(topology.cpus().len() >= topology.allowed().len());
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
+    #[must_use]
     pub fn cpus(&self) -> impl ExactSizeIterator<Item = &Cpu> {
         self.cpus.values()
     }
@@ -107,7 +108,7 @@ impl Topology {
     /// # Examples
     /// ```
     /// println!("at home on {}", callboard::cpu::topology()?.allowed());
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub fn allowed(&self) -> &CpuSet {
@@ -120,7 +121,7 @@ impl Topology {
     /// ```
     /// let topology = callboard::cpu::topology()?;
     /// assert!(topology.allowed().iter().all(|core| topology.permitted().contains(core)));
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub fn permitted(&self) -> &CpuSet {
@@ -135,7 +136,7 @@ impl Topology {
     /// if topology.isolated().is_empty() {
     ///     println!("this machine was not started with isolcpus=");
     /// }
-    /// # callboard::Result::Ok(())
+    /// # Ok::<(), callboard::Error>(())
     /// ```
     #[must_use]
     pub fn isolated(&self) -> &CpuSet {
@@ -361,7 +362,7 @@ pub(super) mod tests {
             write("cache/index3/shared_cpu_list", &shared);
         }
         let set = |text: &str| text.parse().unwrap();
-        Topology::at(&machine.0, set(allowed), set(permitted))
+        Topology::at(&machine.0, &set(allowed), &set(permitted))
     }
 
     /// What the kernel tells is read: cores, caches, packages and nodes.
@@ -407,7 +408,7 @@ pub(super) mod tests {
     fn machines_that_hide_are_flat() {
         let allowed: CpuSet = "1-2".parse().unwrap();
         let nowhere = Path::new("/nowhere");
-        let topology = Topology::at(nowhere, allowed.clone(), allowed.clone());
+        let topology = Topology::at(nowhere, &allowed, &allowed);
         let cpu = topology.cpu(Core(2)).unwrap();
         assert_eq!(
             (cpu.siblings.to_string(), &cpu.llc),

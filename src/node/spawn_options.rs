@@ -41,7 +41,7 @@ pub(super) struct Options {
     /// None: shared memory, and a socket where that cannot be had.
     pub(super) link: Option<LinkKind>,
     /// None: where this process's thread runs that starts processes.
-    pub(super) cores: Option<Cores>,
+    pub(super) cores: Option<Box<Cores>>,
     /// What they are on this machine, once looked up.
     pub(super) cpus: Option<CpuSet>,
 }
@@ -353,7 +353,7 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// # }
     /// ```
     pub fn pin(mut self, cores: impl Into<Cores>) -> Self {
-        self.options.cores = Some(cores.into());
+        self.options.cores = Some(Box::new(cores.into()));
         self
     }
 }

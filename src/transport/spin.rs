@@ -37,8 +37,8 @@ pub(crate) enum Next {
 pub(crate) struct Vigil {
     first: Option<Plan>,
     began: Option<Instant>,
-    /// When the runtime's other tasks got their turn, in microseconds after `began`, and one: small,
-    /// for it is moved with every call.
+    /// When the runtime's other tasks got their turn, in microseconds after `began`, and one.
+    /// Small, for it is moved with every call.
     left: Option<NonZeroU32>,
     slept: bool,
     /// One of several waits at once: how long each took says nothing about looking.
