@@ -14,7 +14,7 @@ use std::time::Duration;
 use callboard::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-use common::alone;
+use common::{LONG, alone};
 
 /// Counts in the caller as in the actor, which is the same program.
 #[global_allocator]
@@ -217,15 +217,28 @@ impl Used {
     }
 }
 
+/// Waits until a process has had its last look, which may be late on a busy machine.
+async fn asleep(pid: u32) -> Used {
+    let end = tokio::time::Instant::now() + LONG;
+    let mut before = Used::by(pid);
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = Used::by(pid);
+        if now == before {
+            return now;
+        }
+        assert!(tokio::time::Instant::now() < end, "it never sleeps");
+        before = now;
+    }
+}
+
 /// An actor without calls never wakes, not even to look around, and so uses no processor time.
 #[callboard::test]
 async fn an_idle_actor_never_wakes() -> callboard::Result<()> {
     for idle in [Idle::Adaptive, Idle::Park] {
         let counter = Counter::spawn().idle(idle).await?;
         calls(&counter, 100).await?;
-        // More than enough for its last look, on a busy machine too.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let before = Used::by(counter.process_id());
+        let before = asleep(counter.process_id()).await;
         assert!(before.switches > 0, "it did run before");
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(Used::by(counter.process_id()), before, "{idle:?}");

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{CallError, Exit};
+use callboard::{CallError, Exit, LinkKind};
 use nix::sys::signal::{Signal, raise};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -76,7 +76,8 @@ impl Tally {
         pending().await
     }
 
-    pub async fn hang_alone(&mut self) {
+    pub async fn hang_alone(&mut self, begun: String) {
+        std::fs::write(begun, "").expect("the folder is there");
         pending().await
     }
 
@@ -87,11 +88,6 @@ impl Tally {
                 pending().await
             }
         }
-    }
-
-    /// Lets nobody run.
-    pub fn block(&self, ms: u64) {
-        thread::sleep(Duration::from_millis(ms));
     }
 
     /// Lets nobody run from the first file's being there to the second's.
@@ -107,6 +103,13 @@ impl Tally {
     }
 }
 
+/// The threads that live as long as the process are there after the first link of each kind.
+async fn use_links() -> callboard::Result<()> {
+    Tally::spawn().await?.shutdown().await?;
+    let socket = Tally::spawn().link(LinkKind::Socket).await?;
+    socket.shutdown().await
+}
+
 fn is_killed(exit: Exit) -> bool {
     matches!(exit, Exit::Signal { number, .. } if number == libc::SIGKILL)
 }
@@ -117,7 +120,7 @@ async fn what_was_answered_before_a_death_arrives() -> callboard::Result<()> {
     if !alone("what_was_answered_before_a_death_arrives") {
         return Ok(());
     }
-    Tally::spawn().await?.shutdown().await?;
+    use_links().await?;
     let before = Holdings::settled().await;
     for round in 0..40 {
         let tally = Tally::spawn().await?;
@@ -162,6 +165,7 @@ async fn both_ends_are_killed_at_once() -> callboard::Result<()> {
     if !alone("both_ends_are_killed_at_once") {
         return Ok(());
     }
+    use_links().await?;
     let survivor = Tally::spawn().await?;
     let before = Holdings::settled().await;
     for round in 0..40_u64 {
@@ -277,7 +281,12 @@ async fn methods_that_never_return() -> callboard::Result<()> {
         other => panic!("{other:?}"),
     }
     assert_eq!(within(LONG, tally.echo(1)).await?, 1, "it runs beside it");
-    let alone = tally.hang_alone().start();
+    tally.kill().await;
+
+    let scratch = Scratch::new();
+    let tally = Tally::spawn().grace(SHORT).await?;
+    let alone = tally.hang_alone(scratch.path("begun")).start();
+    eventually(LONG, "it runs", || scratch.0.join("begun").exists()).await;
     for _ in 0..10 {
         let error = within(LONG, tally.echo(2).timeout(SHORT))
             .await
@@ -305,8 +314,10 @@ async fn methods_that_never_return() -> callboard::Result<()> {
 /// calls end by their bounds, and do not run after them.
 #[callboard::test]
 async fn methods_that_block_everybody() -> callboard::Result<()> {
+    let scratch = Scratch::new();
     let tally = Tally::spawn().await?;
-    let blocked = tally.block(4500).start();
+    let blocked = tally.block_until(scratch.path("begun"), scratch.path("go"));
+    let blocked = blocked.start();
     let mut late = Vec::new();
     for _ in 0..20 {
         late.push(tally.count(Vec::new()).timeout(SHORT).start());
@@ -317,6 +328,8 @@ async fn methods_that_block_everybody() -> callboard::Result<()> {
     }
     // Longer than a process may stand still: it does not stand still, it is at work.
     let patient = tally.echo(8).start();
+    sleep(Duration::from_millis(4500)).await;
+    std::fs::write(scratch.path("go"), "")?;
     within(LONG, blocked).await?;
     assert_eq!(within(LONG, patient).await?, 8);
     assert_eq!(tally.begun().await?, 0, "what was late has not run");

@@ -14,8 +14,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use tokio::time::{sleep, timeout};
 
 use common::{
-    Holdings, LONG, SOON, Scratch, again, again_args, alone, children_of, gone, is_role, must_pass,
-    skipped, within,
+    Holdings, LONG, SOON, Scratch, again, again_args, alone, children_of, eventually, gone,
+    is_role, must_pass, skipped, within,
 };
 
 /// Nothing special.
@@ -43,6 +43,13 @@ impl Plain {
             .display()
             .to_string()
     }
+}
+
+/// The threads that live as long as the process are there after the first link of each kind.
+async fn use_links() -> callboard::Result<()> {
+    Plain::spawn().await?.shutdown().await?;
+    let socket = Plain::spawn().link(LinkKind::Socket).await?;
+    socket.shutdown().await
 }
 
 impl Scratch {
@@ -92,6 +99,16 @@ async fn programs_that_cannot_be_started() {
     );
 }
 
+/// Whether a process of the user's runs this script.
+fn runs(script: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("there is a /proc").flatten();
+    let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.any(|line| {
+        line.split(|byte| *byte == 0)
+            .any(|arg| arg == script.as_bytes())
+    })
+}
+
 /// A program that is no actor's: it ends, or says nothing in time and is killed.
 #[callboard::test]
 async fn programs_that_do_not_greet() {
@@ -108,18 +125,14 @@ async fn programs_that_do_not_greet() {
         }
     }
     let bound = Duration::from_millis(100);
-    let note = scratch.path("pid");
     for lines in ["", "exec 0<&-", "trap \"\" TERM HUP INT"] {
-        let silent = scratch.script(
-            "silent",
-            &format!("{lines}\\necho $$ > {note}\\nsleep 1000"),
-        );
-        let spawn = Plain::spawn().exe(silent).greet_within(bound);
-        match within(SOON, spawn.into_future()).await {
+        let silent = scratch.script("silent", &format!("{lines}\\nsleep 1000"));
+        let spawn = Plain::spawn().greet_within(bound);
+        match within(SOON, spawn.exe(&silent).into_future()).await {
             Err(SpawnError::Silent { within }) => assert_eq!(within, bound),
             other => panic!("{other:?}"),
         }
-        gone(scratch.read("pid").trim().parse().unwrap()).await;
+        eventually(SOON, "it is gone", || !runs(&silent)).await;
     }
     // A program that says something else on the lifeline.
     let babbling = scratch.script("babbling", "echo hello >&0\\nsleep 1000");
@@ -132,9 +145,8 @@ async fn programs_that_do_not_greet() {
 /// A constructor may take longer than the greeting.
 #[callboard::test]
 async fn constructors_may_take_their_time() -> callboard::Result<()> {
-    let plain = Plain::spawn_slow(600)
-        .greet_within(Duration::from_millis(500))
-        .await?;
+    let greets = Duration::from_secs(4);
+    let plain = Plain::spawn_slow(4500).greet_within(greets).await?;
     assert_eq!(plain.echo(1).await?, 1);
     plain.shutdown().await
 }
@@ -145,7 +157,7 @@ async fn starts_may_be_given_up() -> callboard::Result<()> {
     if !alone("starts_may_be_given_up") {
         return Ok(());
     }
-    Plain::spawn().await?.shutdown().await?;
+    use_links().await?;
     let before = Holdings::settled().await;
     drop(Plain::spawn());
     let mut finished = 0;
@@ -195,6 +207,7 @@ async fn descriptors_run_out() -> callboard::Result<()> {
 }
 
 async fn with_few_descriptors(free: u64, word: &str) -> callboard::Result<()> {
+    use_links().await?;
     let survivor = Plain::spawn().await?;
     let before = Holdings::settled().await;
     let open = || fs::File::open("/dev/null");
@@ -251,10 +264,7 @@ async fn shared_memory_runs_out() -> callboard::Result<()> {
 
 /// Where `/dev/shm` has room for three links.
 async fn in_cramped_memory() -> callboard::Result<()> {
-    // The threads that live as long as the process are there after the first start of each kind.
-    for kind in [LinkKind::SharedMemory, LinkKind::Socket] {
-        Plain::spawn().link(kind).await?.shutdown().await?;
-    }
+    use_links().await?;
     let before = Holdings::settled().await;
     for _ in 0..3 {
         let mut actors = Vec::new();

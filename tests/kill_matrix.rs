@@ -28,10 +28,11 @@ const FAILPOINT: &str = "CALLBOARD_FAILPOINT";
 /// The variable by which the processes of a cell are found, in whichever generation.
 const CELL: &str = "CALLBOARD_TEST_CELL";
 
-/// More than the library takes until it says that a stopped process does not react.
-const SILENT: Duration = Duration::from_secs(9);
-const GREET_WITHIN: Duration = Duration::from_millis(1500);
-const GRACE: Duration = Duration::from_millis(300);
+/// Far more than the library takes until it says that a stopped process does not react.
+const SILENT: Duration = common::LONG;
+/// What is not stopped greets, and ends, in far less than these.
+const GREET_WITHIN: Duration = Duration::from_secs(6);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The calls of one life.
 const CALLS: u64 = 14;

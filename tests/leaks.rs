@@ -7,7 +7,7 @@ use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Pending, SpawnError};
+use callboard::{LinkKind, Pending, SpawnError};
 use futures_util::future::try_join_all;
 use nix::sys::signal::Signal;
 
@@ -58,6 +58,13 @@ impl Guest {
 #[error("refused: {0}")]
 pub struct Refused(String);
 
+/// The threads that live as long as the process are there after the first link of each kind.
+async fn use_links() -> callboard::Result<()> {
+    Guest::spawn().await?.shutdown().await?;
+    let socket = Guest::spawn().link(LinkKind::Socket).await?;
+    socket.shutdown().await
+}
+
 /// Uses an actor, and leaves some of its answers untaken.
 async fn use_it(guest: &GuestProxy) -> callboard::Result<()> {
     within(LONG, guest.bring(vec![1; 100_000])).await?;
@@ -75,7 +82,7 @@ async fn two_hundred_actors_leave_nothing() -> callboard::Result<()> {
     if !alone("two_hundred_actors_leave_nothing") {
         return Ok(());
     }
-    Guest::spawn().await?.shutdown().await?;
+    use_links().await?;
     let before = Holdings::settled().await;
     for _ in 0..2 {
         let starts = (0..200).map(|_| Guest::spawn().into_future());
@@ -105,7 +112,7 @@ async fn no_way_to_end_leaves_anything() -> callboard::Result<()> {
     if !alone("no_way_to_end_leaves_anything") {
         return Ok(());
     }
-    Guest::spawn().await?.shutdown().await?;
+    use_links().await?;
     let before = Holdings::settled().await;
     for round in 0..60 {
         let grace = if round % 6 == 3 {

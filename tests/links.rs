@@ -65,6 +65,14 @@ impl Guest {
         std::thread::sleep(Duration::from_millis(ms));
     }
 
+    /// The same, until there is such a file.
+    pub fn block_until(&mut self, path: String, go: String) {
+        fs::write(path, b"begun").expect("the folder is there");
+        while !fs::exists(&go).expect("the folder is there") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub fn panic(&mut self, text: String) {
         panic!("{text}")
     }
@@ -107,13 +115,15 @@ async fn cancels_and_deadlines(guest: &GuestProxy) -> callboard::Result<()> {
     // The actor may be another user's.
     fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o777))?;
     let before = guest.seen().await?.len();
-    let running = guest.block(scratch.path("begun"), 100).start();
+    let running = guest.block_until(scratch.path("begun"), scratch.path("go"));
+    let running = running.start();
     eventually(LONG, "it runs", || scratch.0.join("begun").exists()).await;
     let dropped: Vec<_> = (0..50).map(|value| guest.see(value).start()).collect();
     let kept = guest.see(7000).start();
     drop(dropped);
     let late = guest.see(7001).timeout(Duration::from_millis(10)).await;
     assert!(matches!(late, Err(CallError::Timeout { .. })), "{late:?}");
+    fs::write(scratch.path("go"), b"")?;
     running.await?;
     assert_eq!(kept.await?, 7000);
     assert_eq!(guest.seen().await?[before..], [7000]);

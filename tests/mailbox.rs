@@ -7,12 +7,12 @@ use std::fs;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Mailbox, Overflow};
+use callboard::{Mailbox, Overflow, TryCallError};
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use common::{LONG, SOON, Scratch, signal, within};
+use common::{LONG, SOON, Scratch, eventually, signal, within};
 
 /// Does its work at its own speed.
 pub struct Clerk {
@@ -259,7 +259,8 @@ impl Holder {
         std::process::id()
     }
 
-    pub async fn hold(&mut self) {
+    pub async fn hold(&mut self, file: String) {
+        open(&file);
         std::future::pending().await
     }
 
@@ -277,15 +278,22 @@ async fn senders_to_a_dead_actor_do_not_wait() -> callboard::Result<()> {
     let holder = Holder::spawn().mailbox(mailbox).await?;
     let pid = holder.pid().await?;
     let mut calls = JoinSet::new();
-    let held = holder.clone();
-    calls.spawn(async move { held.hold().await.map(|()| Vec::new()) });
-    sleep(Duration::from_millis(50)).await;
+    let scratch = Scratch::new();
+    let (held, begun) = (holder.clone(), scratch.path("begun"));
+    let holds = begun.clone();
+    calls.spawn(async move { held.hold(holds).await.map(|()| Vec::new()) });
+    eventually(LONG, "it is busy", || fs::exists(&begun).is_ok_and(|is| is)).await;
     for _ in 0..2000 {
         let holder = holder.clone();
         calls.spawn(async move { holder.echo(vec![1; 1000]).await });
     }
-    sleep(Duration::from_millis(200)).await;
-    assert_eq!(calls.len(), 2001, "all of them wait");
+    eventually(LONG, "there is no room for more", || {
+        matches!(
+            holder.echo(vec![1; 1000]).try_start(),
+            Err(TryCallError::Full(_))
+        )
+    })
+    .await;
     signal(pid, Signal::SIGKILL);
     let ends = within(SOON, calls.join_all()).await;
     let mut may_have_run = 0;

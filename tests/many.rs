@@ -9,8 +9,8 @@ use std::process::Command;
 use std::task::Poll;
 use std::time::Duration;
 
-use callboard::SpawnError;
 use callboard::prelude::*;
+use callboard::{LinkKind, SpawnError};
 use futures_util::future::try_join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -49,6 +49,13 @@ impl Resident {
 async fn residents(count: u64) -> callboard::Result<Vec<ResidentProxy>> {
     let starts = (0..count).map(|number| Resident::spawn(number).into_future());
     Ok(within(LONG, try_join_all(starts)).await?)
+}
+
+/// The threads that live as long as the process are there after the first link of each kind.
+async fn use_links() -> callboard::Result<()> {
+    Resident::spawn(0).await?.shutdown().await?;
+    let socket = Resident::spawn(0).link(LinkKind::Socket).await?;
+    socket.shutdown().await
 }
 
 async fn all_answer(residents: &[ResidentProxy]) -> callboard::Result<()> {
@@ -90,6 +97,7 @@ async fn idle_actors_are_small() -> callboard::Result<()> {
     }
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, 256.min(hard), hard)?;
+    use_links().await?;
     let before = Holdings::settled().await;
     let residents = residents(COUNT).await?;
     all_answer(&residents).await?;
@@ -102,7 +110,14 @@ async fn idle_actors_are_small() -> callboard::Result<()> {
     if let Some(sizes) = sizes {
         let private: u64 = sizes.iter().sum();
         let links = memory_of_links();
-        assert!(links > COUNT * 256 * 1024, "{links} bytes of links");
+        let shared = residents.iter().map(Proxy::link);
+        let shared = shared
+            .filter(|kind| *kind == LinkKind::SharedMemory)
+            .count() as u64;
+        assert!(
+            links > shared * 256 * 1024,
+            "{links} bytes of {shared} links"
+        );
         let each = (private + links) / COUNT;
         assert!(each < 1536 * 1024, "{each} bytes each, {links} in links");
     } else {
@@ -110,12 +125,7 @@ async fn idle_actors_are_small() -> callboard::Result<()> {
     }
     within(LONG, try_join_all(residents.iter().map(Proxy::stop))).await?;
     drop(residents);
-    // The warden's thread and its bell stay.
-    eventually(LONG, "all of it is gone", || {
-        let now = Holdings::now();
-        (now.children, now.segments) == (0, 0) && now.descriptors < before.descriptors + 5
-    })
-    .await;
+    before.back().await;
     Ok(())
 }
 
@@ -155,7 +165,7 @@ async fn killed_actors_are_reaped() -> callboard::Result<()> {
     if !alone("killed_actors_are_reaped") {
         return Ok(());
     }
-    residents(1).await?;
+    use_links().await?;
     let before = Holdings::settled().await;
     for _ in 0..5 {
         let residents = residents(40).await?;
@@ -183,20 +193,21 @@ async fn processes_run_out() -> callboard::Result<()> {
     Ok(())
 }
 
-async fn in_a_crowd() -> callboard::Result<()> {
-    // A user without other processes, whom the limit binds as root it would not.
-    let nobody = Uid::from_raw(3_999_999_999);
-    let is_alone = geteuid().is_root() && setresuid(nobody, nobody, nobody).is_ok();
-    if geteuid().is_root() {
-        skipped("root has no limit, and cannot become somebody else here");
-        return Ok(());
-    }
-    let survivor = Resident::spawn(7).await?;
+/// What starts with such a link, or the usual one, are without, as the limit of processes and threads rises,
+/// until one is not.
+async fn missing(
+    kind: Option<LinkKind>,
+    survivor: &ResidentProxy,
+) -> callboard::Result<Vec<&'static str>> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
     let mut missed = Vec::new();
     for limit in 1..64 {
         setrlimit(Resource::RLIMIT_NPROC, limit, hard)?;
-        let result = within(LONG, Resident::spawn(8).into_future()).await;
+        let spawn = match kind {
+            Some(kind) => Resident::spawn(8).link(kind),
+            None => Resident::spawn(8),
+        };
+        let result = within(LONG, spawn.into_future()).await;
         setrlimit(Resource::RLIMIT_NPROC, soft, hard)?;
         assert_eq!(survivor.number().await?, 7);
         match result {
@@ -208,12 +219,27 @@ async fn in_a_crowd() -> callboard::Result<()> {
                 assert_eq!(source.raw_os_error(), Some(libc::EAGAIN), "{what}");
                 missed.push(what);
             }
-            Err(other) => panic!("{limit}: {other:?}"),
+            Err(other) => panic!("{kind:?}, {limit}: {other:?}"),
         }
     }
-    assert_eq!(missed.first(), Some(&"room for processes"));
-    if is_alone {
-        assert_eq!(missed.last(), Some(&"room for threads"), "{missed:?}");
+    Ok(missed)
+}
+
+async fn in_a_crowd() -> callboard::Result<()> {
+    // A user without other processes, whom the limit binds as root it would not.
+    let nobody = Uid::from_raw(3_999_999_999);
+    let is_alone = geteuid().is_root() && setresuid(nobody, nobody, nobody).is_ok();
+    if geteuid().is_root() {
+        skipped("root has no limit, and cannot become somebody else here");
+        return Ok(());
+    }
+    let survivor = Resident::spawn(7).await?;
+    for kind in [None, Some(LinkKind::Socket)] {
+        let missed = missing(kind, &survivor).await?;
+        assert_eq!(missed.first(), Some(&"room for processes"), "{missed:?}");
+        if is_alone {
+            assert_eq!(missed.last(), Some(&"room for threads"), "{missed:?}");
+        }
     }
     let resident = Resident::spawn(9).await?;
     assert_eq!(resident.number().await?, 9);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use callboard::__private::{Flavor, RuntimeOptions, block_on};
 use callboard::prelude::*;
-use callboard::{Exit, ShutdownError};
+use callboard::{Exit, LinkKind, ShutdownError};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::sleep;
@@ -174,10 +174,10 @@ async fn stops_and_kills_at_once() -> callboard::Result<()> {
         return Ok(());
     }
     let scratch = Scratch::new();
-    Writer::spawn(scratch.path("all"), "a".into())
-        .await?
-        .stop()
-        .await?;
+    // The threads that live as long as the process are there after the first link of each kind.
+    let spawn = || Writer::spawn(scratch.path("all"), "a".into());
+    spawn().await?.stop().await?;
+    spawn().link(LinkKind::Socket).await?.stop().await?;
     let before = Holdings::settled().await;
     for round in 0..30_u64 {
         let writer = Writer::spawn(scratch.path("all"), "a".into()).await?;
@@ -327,11 +327,15 @@ async fn all_end_in_reverse_order() -> callboard::Result<()> {
 /// Actors that hang do not make the end of all longer than twice the longest grace.
 #[callboard::test]
 async fn the_end_of_all_is_bounded() -> callboard::Result<()> {
+    const GRACE: Duration = Duration::from_secs(1);
+    const COUNT: u32 = 30;
+    // One after the other they would take longer than is waited here.
+    assert!(GRACE * COUNT > SOON);
     let scratch = Scratch::new();
     let mut writers = Vec::new();
-    for _ in 0..30 {
+    for _ in 0..COUNT {
         let spawn = Writer::spawn(scratch.path("all"), "a".into());
-        let writer = spawn.grace(Duration::from_millis(300)).await?;
+        let writer = spawn.grace(GRACE).await?;
         writer.block(60_000).tell().await?;
         writers.push(writer);
     }
@@ -394,15 +398,18 @@ async fn a_second_signal_does_not_wait() -> callboard::Result<()> {
     let mut program = serving(&scratch, again(SERVE, "serving").env("BLOCKED", "yes")).await;
     let children = children_of(program.id());
     signal(program.id(), Signal::SIGTERM);
-    sleep(Duration::from_millis(100)).await;
-    assert!(program.try_wait()?.is_none(), "it waits for the actor");
+    eventually(LONG, "its youngest actor ends", || {
+        scratch.read("all") == "3: dropped\n"
+    })
+    .await;
+    assert!(program.try_wait()?.is_none(), "it waits for the next one");
     signal(program.id(), Signal::SIGINT);
     let status = ended(&mut program).await;
     assert_eq!(status.code(), Some(128 + libc::SIGINT));
     for child in children {
         gone(child).await;
     }
-    assert_eq!(scratch.read("all"), "");
+    assert_eq!(scratch.read("all"), "3: dropped\n");
     Ok(())
 }
 
@@ -467,16 +474,19 @@ fn serve_until_a_signal() {
         let first = Writer::spawn(path.clone(), "1".into())
             .await
             .expect("it starts");
-        let second = Writer::spawn(path, "2".into()).await.expect("it starts");
+        let second = Writer::spawn(path.clone(), "2".into());
+        let second = second.await.expect("it starts");
+        let mut third = None;
         if std::env::var_os("BLOCKED").is_some() {
             second.block(60_000).tell().await.expect("it lives");
+            third = Some(Writer::spawn(path, "3".into()).await.expect("it starts"));
         }
         std::fs::write(format!("{dir}/ready"), "").expect("it can be written");
         // It goes on calling, and is not told that the actors are gone.
         while first.echo(1).await.is_ok() {
             sleep(Duration::from_millis(1)).await;
         }
-        panic!("this is not reached");
+        panic!("this is not reached, with {third:?}");
     });
 }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Death, Exit, SpawnError};
+use callboard::{Death, Exit, LinkKind, SpawnError};
 use nix::sys::signal::Signal;
 
 use common::{
@@ -258,7 +258,10 @@ async fn streams_end_with_their_process() -> callboard::Result<()> {
     if !alone("streams_end_with_their_process") {
         return Ok(());
     }
+    // The threads that live as long as the process are there after the first link of each kind.
     Talker::spawn().stderr(TAIL).await?.shutdown().await?;
+    let socket = Talker::spawn().link(LinkKind::Socket).await?;
+    socket.shutdown().await?;
     let before = Holdings::settled().await;
     for _ in 0..10 {
         let talker = Talker::spawn().stdout(TAIL).stderr(TAIL).await?;

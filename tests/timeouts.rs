@@ -111,7 +111,7 @@ async fn every_call_of(sloth: SlothProxy, usual: Duration) {
 async fn idempotent_calls_are_made_again() {
     let scratch = Scratch::new();
     let sloth = Sloth::spawn().await.unwrap();
-    let each = Duration::from_secs(1);
+    let each = Duration::from_secs(2);
     let path = scratch.path("calls");
     let woken = sloth.wake_at(&path, 3).timeout(each).retry(5);
     assert_eq!(within(LONG, woken).await.unwrap(), 3);

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread;
 
@@ -96,11 +96,19 @@ fn pumps() -> io::Result<Handle> {
     if let Some(handle) = &*pumps {
         return Ok(handle.clone());
     }
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = Arc::new(Builder::new_current_thread().enable_all().build()?);
     let handle = runtime.handle().clone();
-    thread::Builder::new()
+    let on_thread = Arc::clone(&runtime);
+    let started = thread::Builder::new()
         .name("callboard-links".to_owned())
-        .spawn(move || runtime.block_on(future::pending::<()>()))?;
+        .spawn(move || on_thread.block_on(future::pending::<()>()));
+    if let Err(error) = started {
+        // We may be within another runtime, where dropping this one, which waits, is a panic.
+        if let Some(runtime) = Arc::into_inner(runtime) {
+            runtime.shutdown_background();
+        }
+        return Err(error);
+    }
     *pumps = Some(handle.clone());
     Ok(handle)
 }
