@@ -193,8 +193,8 @@ async fn processes_run_out() -> callboard::Result<()> {
     Ok(())
 }
 
-/// What starts with such a link, or the usual one, are without, as the limit of processes and threads rises,
-/// until one is not.
+/// What starts with such a link, or the usual one, are without, as the limit of processes and
+/// threads rises, until one is not.
 async fn missing(
     kind: Option<LinkKind>,
     survivor: &ResidentProxy,

@@ -191,7 +191,11 @@ impl Road {
                     return Err(GreetRefusal::System("a socket was expected".into()));
                 };
                 let laid = Plug::from_fds(fds).lay(geometry);
-                let (laid, pumping) = laid.map_err(|error| system(&error))?;
+                let (laid, pumping) = laid.map_err(|error| match error.raw_os_error() {
+                    // What the system says when there is no room for threads.
+                    Some(number @ libc::EAGAIN) => GreetRefusal::Thread(number),
+                    _ => system(&error),
+                })?;
                 Ok(Self::Socket { laid, pumping })
             }
             None => Err(GreetRefusal::System("an unknown kind of link".into())),

@@ -82,7 +82,7 @@ pub(crate) enum GreetRefusal {
     UnknownActor,
     /// The segment could not be mapped.
     Segment(String),
-    /// The thread that hears the parent could not be started; the system's number says why.
+    /// A thread that it needs could not be started; the system's number says why.
     Thread(i32),
     /// Something else of the system's failed.
     System(String),

@@ -28,8 +28,8 @@ pub use processes::{Holdings, children_of, gone, is_gone, is_stopped, signal};
 /// Far more than anything here takes; a test that hangs fails after it.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// What ends or is noticed by itself is so within this time, however busy the machine: less than the
-/// usual bound of calls, so that what that ends is not taken for it. Nothing is measured by it.
+/// What ends or is noticed by itself is so within this time, however busy the machine: less than
+/// the usual bound of calls, so that what that ends is not taken for it. It measures nothing.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Awaits what must not hang.
