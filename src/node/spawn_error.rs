@@ -146,10 +146,12 @@ impl<E> SpawnError<E> {
     }
 
     pub(super) fn descriptors(source: io::Error) -> Self {
-        Self::Resources {
-            what: "room for descriptors",
-            source,
-        }
+        let what = match source.raw_os_error() {
+            // What a link over a socket needs beside them.
+            Some(libc::EAGAIN) => "room for threads",
+            _ => "room for descriptors",
+        };
+        Self::Resources { what, source }
     }
 
     pub(super) fn start(error: StartError) -> Self {
