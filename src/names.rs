@@ -110,6 +110,7 @@ pub mod __private {
     pub use crate::node::local::{Leaving, LocalSeat, RunInTask, RunInThread, Runner, run_local};
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
+    pub use crate::node::settings::Settings;
     pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;

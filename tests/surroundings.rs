@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Death, Exit, LinkKind, SpawnError};
+use callboard::{Death, Exit, LinkKind, Mailbox, Overflow, SpawnError};
 use nix::sys::signal::Signal;
 
 use common::{
@@ -345,6 +345,112 @@ async fn environment_and_folder_are_as_set() -> callboard::Result<()> {
     }
     plain.shutdown().await?;
     set.shutdown().await
+}
+
+/// An actor whose starts are told much by its type.
+pub struct Settled;
+
+/// Longer than any test takes.
+const FOREVER: Duration = Duration::from_secs(10_000);
+
+#[actor(
+    process_name = "settled",
+    idle = Idle::Park,
+    grace = FOREVER,
+    mailbox = Mailbox::messages(2).overflow(Overflow::Fail),
+    stdout = Output::Null,
+    stderr = Output::Tail(1024),
+    current_dir = std::env::temp_dir(),
+    greet_within = "50s",
+    link = LinkKind::Socket,
+    pin = callboard::cpu::Cores::all().at_most(1),
+)]
+impl Settled {
+    pub fn new() -> Self {
+        Self
+    }
+
+    pub fn surroundings(&self) -> (String, String) {
+        let comm = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        let dir = std::env::current_dir().unwrap_or_default();
+        (comm.trim().to_owned(), dir.display().to_string())
+    }
+
+    pub fn die(&self, words: String) {
+        eprintln!("{words}");
+        std::process::abort()
+    }
+
+    pub async fn hang(&mut self) {
+        std::future::pending().await
+    }
+
+    pub fn work(&mut self) {}
+}
+
+/// What a type says of its starts holds for each of them that does not say otherwise itself.
+#[callboard::test]
+async fn types_set_what_their_starts_do_not() -> callboard::Result<()> {
+    let settled = Settled::spawn().await?;
+    assert_eq!(settled.link(), LinkKind::Socket);
+    let (name, dir) = settled.surroundings().await?;
+    assert_eq!(name, "settled");
+    assert_eq!(settled.cores()?.len(), 1);
+    assert_eq!(
+        dir,
+        std::env::temp_dir().canonicalize()?.display().to_string()
+    );
+    let death = death(settled.die("last words".to_owned()).await);
+    assert_eq!(death.stderr().map(str::trim_end), Some("last words"));
+
+    let start = format!("{:?}", Settled::spawn());
+    for set in ["Park", "10000s", "50s", "stdout: Null", "messages: 2"] {
+        assert!(start.contains(set), "{set}: {start}");
+    }
+    let other = Settled::spawn()
+        .name("other")
+        .current_dir("/")
+        .link(LinkKind::SharedMemory)
+        .mailbox(7)
+        .idle(Idle::Adaptive);
+    let start = format!("{other:?}");
+    for set in ["Adaptive", "messages: 7", "overflow: Wait"] {
+        assert!(start.contains(set), "{set}: {start}");
+    }
+    let other = other.grace(Duration::from_millis(50)).await?;
+    assert_eq!(other.link(), LinkKind::SharedMemory);
+    let surroundings = other.surroundings().await?;
+    assert_eq!(surroundings, ("other".to_owned(), "/".to_owned()));
+    let hanging = other.hang().start();
+    let error = within(LONG, other.shutdown()).await.unwrap_err();
+    assert!(error.to_string().contains("50ms"), "{error}");
+    assert!(within(LONG, hanging).await.is_err());
+    Ok(())
+}
+
+/// A task has those settings that mean something to it.
+#[callboard::test]
+async fn types_set_what_their_tasks_do_not() -> callboard::Result<()> {
+    let mine = std::env::current_dir()?.display().to_string();
+    let settled = Settled::local().await?;
+    assert_eq!(settled.surroundings().await?.1, mine);
+    let hanging = settled.hang().start();
+    let waiting = [settled.work().start(), settled.work().start()];
+    let error = within(LONG, settled.work()).await.unwrap_err();
+    assert!(
+        matches!(error, CallError::Full { method: "work" }),
+        "{error:?}"
+    );
+    settled.kill().await;
+    for call in waiting.into_iter().chain([hanging]) {
+        assert!(within(LONG, call).await.is_err());
+    }
+    let patient = format!("{:?}", Settled::local().mailbox(64));
+    assert!(
+        patient.contains("messages: 64") && patient.contains("Park"),
+        "{patient}"
+    );
+    Ok(())
 }
 
 /// In a program that is built with `panic = "abort"` a panic is told with its text and place, too.

@@ -50,6 +50,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     };
     let proxy = proxy.expand(&quote!(#(#methods)*));
     let offers = offers(interface);
+    let settings = options.settings.function();
     let (impls, _, bounds) = generics.split_for_impl();
     let allowances = allowances();
     quote! {
@@ -57,6 +58,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         impl #impls #actor #bounds {
             #(#spawns)*
             #(#locals)*
+            #settings
         }
 
         #proxy
@@ -106,12 +108,14 @@ fn spawn(interface: &Interface, function: &Function) -> TokenStream {
         Answer::Value(_) => (None, quote!(new)),
         Answer::Result { error, .. } => (Some(quote!(, #error)), quote!(new_fallible)),
     };
+    let start = quote!(::callboard::Spawn::#new::<#actor>(#index, #arguments));
+    let start = interface.options.settings.told(start);
     quote! {
         #attributes
         #vis fn #spawn_name #lifetime (#parameters)
             -> ::callboard::Spawn<#proxy, #arguments_type #error>
         {
-            ::callboard::Spawn::#new::<#actor>(#index, #arguments)
+            #start
         }
     }
 }
@@ -137,18 +141,21 @@ fn local(interface: &Interface, function: &Function) -> TokenStream {
         Answer::Value(_) => (None, quote!(new)),
         Answer::Result { error, .. } => (Some(quote!(, #error)), quote!(new_fallible)),
     };
+    let start = interface.options.settings.told(quote! {
+        ::callboard::Local::#new::<#actor>(#index, #arguments, |seat| {
+            #[allow(unused_imports, reason = "one of the two is used")]
+            use ::callboard::__private::{RunInTask as _, RunInThread as _};
+            (&::callboard::__private::Runner::new(
+                ::callboard::__private::run_local::<#actor>,
+            )).start(seat)
+        })
+    });
     quote! {
         #attributes
         #vis fn #local_name #lifetime (#parameters)
             -> ::callboard::Local<#proxy, #arguments_type #error>
         {
-            ::callboard::Local::#new::<#actor>(#index, #arguments, |seat| {
-                #[allow(unused_imports, reason = "one of the two is used")]
-                use ::callboard::__private::{RunInTask as _, RunInThread as _};
-                (&::callboard::__private::Runner::new(
-                    ::callboard::__private::run_local::<#actor>,
-                )).start(seat)
-            })
+            #start
         }
     }
 }

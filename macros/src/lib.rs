@@ -7,6 +7,7 @@
 //!    trait_interface.rs   the same for the trait of #[actor_trait]
 //!    function.rs       the same for one function of it
 //!    helpers.rs        and for the attributes on it that are callboard's own
+//!    settings.rs       and for the options that every start is told
 //!    batch.rs          and for methods that take several calls at once
 //!    hooks.rs          the functions that the actor runs by itself
 //!      |        |
@@ -29,6 +30,7 @@ mod types;
 mod lent;
 mod refusals;
 mod options;
+mod settings;
 mod expand_type;
 mod expand_proxy;
 mod expand_server;
@@ -135,6 +137,23 @@ use proc_macro::TokenStream;
 ///   writes it, `set_level`. A visibility and documentation before the name are theirs.
 /// - `vis = "pub(crate)"`: the visibility of the proxy type; the default is `pub`. It has to be at
 ///   least that of the actor.
+///
+/// How its processes are started, where the start itself (`Spawn`, `Local`) does not say otherwise.
+/// Values are expressions, which are evaluated at each start in the process that starts:
+///
+/// - `mailbox = 64`, `mailbox = Mailbox::messages(64).overflow(Overflow::Fail)`: how many calls
+///   wait for it, and what becomes of more.
+/// - `idle = Idle::Park`: how both sides of the link wait.
+/// - `grace = "500ms"`: how long it has to end in order; as a text, as that of a periodic method,
+///   or a `Duration`.
+/// - `process_name = "printer"`: the name of its process, for `ps` and logs.
+/// - `stdout = Output::Null`, `stderr = Output::Tail(4096)`: where it writes to.
+/// - `current_dir = "/"`: its working folder.
+/// - `greet_within = "60s"`: how long its process has to say that it is an actor.
+/// - `link = LinkKind::Socket`: what the link goes over.
+/// - `pin = Core(3)`: the cores that it runs on.
+///
+/// A task (`local`) has the first four.
 ///
 /// # Examples
 ///

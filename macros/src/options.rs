@@ -11,7 +11,11 @@ use syn::{
     punctuated::Punctuated,
 };
 
-use crate::{refusals::Refusals, types::compact};
+use crate::{
+    refusals::Refusals,
+    settings::{self, Settings},
+    types::compact,
+};
 
 /// What `#[actor(..)]` was told.
 pub(crate) struct ActorOptions {
@@ -23,6 +27,8 @@ pub(crate) struct ActorOptions {
     pub(crate) traits: Vec<Path>,
     /// The methods that read and write its fields.
     pub(crate) accessors: Vec<ImplItem>,
+    /// What its starts are told.
+    pub(crate) settings: Settings,
 }
 
 impl ActorOptions {
@@ -32,8 +38,12 @@ impl ActorOptions {
             vis: parse_quote!(pub),
             traits: Vec::new(),
             accessors: Vec::new(),
+            settings: Settings::default(),
         };
-        let known = ["name", "vis", "get", "get_set"];
+        let known: Vec<_> = ["name", "vis", "get", "get_set"]
+            .into_iter()
+            .chain(settings::KNOWN)
+            .collect();
         let given = Given::read("#[actor]", &known, true, tokens, refusals);
         options.traits = given.paths;
         for list in given.lists {
@@ -46,6 +56,9 @@ impl ActorOptions {
             }
         }
         for (key, value) in given.pairs {
+            if options.settings.take(&key, &value, refusals) {
+                continue;
+            }
             let Some(text) = refusals.take(string(&key, &value)) else {
                 continue;
             };

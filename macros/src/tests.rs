@@ -75,6 +75,25 @@ fn helpers_are_taken_out_of_the_block() {
 
 #[cfg(not(feature = "json"))]
 #[test]
+fn settings_are_told_to_every_start() {
+    let block = quote! {
+        impl Printer {
+            pub fn new() -> Self { body() }
+            pub fn open(path: String) -> Result<Self, Lost> { body() }
+        }
+    };
+    let options = quote! {
+        mailbox = Mailbox::messages(64).overflow(Overflow::Fail),
+        grace = "1.5s",
+        idle = Idle::Park,
+        process_name = "printer",
+        stderr = Output::Tail(4096),
+    };
+    insta::assert_snapshot!("settings", pretty(expand_actor(options, &block)));
+}
+
+#[cfg(not(feature = "json"))]
+#[test]
 fn batches_are_single_calls_on_the_proxy() {
     let block = quote! {
         impl Ledger {

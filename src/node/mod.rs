@@ -35,6 +35,7 @@ pub(crate) mod spawn;
 pub(crate) mod spawn_error;
 mod spawn_options;
 pub(crate) mod scope;
+pub(crate) mod settings;
 mod signals;
 mod ward;
 mod warden;

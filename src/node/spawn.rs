@@ -59,6 +59,9 @@ pub(super) const MESSAGE_LEN_MAX: u64 = 256 * 1024 * 1024;
 /// libraries; one that is linked with `-C target-feature=+crt-static` starts in about two thirds of
 /// the time.
 ///
+/// What every start of a type is to be told stands in its attribute: `#[actor(mailbox = 64)]` is
+/// [`mailbox`](Spawn::mailbox) on each. What is said here goes before it.
+///
 /// # Errors
 /// Awaiting gives a [`SpawnError`] when there is no actor then; nothing is left of the attempt.
 ///

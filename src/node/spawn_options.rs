@@ -268,6 +268,31 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// Ok([patient, Echo::spawn().mailbox(mailbox).await?])
     /// # }
     /// ```
+    ///
+    /// For every start of a type, together with other settings:
+    /// ```standalone_crate
+    /// use callboard::prelude::*;
+    /// use callboard::{Mailbox, Overflow};
+    ///
+    /// pub struct Printer;
+    ///
+    /// #[actor(
+    ///     mailbox = Mailbox::messages(2).overflow(Overflow::Fail),
+    ///     grace = "500ms",
+    ///     process_name = "printer",
+    /// )]
+    /// impl Printer {
+    ///     pub fn new() -> Self { Self }
+    ///     pub async fn print(&mut self, pages: u64) -> u64 { pages }
+    /// }
+    ///
+    /// #[callboard::main]
+    /// async fn main() -> callboard::Result<()> {
+    ///     let printer = Printer::spawn().grace(std::time::Duration::from_secs(1)).await?;
+    ///     assert_eq!(printer.print(3).await?, 3);
+    ///     printer.shutdown().await
+    /// }
+    /// ```
     pub fn mailbox(mut self, mailbox: impl Into<Mailbox>) -> Self {
         self.options.mailbox = mailbox.into();
         self

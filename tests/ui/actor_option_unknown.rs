@@ -6,7 +6,7 @@ pub struct Counter {
     n: u64,
 }
 
-#[actor(mailbox = 3, name = "a", name = "b")]
+#[actor(mailboxes = 3, name = "a", name = "b")]
 impl Counter {
     pub fn new(start: u64) -> Self {
         Self { n: start }

@@ -1,0 +1,124 @@
+//! What `#[actor(mailbox = .., ..)]` says of every start of a type, of processes and of tasks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::local::Local;
+use super::output::Output;
+use super::spawn::Spawn;
+use crate::actor::mailbox::Mailbox;
+use crate::cpu::Cores;
+use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
+
+/// A start that is told what its type says. What means nothing to a task, a task is not told.
+#[doc(hidden)]
+pub trait Settings: Sized {
+    #[must_use]
+    fn with_mailbox(self, mailbox: impl Into<Mailbox>) -> Self;
+
+    #[must_use]
+    fn with_idle(self, idle: Idle) -> Self;
+
+    #[must_use]
+    fn with_grace(self, grace: Duration) -> Self;
+
+    #[must_use]
+    fn with_process_name(self, name: impl Into<String>) -> Self;
+
+    #[must_use]
+    fn with_stdout(self, output: Output) -> Self {
+        let _ = output;
+        self
+    }
+
+    #[must_use]
+    fn with_stderr(self, output: Output) -> Self {
+        let _ = output;
+        self
+    }
+
+    #[must_use]
+    fn with_current_dir(self, dir: impl Into<PathBuf>) -> Self {
+        let _ = dir;
+        self
+    }
+
+    #[must_use]
+    fn with_greet_within(self, within: Duration) -> Self {
+        let _ = within;
+        self
+    }
+
+    #[must_use]
+    fn with_link(self, kind: LinkKind) -> Self {
+        let _ = kind;
+        self
+    }
+
+    #[must_use]
+    fn with_pin(self, cores: impl Into<Cores>) -> Self {
+        let _ = cores;
+        self
+    }
+}
+
+impl<P, Args, E> Settings for Spawn<P, Args, E> {
+    fn with_mailbox(self, mailbox: impl Into<Mailbox>) -> Self {
+        self.mailbox(mailbox)
+    }
+
+    fn with_idle(self, idle: Idle) -> Self {
+        self.idle(idle)
+    }
+
+    fn with_grace(self, grace: Duration) -> Self {
+        self.grace(grace)
+    }
+
+    fn with_process_name(self, name: impl Into<String>) -> Self {
+        self.name(name)
+    }
+
+    fn with_stdout(self, output: Output) -> Self {
+        self.stdout(output)
+    }
+
+    fn with_stderr(self, output: Output) -> Self {
+        self.stderr(output)
+    }
+
+    fn with_current_dir(self, dir: impl Into<PathBuf>) -> Self {
+        self.current_dir(dir)
+    }
+
+    fn with_greet_within(self, within: Duration) -> Self {
+        self.greet_within(within)
+    }
+
+    fn with_link(self, kind: LinkKind) -> Self {
+        self.link(kind)
+    }
+
+    fn with_pin(self, cores: impl Into<Cores>) -> Self {
+        self.pin(cores)
+    }
+}
+
+impl<P, Args, E> Settings for Local<P, Args, E> {
+    fn with_mailbox(self, mailbox: impl Into<Mailbox>) -> Self {
+        self.mailbox(mailbox)
+    }
+
+    fn with_idle(self, idle: Idle) -> Self {
+        self.idle(idle)
+    }
+
+    fn with_grace(self, grace: Duration) -> Self {
+        self.grace(grace)
+    }
+
+    fn with_process_name(self, name: impl Into<String>) -> Self {
+        self.name(name)
+    }
+}
