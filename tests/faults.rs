@@ -233,7 +233,7 @@ async fn ends_of_their_own_are_deaths() -> callboard::Result<()> {
         Signal::SIGSEGV,
         Signal::SIGBUS,
         Signal::SIGILL,
-        Signal::SIGTERM,
+        Signal::SIGUSR1,
     ] {
         let victim = Victim::spawn().await?;
         let (death, outcome) = died(within(SOON, victim.raise(wanted as i32)).await);

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Exit, LinkKind, MethodError, PanicReport, ShutdownError, SpawnError};
+use callboard::{Exit, LinkKind, MethodError, PanicReport, ShutdownError, SpawnError, UnknownCall};
 use tokio::time::sleep;
 
 use common::{Holdings, LONG, Scratch, alone, eventually, gone, within};
@@ -56,6 +56,12 @@ impl Diary {
     #[on_error]
     fn erred(&mut self, error: &MethodError) {
         append(&self.path, &error.to_string());
+    }
+
+    #[on_unhandled]
+    fn unhandled(&mut self, call: &UnknownCall) {
+        let way = if call.is_told() { "told" } else { "asked" };
+        append(&self.path, &format!("{way}: {call}"));
     }
 
     pub fn write(&mut self, line: String) {
@@ -249,6 +255,28 @@ async fn errors_that_nobody_waits_for() -> callboard::Result<()> {
     diary.shutdown().await?;
     let life = "new\nstart\n`refuse` returned an error: first\nbetween\n\
                 `refuse_beside` returned an error: second\nstop\ndrop\n";
+    assert_eq!(scratch.read("log"), life);
+    Ok(())
+}
+
+/// A caller that calls what is no method, which no proxy does: it is told so, the hook hears of it
+/// before what came after it, also of a tell, and the actor goes on.
+#[callboard::test]
+async fn calls_that_the_actor_does_not_know() -> callboard::Result<()> {
+    let (diary, scratch) = diary("").await;
+    let diary = diary?;
+    let liar = diary.__handle();
+    match within(LONG, liar.call::<(), ()>(999, ())).await {
+        Err(error @ CallError::UnknownMethod { .. }) => {
+            assert_eq!(error.outcome(), Outcome::NotRun);
+        }
+        other => panic!("{other:?}"),
+    }
+    diary.write("between".into()).tell().await?;
+    liar.call::<(u64,), ()>(998, (7,)).tell().await?;
+    diary.shutdown().await?;
+    let life = "new\nstart\nasked: there is no method with the number 999\nbetween\n\
+                told: there is no method with the number 998\nstop\ndrop\n";
     assert_eq!(scratch.read("log"), life);
     Ok(())
 }

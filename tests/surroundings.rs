@@ -14,8 +14,8 @@ use callboard::{Death, Exit, LinkKind, Mailbox, Overflow, SpawnError};
 use nix::sys::signal::Signal;
 
 use common::{
-    Holdings, LONG, SOON, Scratch, again, again_args, alone, gone, is_role, must_pass, signal,
-    skipped, within,
+    Holdings, LONG, MemoryGroup, SOON, Scratch, again, again_args, alone, gone, is_role, must_pass,
+    signal, skipped, within,
 };
 
 /// Talks, and looks around.
@@ -498,20 +498,13 @@ async fn want_of_memory_is_told() -> callboard::Result<()> {
     if is_role("cramped") {
         return in_little_memory().await;
     }
-    let Some(group) = MemoryGroup::new(64 << 20) else {
+    let Some(group) = MemoryGroup::new("want", 64 << 20) else {
         skipped("a limit of memory needs a cgroup that may be written");
         return Ok(());
     };
-    // The shell enters the group, and the test program is what it turns into.
-    let mut command = Command::new("sh");
+    let mut command = group.again();
     command
-        .args([
-            "-c",
-            "echo $$ > \"$GROUP/cgroup.procs\" && exec \"$0\" \"$@\"",
-        ])
-        .arg(std::env::current_exe()?)
         .args(again_args(TEST))
-        .env("GROUP", &group.0)
         .env("CALLBOARD_TEST_ROLE", "cramped");
     must_pass(&mut command);
     Ok(())
@@ -536,34 +529,4 @@ async fn in_little_memory() -> callboard::Result<()> {
         assert_eq!(within(SOON, survivor.echo(5)).await?, 5);
     }
     survivor.shutdown().await
-}
-
-/// A cgroup with a limit of memory, beneath our own; removed when dropped.
-struct MemoryGroup(std::path::PathBuf);
-
-impl MemoryGroup {
-    fn new(limit: u64) -> Option<Self> {
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        own.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
-            let (root, file) = match controllers {
-                "" => ("/sys/fs/cgroup", "memory.max"),
-                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                _ => return None,
-            };
-            let name = format!("callboard-test-{}", std::process::id());
-            let group = std::path::Path::new(root).join(path).join(name);
-            fs::create_dir(&group).ok()?;
-            let group = Self(group);
-            fs::write(group.0.join(file), limit.to_string()).ok()?;
-            Some(group)
-        })
-    }
-}
-
-impl Drop for MemoryGroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
 }

@@ -34,6 +34,9 @@ const HOUSE: &[(&str, &[&str])] = &[
 /// Rooms that may hold `unsafe`.
 const UNSAFE_ROOMS: &[&str] = &["sys", "ring"];
 
+/// A file of the tests that does what user code may do, and safe code cannot.
+const UNSAFE_TEST: &str = "tests/common/fork.rs";
+
 /// Where Rust files are looked for, from the root of the repository.
 const FOLDERS: &[&str] = &["src", "macros/src", "tests", "benches", "examples", "fuzz"];
 
@@ -222,7 +225,9 @@ fn atomics(file: &File) -> Vec<String> {
 /// Unsafe code lives in few rooms. What the macros write may hold an unsafe attribute, no block.
 /// The comparison is no part of the house: some of what it compares with is raw memory.
 fn unsafes(file: &File) -> Vec<String> {
-    let beside = file.is_compile_failure() || file.path.starts_with("benches/comparison/");
+    let beside = file.is_compile_failure()
+        || file.path.starts_with("benches/comparison/")
+        || file.path == UNSAFE_TEST;
     if beside || file.room().is_some_and(|room| UNSAFE_ROOMS.contains(&room)) {
         return Vec::new();
     }

@@ -105,6 +105,10 @@ use proc_macro::TokenStream;
 /// has started are there for its hooks; those that it still has are ended before its drop, the
 /// youngest first. Built to abort on panics, the process is gone before `on_failure`.
 ///
+/// SIGTERM, sent to an actor's own process, is a wish that it end in order, too: what it has taken
+/// in is done, its hook runs, and its exit code is 143. When its grace is over, or when it is told
+/// again, it ends at once, also where a method lets nobody run.
+///
 /// # Periodic methods
 ///
 /// `#[every("500ms")]` runs a method without arguments again and again, at once and then so long

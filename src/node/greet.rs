@@ -12,7 +12,8 @@
 //! with it never returns from there.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::registry::{self, ActorType};
 use super::road::Road;
@@ -28,6 +29,7 @@ use crate::actor::signals::Signals;
 use crate::proxy::ambient::Named;
 use crate::sys::process;
 use crate::sys::socket::{self, Lifeline};
+use crate::sys::terminate::{Heard, TERMINATED_CODE, Wait};
 use crate::transport::idle::Idle;
 use crate::transport::relay::Relay;
 use crate::wire::chain::ActorKey;
@@ -47,11 +49,11 @@ const ROOT: u32 = 0;
 const UNFIT_CODE: i32 = 102;
 
 /// Whether this process has become an actor in the way that it should.
-static ENTERED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Whether this process was started to be an actor and its `main` went on without asking.
 pub(crate) fn was_missed() -> bool {
-    std::env::var_os(MARK).is_some() && !ENTERED.load(std::sync::atomic::Ordering::Relaxed)
+    std::env::var_os(MARK).is_some() && !ENTERED.load(Ordering::Relaxed)
 }
 
 /// Turns a process that was started as an actor into that actor. Every other process goes on.
@@ -68,7 +70,7 @@ pub fn init() {
     if process::take_mark(MARK).is_none() {
         return;
     }
-    ENTERED.store(true, std::sync::atomic::Ordering::Relaxed);
+    ENTERED.store(true, Ordering::Relaxed);
     crate::sys::failpoint::at("child.entered");
     process::ignore_sigpipe();
     // The mark without a lifeline is somebody's leftover, not a parent's wish.
@@ -110,6 +112,8 @@ pub(crate) struct Seat {
     mailbox: Mailbox,
     signals: Signals,
     named: Named,
+    /// Somebody else than its parent has asked it to end, before that did.
+    terminated: Arc<AtomicBool>,
 }
 
 /// How serving ended, as an exit code.
@@ -166,7 +170,8 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     process::set_title(&hello.title);
     let actor = registry::find(&hello.actor).ok_or(Unfit::Told(GreetRefusal::UnknownActor))?;
     let seat = take_seat(&hello, received.fds).map_err(Unfit::Told)?;
-    start_watching(lifeline, &seat).map_err(Unfit::Told)?;
+    let grace = Duration::from_millis(hello.grace_ms);
+    start_watching(lifeline, &seat, grace).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
     send(lifeline, &Greeting::Ok(Tables::of(actor.interface())))?;
     Ok((actor, seat))
@@ -188,6 +193,7 @@ fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, 
         mailbox: Mailbox::from_numbers(hello.mailbox),
         signals: Signals::default(),
         named: Named::new(ActorKey::from_bits(hello.key), &hello.title),
+        terminated: Arc::default(),
     })
 }
 
@@ -196,41 +202,81 @@ fn send<M: Message>(lifeline: &Lifeline, message: &M) -> Result<(), Unfit> {
     lifeline.send(&packet, &[]).map_err(|_| Unfit::Silent)
 }
 
-fn start_watching(lifeline: &Arc<Lifeline>, seat: &Seat) -> Result<(), GreetRefusal> {
-    let (lifeline, signals) = (Arc::clone(lifeline), seat.signals.clone());
-    let relay = seat.road.relay();
+fn start_watching(
+    lifeline: &Arc<Lifeline>,
+    seat: &Seat,
+    grace: Duration,
+) -> Result<(), GreetRefusal> {
+    let wait = Wait::begin().map_err(|error| GreetRefusal::System(error.to_string()))?;
+    let watch = Watch {
+        lifeline: Arc::clone(lifeline),
+        wait,
+        signals: seat.signals.clone(),
+        relay: seat.road.relay(),
+        terminated: Arc::clone(&seat.terminated),
+        grace,
+    };
     let started = std::thread::Builder::new()
         .name("callboard-lifeline".into())
-        .spawn(move || watch(&lifeline, &signals, relay.as_deref()));
+        .spawn(move || watch.run());
     // The system's errors have numbers; this one is what it says when threads have run out.
     let number = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EAGAIN);
     started.map_or_else(|error| Err(GreetRefusal::Thread(number(error))), |_| Ok(()))
 }
 
-/// Ends this process when its parent is gone, whatever its other threads do.
-fn watch(lifeline: &Lifeline, signals: &Signals, relay: Option<&dyn Relay>) {
-    let mut packet = [0; 64];
-    loop {
-        match lifeline.recv(&mut packet) {
-            Ok(received) if received.len == 0 => break,
-            Ok(received) if &packet[..received.len] == ward::STOP => {
-                crate::sys::failpoint::at("child.stop");
-                match relay {
-                    None => signals.stop(),
-                    // Calls that were sent before may still be on their way.
-                    Some(relay) => {
-                        let signals = signals.clone();
-                        relay.settle(Box::new(move || signals.stop()));
-                    }
+/// Hears who may end this process, whatever its other threads do.
+struct Watch {
+    lifeline: Arc<Lifeline>,
+    wait: Wait,
+    signals: Signals,
+    relay: Option<Arc<dyn Relay>>,
+    terminated: Arc<AtomicBool>,
+    grace: Duration,
+}
+
+impl Watch {
+    /// Ends this process when its parent is gone, or when it is asked to end and does not.
+    fn run(mut self) {
+        let mut packet = [0; 64];
+        let (mut is_asked, mut until) = (false, None);
+        loop {
+            match self.wait.next(&self.lifeline, until) {
+                Heard::Parent => {}
+                // The parent has asked, and waits.
+                Heard::Wish if is_asked => continue,
+                Heard::Wish => {
+                    self.terminated.store(true, Ordering::Relaxed);
+                    until = Instant::now().checked_add(self.grace);
+                    self.signals.stop();
+                    continue;
                 }
+                Heard::Late => process::exit_now(TERMINATED_CODE),
             }
-            // Nothing else is said here; a parent that says more is newer than we are.
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => break,
+            match self.lifeline.recv(&mut packet) {
+                Ok(received) if received.len == 0 => break,
+                Ok(received) if &packet[..received.len] == ward::STOP => {
+                    is_asked = true;
+                    self.stop();
+                }
+                // Nothing else is said here; a parent that says more is newer than we are.
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        process::exit_now(handle::PANIC_CODE);
+    }
+
+    /// The parent asks for the end.
+    fn stop(&self) {
+        crate::sys::failpoint::at("child.stop");
+        let signals = self.signals.clone();
+        match &self.relay {
+            None => signals.stop(),
+            // Calls that were sent before may still be on their way.
+            Some(relay) => relay.settle(Box::new(move || signals.stop())),
         }
     }
-    process::exit_now(handle::PANIC_CODE);
 }
 
 /// Runs an actor of type `A` to its end, in a runtime of its own on this thread.
@@ -248,6 +294,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         mailbox,
         signals,
         named,
+        terminated,
     } = seat;
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
@@ -275,6 +322,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     // What the actor's tasks still do is dropped with them, without waiting for blocking ones.
     runtime.shutdown_background();
     Served(match end {
+        Some(End::Stopped) if terminated.load(Ordering::Relaxed) => TERMINATED_CODE,
         Some(End::Stopped) => 0,
         Some(End::Panicked(_)) => handle::PANIC_CODE,
         Some(End::Rejected) | None => UNFIT_CODE,

@@ -397,6 +397,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         message_len_max: MESSAGE_LEN_MAX,
         idle: idle.number(),
         mailbox: options.mailbox.numbers(),
+        grace_ms: u64::try_from(options.grace.as_millis()).unwrap_or(u64::MAX),
     };
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);

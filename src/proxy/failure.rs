@@ -220,6 +220,9 @@ pub enum CallError<E = Infallible> {
     },
     /// The call would wait for itself: an actor cannot begin it before a method of its own has
     /// ended that waits for this call.
+    ///
+    /// Two actors that call each other at the same moment, each for a caller of its own, are no
+    /// circle in either call's chain: where neither can begin, both wait as long as their bounds.
     #[error("{} would wait for each other", .chain.join(" -> "))]
     Cycle {
         /// Who waits for whom, by their names; the last is the first.

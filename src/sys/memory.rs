@@ -6,7 +6,9 @@
 //!
 //! Promises: the memory is zeroed, begins on a page, and once it is allocated every page of it
 //! exists (`ENOSPC` is an error then and not a SIGBUS later). It may change at any time under the
-//! hands of the peer, so nothing but atomics is ever handed out. A peer of the same user could
+//! hands of the peer, so nothing but atomics is ever handed out. A process that this one forks does
+//! not have it: what goes on there as if it were this one ends, before it can speak in its name. A
+//! peer of the same user could
 //! still truncate the segment, and the next touch would be SIGBUS: segments go to processes of one
 //! user only.
 //!
@@ -24,7 +26,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap, shm_open, shm_unlink};
+use nix::sys::mman::{
+    MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap, shm_open, shm_unlink,
+};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::geteuid;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
@@ -207,6 +211,7 @@ impl Segment {
         let Ok(base) = mapped else {
             handle_alloc_error(Layout::array::<u8>(len).expect("the system was asked for it"))
         };
+        keep_from_forks(base.cast(), len);
         Self {
             base: base.cast(),
             len,
@@ -267,7 +272,18 @@ impl Segment {
         }
         segment.base = base.cast();
         segment.len = len;
+        keep_from_forks(segment.base, len);
         Ok(segment)
+    }
+}
+
+/// Leaves a mapping out of the processes that this one forks.
+fn keep_from_forks(base: NonNull<AtomicU64>, len: usize) {
+    // SAFETY: it changes nothing here; in a forked process nothing refers to the mapping but what
+    // was copied from this one, whose next touch of it is the end of that process.
+    let kept = unsafe { madvise(base.cast(), len, MmapAdvise::MADV_DONTFORK) };
+    if let Err(error) = kept {
+        tracing::debug!(%error, "a forked process would have a segment");
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod tally;
 pub(crate) mod numbers;
 pub(crate) mod socket;
 pub(crate) mod process;
+pub(crate) mod terminate;
 pub(crate) mod pipe;
 pub(crate) mod oom;
 pub(crate) mod places;

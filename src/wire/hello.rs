@@ -60,6 +60,8 @@ pub(crate) struct Hello {
     pub(crate) idle: u8,
     /// Its mailbox: messages, bytes, and the number of what it does when it is full.
     pub(crate) mailbox: (u64, u64, u8),
+    /// How long it may take to end when it is asked to by somebody else than its parent.
+    pub(crate) grace_ms: u64,
 }
 
 /// A child's answer: its tables, or why it cannot serve.
@@ -300,6 +302,7 @@ mod tests {
             message_len_max: 4,
             idle: 0,
             mailbox: (5, 6, 0),
+            grace_ms: 8,
         }
     }
 

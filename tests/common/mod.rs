@@ -8,7 +8,9 @@
 )]
 
 mod again;
+mod fork;
 mod kinds;
+mod memory_group;
 mod processes;
 
 use std::fs;
@@ -20,9 +22,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::fork::fork;
 pub use again::{again, again_args, alone, is_role, must_pass};
 pub(crate) use kinds::both;
 pub use kinds::{How, Start};
+pub use memory_group::MemoryGroup;
 pub use processes::{Holdings, children_of, gone, is_gone, is_stopped, signal};
 
 /// Far more than anything here takes; a test that hangs fails after it.
