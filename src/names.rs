@@ -25,10 +25,12 @@ pub use crate::proxy::pending::Pending;
 pub use crate::proxy::retry::Idempotent;
 pub use crate::proxy::timer::set_default_timeout;
 pub use crate::sys::process::Exit;
+pub use crate::sys::sealed::{BlobBuilder, BlobError, Number};
 pub use crate::transport::idle::Idle;
 pub use crate::transport::link_kind::LinkKind;
 pub use rkyv::Archived;
 
+pub use crate::wire::blob::{Blob, BlobContent};
 pub use crate::wire::codec::{Arguments, DecodeError, EncodeError, Message};
 pub use crate::wire::hello::HelloError;
 #[cfg(feature = "json")]
@@ -111,6 +113,7 @@ pub mod __private {
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::node::settings::Settings;
+    pub use crate::wire::blob::{ArchivedBlob, Part, PartResolver};
     pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;

@@ -344,6 +344,7 @@ impl<'a> Inbox<'a> {
         let Some(head) = head else {
             return Ok(false);
         };
+        work.attached = self.main.take_attached(&head);
         work.set(head, None).map(|()| true)
     }
 
@@ -354,12 +355,14 @@ impl<'a> Inbox<'a> {
             let Some(Arrival { port, line }) = self.lines.get_mut(at) else {
                 let head = self.main.take(self.post.main.sender, &mut work.body)?;
                 if let Some(head) = head {
+                    work.attached = self.main.take_attached(&head);
                     return work.set(head, None).map(|()| true);
                 }
                 continue;
             };
             match port.take(line.sender(), &mut work.body) {
                 Ok(Some(head)) => {
+                    work.attached = port.take_attached(&head);
                     match work.set(head, Some(line)).and_then(|()| work.check()) {
                         Ok(()) => return Ok(true),
                         Err(error) => self.post.signals.break_off(line, &error),

@@ -13,6 +13,7 @@ use super::inbox::Post;
 use super::own::Job;
 use super::replies::{Answer, Replies, describe};
 use super::server::Work;
+use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
@@ -82,7 +83,8 @@ impl<'a> Incoming<'a> {
     /// They were no archive of `Args`, and the caller is told.
     #[inline]
     pub fn open<Args: Message>(self) -> Result<Args, Answer> {
-        codec::decode(&self.work.body).map_err(|error| self.unreadable(&error))
+        let opened = self.work.attached.within(|| codec::decode(&self.work.body));
+        opened.map_err(|error| self.unreadable(&error))
     }
 
     /// The arguments of a method that borrows some of them: `take` finds those in the message,
@@ -95,7 +97,8 @@ impl<'a> Incoming<'a> {
         self,
         take: impl FnOnce(&'a Args::Archived) -> Result<R, Cause>,
     ) -> Result<R, Answer> {
-        let read = codec::read::<Args, R>(&self.work.body, take);
+        let attached = &self.work.attached;
+        let read = attached.within(|| codec::read::<Args, R>(&self.work.body, take));
         read.map_err(|error| self.unreadable(&error))
     }
 
@@ -215,6 +218,7 @@ impl fmt::Debug for Incoming<'_> {
 pub struct Rejected {
     pub(crate) kind: Kind,
     pub(crate) body: Buffer,
+    attached: Attached,
 }
 
 impl Rejected {
@@ -237,7 +241,7 @@ impl Rejected {
 
     /// Sends it to whoever asked for the actor.
     pub(crate) fn answer(self, call: CallId, replies: Replies<'_>) -> Answer {
-        replies.send_bytes(Head::new(self.kind, 0, call), &self.body)
+        replies.send_bytes(Head::new(self.kind, 0, call), &self.body, &self.attached)
     }
 
     fn arguments(reason: String) -> Self {
@@ -245,14 +249,20 @@ impl Rejected {
     }
 
     fn of<M: Message>(kind: Kind, message: &M) -> Self {
-        match codec::encode(message, usize::MAX, codec::copy) {
-            Ok(body) => Self { kind, body },
+        let encoded = codec::encode_with(message, usize::MAX, |body, attached| Self {
+            kind,
+            body: codec::copy(body),
+            attached: attached.clone(),
+        });
+        match encoded {
+            Ok(rejected) => rejected,
             Err(error) => {
                 let refusal = Refusal::Result(describe(&error));
                 let body = codec::encode(&refusal, usize::MAX, codec::copy).unwrap_or_default();
                 Self {
                     kind: Kind::Refused,
                     body,
+                    attached: Attached::default(),
                 }
             }
         }

@@ -129,9 +129,9 @@ async fn batcher(sorts: bool) -> (Pair, JoinHandle<End>) {
         };
         let inbox = Inbox::new(port, post);
         if sorts {
-            serve::<Batcher<true>>(inbox, async || ()).await
+            Box::pin(serve::<Batcher<true>>(inbox, async || ())).await
         } else {
-            serve::<Batcher<false>>(inbox, async || ()).await
+            Box::pin(serve::<Batcher<false>>(inbox, async || ())).await
         }
     });
     pair.construct(0).await.unwrap();

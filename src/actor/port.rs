@@ -11,6 +11,7 @@ use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::Sender;
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
+use crate::wire::attached::Attached;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::{Head, Kind};
 
@@ -52,6 +53,25 @@ impl Port {
             sender.room_freed();
             signals.cancels().look();
         }
+        self.say_due(sender);
+    }
+
+    /// The memory that came with the call that was taken last.
+    #[inline]
+    pub(super) fn take_attached(&mut self, head: &Head) -> Attached {
+        if head.attached {
+            self.receiver.take_attached()
+        } else {
+            Attached::default()
+        }
+    }
+
+    /// Says what is due about the memory that goes beside the frames.
+    #[inline]
+    fn say_due(&self, sender: &Sender) {
+        if self.receiver.is_due() {
+            sender.say_due();
+        }
     }
 
     /// Whether nothing has come in.
@@ -76,7 +96,10 @@ impl Port {
         loop {
             let head = match self.receiver.try_recv(body) {
                 Ok(Some(head)) => head,
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    self.hear_beside(sender);
+                    return Ok(None);
+                }
                 Err(error) => {
                     self.broken = Some(error.clone());
                     return Err(error);
@@ -90,7 +113,17 @@ impl Port {
             if is_wanted(&head, &self.board) {
                 return Ok(Some(head));
             }
+            drop(self.take_attached(&head));
         }
+    }
+
+    /// What was said of the memory that goes beside the frames may make room, and ask for words.
+    #[inline]
+    fn hear_beside(&mut self, sender: &Sender) {
+        if self.receiver.take_room() {
+            sender.room_freed();
+        }
+        self.say_due(sender);
     }
 
     /// Takes nothing more: the caller has broken the rules.

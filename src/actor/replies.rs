@@ -6,6 +6,7 @@
 use std::error::Error;
 
 use crate::transport::sender::Sender;
+use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, EncodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
@@ -22,6 +23,7 @@ pub struct Answer(pub(crate) Option<Late>);
 pub(crate) struct Late {
     head: Head,
     body: Buffer,
+    attached: Attached,
 }
 
 impl Late {
@@ -29,7 +31,9 @@ impl Late {
     #[cold]
     pub(crate) async fn send(self, sender: &Sender) {
         // A link that has ended needs no answer.
-        let _ = sender.send(&self.head, &self.body).await;
+        let _ = sender
+            .send_with(&self.head, &self.body, &self.attached)
+            .await;
         codec::recycle(self.body);
     }
 }
@@ -57,8 +61,8 @@ impl<'a> Replies<'a> {
     #[inline]
     pub(crate) fn send<M: Message>(self, kind: Kind, call: CallId, message: &M) -> Answer {
         let head = Head::new(kind, 0, call);
-        let sent = codec::encode(message, self.message_len_max, |bytes| {
-            self.send_bytes(head, bytes)
+        let sent = codec::encode_with(message, self.message_len_max, |bytes, attached| {
+            self.send_bytes(head, bytes, attached)
         });
         sent.unwrap_or_else(|error| self.refuse(call, &error))
     }
@@ -69,13 +73,14 @@ impl<'a> Replies<'a> {
     }
 
     #[inline]
-    pub(crate) fn send_bytes(self, head: Head, bytes: &[u8]) -> Answer {
-        match self.sender.try_send(&head, bytes) {
+    pub(crate) fn send_bytes(self, head: Head, bytes: &[u8], attached: &Attached) -> Answer {
+        match self.sender.try_send_with(&head, bytes, attached) {
             Ok(_) => Answer(None),
             // It waits with a copy of its own: the encoder's memory is the thread's.
             Err(_) => Answer(Some(Late {
                 head,
                 body: codec::copy(bytes),
+                attached: attached.clone(),
             })),
         }
     }
@@ -84,7 +89,9 @@ impl<'a> Replies<'a> {
     fn refuse(self, call: CallId, error: &EncodeError) -> Answer {
         let refusal = Refusal::Result(describe(error));
         let head = Head::new(Kind::Refused, 0, call);
-        let sent = codec::encode(&refusal, usize::MAX, |bytes| self.send_bytes(head, bytes));
+        let sent = codec::encode_with(&refusal, usize::MAX, |bytes, attached| {
+            self.send_bytes(head, bytes, attached)
+        });
         sent.unwrap_or(Answer(None))
     }
 }

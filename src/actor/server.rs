@@ -29,6 +29,7 @@ use super::signals::Line;
 use crate::proxy::ambient::{Serving, within, within_async};
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
+use crate::wire::attached::Attached;
 use crate::wire::chain::{ActorKey, Chain};
 use crate::wire::codec::{self, Buffer};
 use crate::wire::frame::{FrameError, Head, Kind};
@@ -41,6 +42,8 @@ use crate::wire::report::PanicReport;
 pub(crate) struct Work {
     pub(crate) head: Head,
     pub(crate) body: Buffer,
+    /// The memory that came with it.
+    pub(super) attached: Attached,
     /// Over which further link; none: over the main one.
     line: Option<Arc<Line>>,
     /// Those who wait for it.
@@ -59,6 +62,7 @@ impl Work {
         Self {
             head: Head::new(Kind::Call, 0, CallId::NONE),
             body: Buffer::new(),
+            attached: Attached::default(),
             line: None,
             chain: None,
             job: None,
@@ -158,6 +162,7 @@ impl Work {
     #[inline]
     pub(crate) fn clear(&mut self) {
         codec::trim(&mut self.body);
+        self.attached = Attached::default();
         self.line = None;
         self.chain = None;
     }
@@ -168,6 +173,7 @@ impl Work {
         Self {
             head: self.head,
             body,
+            attached: std::mem::take(&mut self.attached),
             line: self.line.take(),
             chain: self.chain.take(),
             job: self.job.take(),
@@ -320,7 +326,16 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
     let replies = inbox.main();
     let context = Context::new(&work, inbox.post());
     crate::sys::failpoint::at("child.construct.before");
-    let (result, answer) = match caught(A::construct(method, &work.body, context)).await {
+    let constructed = {
+        let mut constructing = pin!(A::construct(method, &work.body, context));
+        // Its arguments are read when it is polled first.
+        let attached = &work.attached;
+        caught(poll_fn(|cx| {
+            attached.within(|| constructing.as_mut().poll(cx))
+        }))
+        .await
+    };
+    let (result, answer) = match constructed {
         Ok(Ok(actor)) => {
             crate::sys::failpoint::at("child.construct.after");
             begin(actor, call, replies).await

@@ -198,7 +198,8 @@ impl Signals {
         self.0.news.store(true, Ordering::Relaxed);
     }
 
-    fn tell(&self) {
+    /// Has the actor look at its links once more.
+    pub(crate) fn tell(&self) {
         // Release: pairs with the Acquire in `has_news`; the lock orders what arrived.
         self.0.news.store(true, Ordering::Release);
         self.0.waker.wake();

@@ -299,6 +299,10 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
         let (link, rest) = road.connect(message_len_max).ok()?;
+        if let Some(porter) = &link.porter {
+            let signals = signals.clone();
+            porter.set_wake(move || signals.tell());
+        }
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let post = Post {

@@ -20,6 +20,7 @@ pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod faces;
 pub(crate) mod family;
+mod filling;
 pub(crate) mod greet;
 pub(crate) mod handle;
 #[cfg(feature = "json")]

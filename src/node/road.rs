@@ -16,6 +16,7 @@ use crate::transport::Link;
 use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
+use crate::transport::porter::Porter;
 use crate::transport::relay::Relay;
 use crate::transport::shm::{Bells, connect};
 use crate::transport::stream::{Laid, Pumping, flush};
@@ -103,11 +104,14 @@ fn pave_shared(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
         let fds = fds.into_iter().collect::<io::Result<Vec<_>>>()?;
         Ok((Bells { own, peer }, fds))
     };
-    let (bells, fds) = bells().map_err(PaveError::Resources)?;
+    let (bells, mut fds) = bells().map_err(PaveError::Resources)?;
     let link = connect(segment, geometry, Side::Caller, bells, limit);
+    let link = link.map_err(PaveError::Resources)?;
+    let (porter, beside) = Porter::pair().map_err(PaveError::Resources)?;
+    fds.push(beside);
     Ok(Paved {
         kind: LinkKind::SharedMemory,
-        link: link.map_err(PaveError::Resources)?,
+        link: link.attach(porter),
         named: Some(named),
         pumping: None,
         fds,
@@ -116,9 +120,11 @@ fn pave_shared(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
 
 fn pave_socket(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
     let lay = || -> io::Result<_> {
-        let (plug, fds) = Plug::pair()?;
+        let (plug, mut fds) = Plug::pair()?;
         let (laid, pumping) = plug.lay(geometry)?;
-        Ok((laid.connect(limit), pumping, fds))
+        let (porter, beside) = Porter::pair()?;
+        fds.push(beside);
+        Ok((laid.connect(limit).attach(porter), pumping, fds))
     };
     let (link, pumping, fds) = lay().map_err(PaveError::Resources)?;
     Ok(Paved {
@@ -163,7 +169,13 @@ impl Drop for Named {
 }
 
 /// The server's end of a link, before its runtime is there.
-pub(super) enum Road {
+pub(super) struct Road {
+    way: Way,
+    porter: Arc<Porter>,
+}
+
+/// What it goes over.
+enum Way {
     Shared {
         segment: Arc<Segment>,
         geometry: Geometry,
@@ -180,7 +192,17 @@ impl Road {
     ///
     /// # Errors
     /// [`GreetRefusal::Segment`] when shared memory cannot be had here: there may be another road.
-    pub(super) fn take(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Self, GreetRefusal> {
+    pub(super) fn take(hello: &Hello, mut fds: Vec<OwnedFd>) -> Result<Self, GreetRefusal> {
+        let system = |error: &dyn std::error::Error| GreetRefusal::System(error.to_string());
+        let Some(beside) = fds.pop() else {
+            return Err(GreetRefusal::System("a way for memory was expected".into()));
+        };
+        let porter = Porter::from_fd(beside).map_err(|error| system(&error))?;
+        let way = Self::take_way(hello, fds)?;
+        Ok(Self { way, porter })
+    }
+
+    fn take_way(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Way, GreetRefusal> {
         let system = |error: &dyn std::error::Error| GreetRefusal::System(error.to_string());
         let geometry =
             Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| system(&error))?;
@@ -196,13 +218,13 @@ impl Road {
                     Some(number @ libc::EAGAIN) => GreetRefusal::Thread(number),
                     _ => system(&error),
                 })?;
-                Ok(Self::Socket { laid, pumping })
+                Ok(Way::Socket { laid, pumping })
             }
             None => Err(GreetRefusal::System("an unknown kind of link".into())),
         }
     }
 
-    fn map(hello: &Hello, geometry: Geometry, fds: Vec<OwnedFd>) -> Result<Self, GreetRefusal> {
+    fn map(hello: &Hello, geometry: Geometry, fds: Vec<OwnedFd>) -> Result<Way, GreetRefusal> {
         let Ok([own, peer]) = <[_; 2]>::try_from(fds) else {
             return Err(GreetRefusal::System("two bells were expected".into()));
         };
@@ -220,7 +242,7 @@ impl Road {
         if !Board::new(Memory(Arc::clone(&segment)), geometry).is_stamped() {
             return Err(refused("it is not stamped as one of ours"));
         }
-        Ok(Self::Shared {
+        Ok(Way::Shared {
             segment,
             geometry,
             bells,
@@ -229,20 +251,20 @@ impl Road {
 
     /// Who carries the records, if somebody does.
     pub(super) fn relay(&self) -> Option<Arc<dyn Relay>> {
-        match self {
-            Self::Shared { .. } => None,
-            Self::Socket { laid, .. } => Some(laid.relay()),
+        match &self.way {
+            Way::Shared { .. } => None,
+            Way::Socket { laid, .. } => Some(laid.relay()),
         }
     }
 
     /// How a dying process leaves words on this road.
     pub(super) fn last_words(&self) -> impl Fn(&[u8]) + Send + Sync + use<> {
         let relay = self.relay();
-        let board = match self {
-            Self::Shared {
+        let board = match &self.way {
+            Way::Shared {
                 segment, geometry, ..
             } => Some(Board::new(Memory(Arc::clone(segment)), *geometry)),
-            Self::Socket { .. } => None,
+            Way::Socket { .. } => None,
         };
         move |words: &[u8]| match (&board, &relay) {
             (Some(board), _) => board.leave_last_words(words),
@@ -256,19 +278,20 @@ impl Road {
     /// # Errors
     /// When the runtime cannot wait for the bell. Must be called within a tokio runtime.
     pub(super) fn connect(self, message_len_max: u64) -> io::Result<(Link, Rest)> {
-        match self {
-            Self::Shared {
+        let porter = self.porter;
+        match self.way {
+            Way::Shared {
                 segment,
                 geometry,
                 bells,
             } => {
                 let link = connect(segment, geometry, Side::Server, bells, message_len_max)?;
-                Ok((link, Rest(None)))
+                Ok((link.attach(porter), Rest(None)))
             }
-            Self::Socket { laid, pumping } => {
+            Way::Socket { laid, pumping } => {
                 let relay = laid.relay();
                 let link = laid.connect(message_len_max);
-                Ok((link, Rest(Some((relay, pumping)))))
+                Ok((link.attach(porter), Rest(Some((relay, pumping)))))
             }
         }
     }

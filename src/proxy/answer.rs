@@ -46,8 +46,8 @@ impl Caller {
         failure: DecodeFailure<E>,
         answer: Answer,
     ) -> Result<T, CallError<E>> {
-        let (kind, body) = match answer {
-            Answer::Frame(kind, body) => (kind, body),
+        let (kind, body, attached) = match answer {
+            Answer::Frame(kind, body, attached) => (kind, body, attached),
             Answer::Lost { was_read } => {
                 let outcome = if was_read {
                     Outcome::MayHaveRun
@@ -62,9 +62,10 @@ impl Caller {
             }
         };
         if kind == Kind::Reply {
-            return T::__read(body).map_err(|source| self.unread(method, source));
+            let read = attached.within(|| T::__read(body));
+            return read.map_err(|source| self.unread(method, source));
         }
-        let error = self.read_failure(method, failure, kind, &body);
+        let error = attached.within(|| self.read_failure(method, failure, kind, &body));
         codec::recycle(body);
         Err(error)
     }

@@ -302,11 +302,12 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             .head(self.kind, self.method, self.timeout)
             .map_err(Refused::Failed)?;
         let bounded = self.is_bounded();
-        let begun = codec::encode(args, self.caller.message_len_max(), |body| match &chain {
-            None => exchange.try_begin(head, body, bounded, waker),
+        let limit = self.caller.message_len_max();
+        let begun = codec::encode_with(args, limit, |body, attached| match &chain {
+            None => exchange.try_begin(head, (body, attached), bounded, waker),
             Some(chain) => {
                 let (head, body) = chained(head, body, chain);
-                exchange.try_begin(head, &body, bounded, waker)
+                exchange.try_begin(head, (&body, attached), bounded, waker)
             }
         });
         match begun {
@@ -368,14 +369,18 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             .take()
             .expect("the arguments are kept until the call is sent");
         let limit = self.caller.message_len_max();
-        let encoded = codec::encode(&args, limit, |body| match &chain {
-            None => (head, codec::copy(body)),
-            Some(chain) => chained(head, body, chain),
+        let encoded = codec::encode_with(&args, limit, |body, attached| {
+            let (head, body) = match &chain {
+                None => (head, codec::copy(body)),
+                Some(chain) => chained(head, body, chain),
+            };
+            (head, body, attached.clone())
         });
-        let (head, body) = encoded.map_err(|source| CallError::Encode { method, source })?;
+        let (head, body, attached) =
+            encoded.map_err(|source| CallError::Encode { method, source })?;
         let ticket = self.caller.exchange().queue_up(self.is_bounded());
         Ok(Box::pin(async move {
-            Exchange::begin(ticket, head, &body).await
+            Exchange::begin(ticket, head, (&body, &attached)).await
         }))
     }
 }

@@ -148,7 +148,10 @@ impl Exchange {
     fn turn(&self, vigil: &mut Vigil) -> Turn {
         let mut held = self.lock();
         self.drain(&mut held, None);
+        let is_answered = held.outbox.say_due();
         if held.state.in_flight.parked() == 0 && held.state.queue.is_empty() {
+            // Memory that is used no more is let go by the peer, and told, though nobody calls.
+            held.state.watched |= held.state.receiver.listens();
             // Answers that nobody waits for any more are taken in too: the peer may wait for their
             // room.
             if !held.state.receiver.is_empty() {
@@ -159,7 +162,8 @@ impl Exchange {
                 held.outbox.ring();
             }
             // An actor that ends may still answer what nobody waits for, and must find room for it.
-            held.state.driver_awake = self.is_stopping() && !held.state.receiver.doze();
+            let hears = self.is_stopping() || is_answered;
+            held.state.driver_awake = hears && !held.state.receiver.doze();
             if held.state.driver_awake {
                 return Turn::Again;
             }
@@ -236,6 +240,10 @@ impl Exchange {
             wakers.into_iter().for_each(Waker::wake);
         }
         held.state.watched = held.state.in_flight.waiting() > 0 || !held.state.queue.is_empty();
+        if !held.state.watched && held.state.receiver.listens() {
+            // Nothing has been called for a while: what the peer lets go of is to be rung for.
+            self.doze(&mut held);
+        }
         held.state.watched
     }
 }

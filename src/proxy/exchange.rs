@@ -36,6 +36,7 @@ use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::{Locked, SendError, Sender};
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
+use crate::wire::attached::Attached;
 use crate::wire::codec::{Buffer, spare};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Tables;
@@ -162,6 +163,14 @@ impl Exchange {
             tables: OnceLock::new(),
             peer: OnceLock::new(),
         });
+        if let Some(porter) = link.porter {
+            let exchange = Arc::downgrade(&exchange);
+            porter.set_wake(move || {
+                if let Some(exchange) = exchange.upgrade() {
+                    exchange.lookout.wake();
+                }
+            });
+        }
         (exchange, link.ear)
     }
 
@@ -231,7 +240,7 @@ impl Exchange {
     pub(crate) fn try_begin(
         &self,
         head: Head,
-        body: &[u8],
+        (body, attached): (&[u8], &Attached),
         bounded: bool,
         waker: Option<&Waker>,
     ) -> Result<(CallId, Vigil), BeginError> {
@@ -243,7 +252,7 @@ impl Exchange {
             return Err(BeginError::Full);
         }
         if head.kind == Kind::Tell {
-            return match held.outbox.try_send(&head, body) {
+            return match held.outbox.try_send_with(&head, body, attached) {
                 Ok(_) => Ok((CallId::NONE, Vigil::default())),
                 Err(error) => Err(self.not_sent(&mut held, &error)),
             };
@@ -252,7 +261,8 @@ impl Exchange {
         let Some(call) = held.state.in_flight.insert(patience) else {
             return Err(BeginError::Full);
         };
-        match held.outbox.try_send(&Head { call, ..head }, body) {
+        let head = Head { call, ..head };
+        match held.outbox.try_send_with(&head, body, attached) {
             Ok(position) => {
                 held.state.in_flight.sent(call, position);
                 let plan = held.state.plan();
@@ -451,6 +461,9 @@ impl Exchange {
         if held.state.receiver.owes_room() && held.state.receiver.freed() {
             held.outbox.ring();
         }
+        if held.state.receiver.take_room() {
+            self.sender.room_freed();
+        }
     }
 
     #[inline]
@@ -458,8 +471,14 @@ impl Exchange {
         match head.kind {
             Kind::Reply | Kind::Failure | Kind::Panicked | Kind::Refused => {
                 let Core {
-                    in_flight, body, ..
+                    in_flight,
+                    body,
+                    receiver,
+                    ..
                 } = &mut held.state;
+                if head.attached {
+                    in_flight.attach(head.call, receiver.take_attached());
+                }
                 if let Some(waker) = in_flight.complete(head.call, head.kind, body) {
                     waker.wake();
                 }
@@ -467,7 +486,12 @@ impl Exchange {
                 held.state.queue.wake_first();
             }
             // A server has no business to send these.
-            Kind::Call | Kind::Tell | Kind::Construct | Kind::Chunk | Kind::Abort => {
+            Kind::Call
+            | Kind::Tell
+            | Kind::Construct
+            | Kind::Chunk
+            | Kind::Abort
+            | Kind::Beside => {
                 self.break_off(held, &LinkError::Unexpected);
             }
         }
@@ -502,6 +526,7 @@ impl Exchange {
             .lose_all(released, |call| is_gone && self.board.is_held(call))
             .into_iter()
             .for_each(Waker::wake);
+        held.outbox.let_go();
         held.state.queue.wake_all();
         self.over.notify_waiters();
         self.sender.wake_all();

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::wire::attached::Attached;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::Kind;
 use crate::wire::id::CallId;
@@ -22,7 +23,7 @@ use crate::wire::id::CallId;
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// What the callee sent.
-    Frame(Kind, Buffer),
+    Frame(Kind, Buffer, Attached),
     /// The link is gone. Whether the callee had read the call.
     Lost {
         /// False: it certainly did not run.
@@ -50,6 +51,8 @@ struct Slot {
     /// Up to which look at the clock it waits.
     patience: Patience,
     buffer: Buffer,
+    /// What came beside the answer.
+    attached: Attached,
 }
 
 /// How long something waits that has no bound of its own, in looks at the clock.
@@ -116,6 +119,7 @@ impl InFlight {
                     position: None,
                     patience,
                     buffer,
+                    attached: Attached::default(),
                 });
                 self.slots.len() - 1
             }
@@ -141,7 +145,10 @@ impl InFlight {
         for (at, slot) in self.slots.iter_mut().enumerate() {
             let answer = match slot.state {
                 State::Free | State::Waiting(_) => continue,
-                State::Answered(kind) => Answer::Frame(kind, std::mem::take(&mut slot.buffer)),
+                State::Answered(kind) => {
+                    let attached = std::mem::take(&mut slot.attached);
+                    Answer::Frame(kind, std::mem::take(&mut slot.buffer), attached)
+                }
                 State::Lost { was_read } => Answer::Lost { was_read },
                 State::Late(after) => Answer::Late(after),
             };
@@ -177,6 +184,16 @@ impl InFlight {
         waker
     }
 
+    /// Keeps what comes beside the answer that is about to be taken in, if anybody waits for that.
+    #[cold]
+    pub(crate) fn attach(&mut self, id: CallId, attached: Attached) {
+        if let Some(slot) = self.find(id)
+            && matches!(slot.state, State::Waiting(_))
+        {
+            slot.attached = attached;
+        }
+    }
+
     /// Takes the answer out, if it has come, leaving a spare buffer in its place.
     #[inline]
     pub(crate) fn take(&mut self, id: CallId, spare: impl FnOnce() -> Buffer) -> Option<Answer> {
@@ -193,7 +210,8 @@ impl InFlight {
         let answer = match slot.state {
             State::Free | State::Waiting(_) => return None,
             State::Answered(kind) => {
-                Answer::Frame(kind, std::mem::replace(&mut slot.buffer, spare()))
+                let attached = std::mem::take(&mut slot.attached);
+                Answer::Frame(kind, std::mem::replace(&mut slot.buffer, spare()), attached)
             }
             State::Lost { was_read } => Answer::Lost { was_read },
             State::Late(after) => Answer::Late(after),
@@ -339,7 +357,7 @@ mod tests {
         table.complete(second, Kind::Reply, &mut buffer(2));
         assert!(matches!(
             table.take(second, Buffer::new),
-            Some(Answer::Frame(Kind::Reply, body)) if body[..] == [2]
+            Some(Answer::Frame(Kind::Reply, body, _)) if body[..] == [2]
         ));
         assert!(table.take(first, Buffer::new).is_none());
         let third = table.insert(Patience::Endless).unwrap();
@@ -372,7 +390,7 @@ mod tests {
         assert!(table.take(second, Buffer::new).is_none());
         assert!(matches!(
             table.take(first, Buffer::new),
-            Some(Answer::Frame(Kind::Reply, body)) if body[..] == [1]
+            Some(Answer::Frame(Kind::Reply, body, _)) if body[..] == [1]
         ));
         assert!(table.take(first, Buffer::new).is_none());
         assert_eq!(table.calls().collect::<Vec<_>>(), [third, fourth]);

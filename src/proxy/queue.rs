@@ -14,6 +14,7 @@ use futures_util::future::{Either, select};
 
 use super::exchange::{BeginError, Core, Exchange};
 use super::in_flight::Patience;
+use crate::wire::attached::Attached;
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
@@ -141,11 +142,11 @@ impl Exchange {
     pub(crate) async fn begin(
         ticket: Ticket,
         head: Head,
-        body: &[u8],
+        payload: (&[u8], &Attached),
     ) -> Result<CallId, BeginError> {
         let given_up = pin!(ticket.exchange.given_up.notified());
         let late = pin!(ticket.exchange.is_late(&ticket));
-        let begun = pin!(Self::begin_in_turn(&ticket, head, body));
+        let begun = pin!(Self::begin_in_turn(&ticket, head, payload));
         match select(begun, select(given_up, late)).await {
             Either::Left((begun, _)) => begun,
             Either::Right((Either::Left(_), _)) => Err(BeginError::Ended),
@@ -166,11 +167,16 @@ impl Exchange {
         }
     }
 
-    async fn begin_in_turn(ticket: &Ticket, head: Head, body: &[u8]) -> Result<CallId, BeginError> {
+    async fn begin_in_turn(
+        ticket: &Ticket,
+        head: Head,
+        (body, attached): (&[u8], &Attached),
+    ) -> Result<CallId, BeginError> {
         let exchange = &*ticket.exchange;
         let call = exchange.wait_for_turn(ticket, head.kind).await?;
         let mut unsent = Unsent { exchange, call };
-        match exchange.sender.send(&Head { call, ..head }, body).await {
+        let head = Head { call, ..head };
+        match exchange.sender.send_with(&head, body, attached).await {
             Ok(position) => {
                 exchange.lock().state.in_flight.sent(call, position);
                 unsent.call = CallId::NONE;

@@ -8,6 +8,8 @@
 
 pub(crate) mod memory;
 mod owner;
+pub(crate) mod sealed;
+mod room;
 
 pub(crate) mod doorbell;
 pub(crate) mod tally;

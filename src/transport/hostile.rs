@@ -205,11 +205,16 @@ fn recv_raw(tag: u32, bytes: &[u8]) -> Result<Option<Head>, LinkError> {
 #[tokio::test]
 async fn strange_frames_are_refused() {
     for byte in 0..=u8::MAX {
-        let known = (1..=9).contains(&byte);
+        let known = (1..=10).contains(&byte);
         let found = recv_raw(u32::from(byte), &[0; 32]);
         match byte {
             8 => assert_eq!(found, Err(LinkError::Chunks)),
             9 => assert_eq!(found, Ok(None)),
+            10 => assert_eq!(
+                found,
+                Err(LinkError::Unexpected),
+                "nobody is there to hear it"
+            ),
             _ if known => assert!(found.unwrap().is_some()),
             _ => assert_eq!(found, Err(FrameError::Kind(byte).into())),
         }
@@ -220,6 +225,10 @@ async fn strange_frames_are_refused() {
                 found,
                 Err(LinkError::Chunks),
                 "of no length, and with bytes"
+            ),
+            128..136 => assert!(
+                matches!(found, Err(LinkError::Blob(_) | LinkError::Chunks)),
+                "with memory that was not listed"
             ),
             _ => assert_eq!(found, Err(FrameError::Flags(byte).into())),
         }

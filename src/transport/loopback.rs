@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Link;
 use super::bell::{Bell, Chime, Ear};
 use super::board::{Geometry, Memory, Side};
+use super::porter::Porter;
 use crate::sys::memory::Segment;
 
 /// Both ends of a link, the caller's first.
@@ -18,8 +19,9 @@ pub(crate) fn pair(geometry: Geometry, message_len_max: u64) -> (Link, Link) {
         let bells = (Ear::Chime(own.clone()), Bell::Chime(peer.clone()));
         Link::over(memory.clone(), geometry, side, bells, message_len_max)
     };
+    let [near, far] = Porter::here();
     (
-        end(Side::Caller, &caller, &server),
-        end(Side::Server, &server, &caller),
+        end(Side::Caller, &caller, &server).attach(near),
+        end(Side::Server, &server, &caller).attach(far),
     )
 }

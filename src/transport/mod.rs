@@ -19,6 +19,7 @@ pub(crate) mod shm;
 pub(crate) mod spin;
 
 pub(crate) mod link_kind;
+pub(crate) mod porter;
 pub(crate) mod relay;
 pub(crate) mod pump;
 pub(crate) mod aside;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 
 use bell::{Bell, Chime, Ear};
 use board::{Board, Geometry, Memory, Side};
+use porter::Porter;
 use relay::Relay;
 
 use crate::ring::{Consumer, Glance, Producer};
@@ -55,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) board: Board,
     /// Hears the peer's ringing.
     pub(crate) ear: Ear,
+    /// Carries the memory beside the frames, if it can travel at all.
+    pub(crate) porter: Option<Arc<Porter>>,
 }
 
 impl Link {
@@ -82,7 +86,16 @@ impl Link {
             glance: Glance::new(memory.clone(), back),
             board: Board::new(memory, geometry),
             ear,
+            porter: None,
         }
+    }
+
+    /// The same link, with memory that travels beside the frames by way of `porter`.
+    pub(crate) fn attach(mut self, porter: Arc<Porter>) -> Self {
+        self.sender.attach(Arc::clone(&porter));
+        self.receiver.attach(Arc::clone(&porter));
+        self.porter = Some(porter);
+        self
     }
 
     /// The same in memory that the peer does not see: `relay` carries the records on, and rings

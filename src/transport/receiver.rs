@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use super::board::Memory;
+use super::porter::{Heard, LIST_LEN_MAX, Porter};
 use super::relay::Relay;
 use crate::ring::{Consumer, Corrupt};
+use crate::wire::attached::Attached;
 use crate::wire::chain::CHAIN_LEN_MAX;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::{FrameError, HEAD_LEN_MAX, Head, Kind};
@@ -34,6 +36,9 @@ pub(crate) enum LinkError {
     /// The stream has ended and the peer lives on.
     #[error("the peer closed the stream")]
     Closed,
+    /// Memory beside the frames that is not what it should be.
+    #[error("the peer sent {0}")]
+    Blob(&'static str),
     /// A payload longer than was agreed.
     #[error("the peer announced a message of {len} bytes, and {limit} is the most")]
     TooLarge {
@@ -64,6 +69,16 @@ pub(crate) struct Receiver {
     relay: Option<Arc<dyn Relay>>,
     /// How far it knows that we have read.
     noted: u64,
+    /// Who brings the memory beside the frames, if it can travel at all.
+    porter: Option<Arc<Porter>>,
+    /// What the next frame that says so has with it.
+    listed: Attached,
+    /// What the frame has with it that comes in pieces.
+    kept: Attached,
+    /// What the last frame had with it.
+    attached: Attached,
+    /// The peer has let memory go: there may be room for more.
+    has_room: bool,
 }
 
 impl Receiver {
@@ -74,7 +89,40 @@ impl Receiver {
             message_len_max,
             relay: None,
             noted: 0,
+            porter: None,
+            listed: Attached::default(),
+            kept: Attached::default(),
+            attached: Attached::default(),
+            has_room: false,
         }
+    }
+
+    /// Memory comes beside the frames by way of `porter`.
+    pub(super) fn attach(&mut self, porter: Arc<Porter>) {
+        self.porter = Some(porter);
+    }
+
+    /// What the last frame had with it.
+    #[inline]
+    pub(crate) fn take_attached(&mut self) -> Attached {
+        std::mem::take(&mut self.attached)
+    }
+
+    /// Whether the peer has let memory go since the last question, for which somebody may wait.
+    #[inline]
+    pub(crate) fn take_room(&mut self) -> bool {
+        std::mem::take(&mut self.has_room)
+    }
+
+    /// Whether something is due to be said about memory.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.porter.as_ref().is_some_and(|porter| porter.is_due())
+    }
+
+    /// Whether the peer may say something though no call waits for it.
+    pub(crate) fn listens(&self) -> bool {
+        self.porter.as_ref().is_some_and(|porter| porter.listens())
     }
 
     /// The frames come by way of `relay`, and the peer does not see what is read.
@@ -110,6 +158,16 @@ impl Receiver {
                 self.noted = record.end();
             }
             let len = record.len() - head_len;
+            if head.kind == Kind::Beside {
+                let mut list = [0; LIST_LEN_MAX];
+                let list = list
+                    .get_mut(..len)
+                    .ok_or(LinkError::Blob("a list that is too long"))?;
+                record.copy_to(head_len, list);
+                record.release();
+                self.hear_beside(&head, list)?;
+                continue;
+            }
             if head.kind == Kind::Chunk || head.total.is_some() || self.partial.is_some() {
                 let piece = &mut Buffer::with_capacity(len);
                 piece.resize(len, 0);
@@ -117,6 +175,7 @@ impl Receiver {
                 record.release();
                 if let Some(whole) = self.assemble(head, piece)? {
                     *body = whole.body;
+                    self.attached = std::mem::take(&mut self.kept);
                     return Ok(Some(whole.head));
                 }
                 continue;
@@ -128,9 +187,34 @@ impl Receiver {
             body.resize(len, 0);
             record.copy_to(head_len, body);
             record.release();
+            if head.attached {
+                self.attached = self.take_listed()?;
+            }
             return Ok(Some(head));
         }
         Ok(None)
+    }
+
+    /// Takes in what is said about the memory beside the frames.
+    #[cold]
+    fn hear_beside(&mut self, head: &Head, list: &[u8]) -> Result<(), LinkError> {
+        let porter = self.porter.as_ref().ok_or(LinkError::Unexpected)?;
+        match porter.hear(head, list)? {
+            Heard::Attached(attached) => self.listed = attached,
+            Heard::Room => self.has_room = true,
+            Heard::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// What was listed for the frame that comes now.
+    #[cold]
+    fn take_listed(&mut self) -> Result<Attached, LinkError> {
+        let listed = std::mem::take(&mut self.listed);
+        if listed.is_empty() {
+            return Err(LinkError::Blob("a frame whose memory it has not listed"));
+        }
+        Ok(listed)
     }
 
     /// Announces that the owner is about to wait for its bell. False: look again.
@@ -156,8 +240,14 @@ impl Receiver {
     /// Takes a frame of a payload in pieces; gives the whole with its last piece.
     fn assemble(&mut self, head: Head, piece: &[u8]) -> Result<Option<Frame>, LinkError> {
         match (self.partial.take(), head.kind, head.total) {
-            (Some(_), Kind::Abort, None) => Ok(None),
+            (Some(_), Kind::Abort, None) => {
+                self.kept = Attached::default();
+                Ok(None)
+            }
             (None, kind, Some(total)) if kind != Kind::Chunk => {
+                if head.attached {
+                    self.kept = self.take_listed()?;
+                }
                 let chain_len = head.chain_len.min(CHAIN_LEN_MAX as u64);
                 let len = total.saturating_sub(chain_len);
                 if len > self.message_len_max {

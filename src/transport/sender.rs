@@ -11,14 +11,16 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::bell::Bell;
 use super::board::Memory;
+use super::porter::{LIST_LEN_MAX, Porter, Word};
 use crate::ring::{ClaimError, Corrupt, Producer};
+use crate::wire::attached::Attached;
 use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind};
 use crate::wire::id::CallId;
 
@@ -71,6 +73,8 @@ pub(crate) struct Outbox {
     /// Chunks were begun that will never be finished, and the peer has not been told.
     abort_due: bool,
     inline_len_max: usize,
+    /// Who carries the memory beside the frames, if it can travel at all.
+    porter: Option<Arc<Porter>>,
 }
 
 impl Sender {
@@ -84,6 +88,7 @@ impl Sender {
             waiting: 0,
             abort_due: false,
             inline_len_max,
+            porter: None,
         };
         Self::guarding(outbox, ())
     }
@@ -116,11 +121,25 @@ impl<T> Sender<T> {
     /// Sends a frame now, and gives the position behind it.
     ///
     /// # Errors
-    /// [`SendError::Full`] when it would have to wait: no room, others wait already, or it needs
-    /// chunks.
-    #[inline]
+    /// As [`try_send_with`](Self::try_send_with).
+    #[cfg(test)]
     pub(crate) fn try_send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
-        self.lock().outbox.try_send(head, body)
+        self.try_send_with(head, body, &Attached::default())
+    }
+
+    /// The same with memory beside it.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when it would have to wait: no room, others wait already, it needs
+    /// chunks, or the peer has got too much memory.
+    #[inline]
+    pub(crate) fn try_send_with(
+        &self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
+        self.lock().outbox.try_send_with(head, body, attached)
     }
 
     /// Sends a frame, when its turn and room have come, and gives the position behind it.
@@ -130,18 +149,45 @@ impl<T> Sender<T> {
     ///
     /// # Cancel safety
     /// Dropped before it is done, nothing was sent, or the peer forgets the part that was.
+    #[cfg(test)]
     pub(crate) async fn send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
-        match self.try_send(head, body) {
+        self.send_with(head, body, &Attached::default()).await
+    }
+
+    /// The same with memory beside it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_with(
+        &self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
+        match self.try_send_with(head, body, attached) {
             Err(SendError::Full) => {}
             settled => return settled,
         }
         let _queued = Queued::new(self);
         let _turn = self.turn.lock().await;
         if body.len() <= self.inline_len_max {
-            self.write_when_room(head, body).await
+            self.write_when_room(head, body, attached).await
         } else {
-            self.write_chunks(head, body).await
+            self.write_chunks(head, body, attached).await
         }
+    }
+
+    /// Memory travels beside the frames by way of `porter`.
+    pub(super) fn attach(&self, porter: Arc<Porter>) {
+        self.lock().outbox.porter = Some(porter);
+    }
+
+    /// Says what is due about the memory beside the frames; see [`Outbox::say_due`].
+    pub(crate) fn say_due(&self) {
+        self.lock().outbox.say_due();
     }
 
     /// Wakes those who wait for room: the bell has rung.
@@ -173,7 +219,12 @@ impl<T> Sender<T> {
         self.room.notify_waiters();
     }
 
-    async fn write_chunks(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+    async fn write_chunks(
+        &self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
         let first = Head {
             total: Some(body.len() as u64),
             ..*head
@@ -182,25 +233,31 @@ impl<T> Sender<T> {
         let mut pieces = body.chunks(self.inline_len_max);
         let mut unfinished = Unfinished { sender: Some(self) };
         let mut position = self
-            .write_when_room(&first, pieces.next().unwrap_or_default())
+            .write_when_room(&first, pieces.next().unwrap_or_default(), attached)
             .await?;
+        let alone = Attached::default();
         for piece in pieces {
-            position = self.write_when_room(&chunk, piece).await?;
+            position = self.write_when_room(&chunk, piece, &alone).await?;
         }
         unfinished.sender = None;
         Ok(position)
     }
 
-    async fn write_when_room(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+    async fn write_when_room(
+        &self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
         loop {
             let mut notified = pin!(self.room.notified());
             notified.as_mut().enable();
             let written = {
                 let outbox = &mut self.lock().outbox;
-                match outbox.write(head, body) {
+                match outbox.write_with(head, body, attached) {
                     Err(SendError::Full) => {
                         outbox.producer.want_room();
-                        outbox.write(head, body)
+                        outbox.write_with(head, body, attached)
                     }
                     settled => settled,
                 }
@@ -224,16 +281,51 @@ impl<T> Sender<T> {
 }
 
 impl Outbox {
-    /// Sends a frame now, and gives the position behind it.
+    /// Sends a frame with the memory beside it now, and gives the position behind it.
     ///
     /// # Errors
-    /// As [`Sender::try_send`].
+    /// As [`Sender::try_send_with`].
     #[inline]
-    pub(crate) fn try_send(&mut self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+    pub(crate) fn try_send_with(
+        &mut self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
         if self.waiting > 0 || body.len() > self.inline_len_max {
             return Err(SendError::Full);
         }
-        self.write(head, body)
+        self.write_with(head, body, attached)
+    }
+
+    /// Says what is due about the memory beside the frames, as far as there is room. True: the peer
+    /// will answer it.
+    #[inline]
+    pub(crate) fn say_due(&mut self) -> bool {
+        let is_due = self.porter.as_ref().is_some_and(|porter| porter.is_due());
+        is_due && self.say_all_due()
+    }
+
+    #[cold]
+    fn say_all_due(&mut self) -> bool {
+        let Some(porter) = self.porter.clone() else {
+            return false;
+        };
+        while let Some(head) = porter.next_due() {
+            match self.write(&head, &[]) {
+                Ok(_) => porter.done(),
+                Err(SendError::Full) => {
+                    // Its bell brings us here again.
+                    self.producer.want_room();
+                    if self.write(&head, &[]).is_err() {
+                        break;
+                    }
+                    porter.done();
+                }
+                Err(_) => break,
+            }
+        }
+        true
     }
 
     /// Rings the peer for room that it waits for.
@@ -249,9 +341,53 @@ impl Outbox {
         }
     }
 
+    /// Lets the memory go that was shown to the peer and taken from it: nothing comes any more.
+    pub(crate) fn let_go(&self) {
+        if let Some(porter) = &self.porter {
+            porter.let_go();
+        }
+    }
+
     /// Sends nothing any more. Those who wait are still to be [woken](Sender::wake_all).
     pub(crate) fn close(&mut self) {
         self.closed = true;
+    }
+
+    #[inline]
+    fn write_with(
+        &mut self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
+        if attached.is_empty() {
+            self.write(head, body)
+        } else {
+            self.write_attached(head, body, attached)
+        }
+    }
+
+    /// Lists the memory, and sends the frame behind the list. If there is no room for the frame,
+    /// another list takes the place of this one.
+    #[cold]
+    fn write_attached(
+        &mut self,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        let porter = self.porter.clone().ok_or(SendError::Closed)?;
+        let mut list = [0; LIST_LEN_MAX];
+        let len = porter.list(attached, &mut list)?;
+        self.commit(&Word::Attach.head(0), &list[..len])?;
+        let head = Head {
+            attached: true,
+            ..*head
+        };
+        self.write(&head, body)
     }
 
     #[inline]

@@ -20,6 +20,8 @@ use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
+use super::attached::{AttachError, Attached, Collecting};
+
 /// The deepest nesting of an archive that is decoded.
 pub(crate) const DEPTH_MAX: usize = 128;
 
@@ -277,23 +279,48 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
 }
 
-/// Encodes `message` and hands the archive to `use_bytes`.
+/// Encodes `message`, beside which nothing may travel, and hands the archive to `use_bytes`.
 ///
 /// # Errors
-/// [`EncodeError`] when the archive is longer than `limit` or the type cannot be archived.
+/// [`EncodeError`] when the archive is longer than `limit`, the type cannot be archived, or there
+/// are blobs in it.
 pub(crate) fn encode<A: Arguments, R>(
     message: &A,
     limit: usize,
     use_bytes: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, EncodeError> {
+    let encoded = encode_with(message, limit, |bytes, attached| {
+        attached.is_empty().then(|| use_bytes(bytes))
+    });
+    encoded?.ok_or_else(|| EncodeError::Refused {
+        type_name: std::any::type_name::<A>(),
+        source: cause(AttachError::NoMessage),
+    })
+}
+
+/// Encodes `message`, and hands the archive with what travels beside it to `use_both`.
+///
+/// # Errors
+/// [`EncodeError`] when the archive is longer than `limit` or the type cannot be archived.
+#[inline]
+pub(crate) fn encode_with<A: Arguments, R>(
+    message: &A,
+    limit: usize,
+    use_both: impl FnOnce(&[u8], &Attached) -> R,
+) -> Result<R, EncodeError> {
+    let collecting = Collecting::begin();
     SCRATCH.with(|cell| {
         if let Ok(mut scratch) = cell.try_borrow_mut() {
-            let used = scratch.encode(message, limit).map(use_bytes);
+            let used = scratch
+                .encode(message, limit)
+                .map(|bytes| use_both(bytes, &collecting.finish()));
             trim(&mut scratch.bytes);
             used
         } else {
             // A message whose own archiving encodes another one.
-            Scratch::new().encode(message, limit).map(use_bytes)
+            let mut scratch = Scratch::new();
+            let bytes = scratch.encode(message, limit);
+            bytes.map(|bytes| use_both(bytes, &collecting.finish()))
         }
     })
 }
@@ -309,6 +336,15 @@ pub(crate) fn copy(bytes: &[u8]) -> Buffer {
 /// The error for bytes where none were to come: a method without errors of its own reported one.
 pub(crate) fn unexpected<T>(bytes: &[u8]) -> Result<T, DecodeError> {
     Err(DecodeError::new::<T>(bytes.len(), &cause(NoSuchError)))
+}
+
+/// The error of so many bytes that are no `M`, for this reason.
+#[cold]
+pub(crate) fn refused<M>(
+    len: usize,
+    why: impl std::error::Error + Send + Sync + 'static,
+) -> DecodeError {
+    DecodeError::new::<M>(len, &cause(why))
 }
 
 /// A failure came from a method that has none.

@@ -19,7 +19,10 @@ pub(crate) const HEAD_LEN_MAX: usize = 32;
 const DEADLINE: u8 = 1;
 const LARGE: u8 = 2;
 const CHAINED: u8 = 4;
-const FLAGS: u8 = DEADLINE | LARGE | CHAINED;
+/// Those that say that the header has another word.
+const WORDS: u8 = DEADLINE | LARGE | CHAINED;
+const ATTACHED: u8 = 128;
+const FLAGS: u8 = WORDS | ATTACHED;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +46,13 @@ pub(crate) enum Kind {
     Chunk = 8,
     /// The rest of a payload in pieces will not come.
     Abort = 9,
+    /// About the memory beside the frames; `method` says what.
+    Beside = 10,
 }
 
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 9] = [
+        const ALL: [Kind; 10] = [
             Kind::Call,
             Kind::Tell,
             Kind::Construct,
@@ -57,6 +62,7 @@ impl Kind {
             Kind::Refused,
             Kind::Chunk,
             Kind::Abort,
+            Kind::Beside,
         ];
         ALL.get(usize::from(byte).wrapping_sub(1)).copied()
     }
@@ -77,6 +83,8 @@ pub(crate) struct Head {
     pub(crate) total: Option<u64>,
     /// How many bytes at the end of the whole payload are a [chain](super::chain::Chain).
     pub(crate) chain_len: u64,
+    /// It has the memory with it that the record before it listed.
+    pub(crate) attached: bool,
 }
 
 impl Head {
@@ -89,6 +97,7 @@ impl Head {
             deadline: None,
             total: None,
             chain_len: 0,
+            attached: false,
         }
     }
 
@@ -112,6 +121,9 @@ impl Head {
             flags |= CHAINED;
             bytes.push(self.chain_len);
         }
+        if self.attached {
+            flags |= ATTACHED;
+        }
         let [low, high] = self.method.to_le_bytes();
         (
             u32::from_le_bytes([self.kind as u8, flags, low, high]),
@@ -122,7 +134,7 @@ impl Head {
     /// How many header bytes a frame with this tag has.
     pub(crate) fn len_of(tag: u32) -> usize {
         let [_, flags, ..] = tag.to_le_bytes();
-        8 + 8 * (flags & FLAGS).count_ones() as usize
+        8 + 8 * (flags & WORDS).count_ones() as usize
     }
 
     /// Reads a header; `bytes` are the first [`Head::len_of`] bytes of the frame.
@@ -160,6 +172,7 @@ impl Head {
             deadline,
             total,
             chain_len,
+            attached: flags & ATTACHED != 0,
         })
     }
 }
@@ -206,7 +219,7 @@ mod tests {
     /// Every header comes back as it was written, with each set of optional fields.
     #[test]
     fn heads_round_trip() {
-        for kind in 1..=9 {
+        for kind in 1..=10 {
             let kind = Kind::parse(kind).unwrap();
             for deadline in [None, Some(0), Some(u64::MAX)] {
                 for (total, chain_len) in [(None, 0), (Some(1 << 26), 7)] {
@@ -214,6 +227,7 @@ mod tests {
                         deadline,
                         total,
                         chain_len,
+                        attached: chain_len == 0,
                         ..Head::new(kind, 0xBEEF, CallId::new(9, 3))
                     };
                     let (tag, bytes) = head.encode();
@@ -229,7 +243,7 @@ mod tests {
     fn strange_heads_are_refused() {
         for tag in (0..=u32::from(u16::MAX)).chain([u32::MAX]) {
             for len in [0, 7, 8, 24, 32] {
-                let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0xF8 == 0;
+                let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0x78 == 0;
                 let long_enough = len >= Head::len_of(tag);
                 assert_eq!(
                     Head::decode(tag, &[0; 32][..len]).is_ok(),

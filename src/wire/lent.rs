@@ -6,12 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rkyv::rancor::Error as Cause;
+use rkyv::rancor::{Error as Cause, Source as _};
 use rkyv::ser::Writer;
 use rkyv::string::{ArchivedString, StringResolver};
 use rkyv::vec::{ArchivedVec, VecResolver};
 use rkyv::{Archive, Archived, Place, Serialize};
 
+use super::attached::{Attached, attach};
 use super::codec::{self, Arguments, Buffer, EncodeError, Encoder, Message};
 
 /// An argument that a call borrows until it is sent: what a proxy's method makes of `&str`,
@@ -191,7 +192,7 @@ impl<'e, T: Lend + ?Sized> Serialize<Encoder<'e>> for Lent<'_, T> {
 /// Arguments that were archived before, for whoever cannot keep a borrow: its archive is the bytes.
 /// A clone is the same bytes.
 #[derive(Clone)]
-pub(crate) struct Encoded(Arc<Buffer>);
+pub(crate) struct Encoded(Arc<(Buffer, Attached)>);
 
 impl Encoded {
     /// The archive of `arguments`.
@@ -199,8 +200,8 @@ impl Encoded {
     /// # Errors
     /// [`EncodeError`] when it is longer than `limit` or they cannot be archived.
     pub(crate) fn new<A: Arguments>(arguments: &A, limit: usize) -> Result<Self, EncodeError> {
-        codec::encode(arguments, limit, |archive| {
-            Self(Arc::new(codec::copy(archive)))
+        codec::encode_with(arguments, limit, |archive, attached| {
+            Self(Arc::new((codec::copy(archive), attached.clone())))
         })
     }
 }
@@ -215,7 +216,12 @@ impl Archive for Encoded {
 
 impl<'e> Serialize<Encoder<'e>> for Encoded {
     fn serialize(&self, serializer: &mut Encoder<'e>) -> Result<(), Cause> {
-        serializer.write(&self.0)
+        let (archive, attached) = &*self.0;
+        // They are the first of this message, and so have the numbers that the archive says.
+        for hold in attached.holds() {
+            attach(hold).map_err(Cause::new)?;
+        }
+        serializer.write(archive)
     }
 }
 

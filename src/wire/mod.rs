@@ -6,10 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod attached;
+pub(crate) mod blob;
 pub(crate) mod chain;
 pub(crate) mod codec;
 pub(crate) mod frame;
 pub(crate) mod hello;
+pub(crate) mod holding;
 pub(crate) mod id;
 pub(crate) mod interface;
 #[cfg(feature = "json")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use super::attached::Attached;
 use super::codec::{self, ALIGNMENT, Buffer, DecodeError, Message};
 use crate::sys::checked::Checked;
 
@@ -41,7 +42,7 @@ use crate::sys::checked::Checked;
 ///     book.shutdown().await
 /// }
 /// ```
-pub struct View<T: Message>(Checked<T::Archived, ALIGNMENT>);
+pub struct View<T: Message>(Checked<T::Archived, ALIGNMENT>, Attached);
 
 impl<T: Message> View<T> {
     /// Copies the value out.
@@ -58,7 +59,8 @@ impl<T: Message> View<T> {
     /// }
     /// ```
     pub fn deserialize(&self) -> Result<T, DecodeError> {
-        codec::own(&*self.0).map_err(|cause| DecodeError::new::<T>(self.0.len(), &cause))
+        let owned = self.1.within(|| codec::own(&*self.0));
+        owned.map_err(|cause| DecodeError::new::<T>(self.0.len(), &cause))
     }
 }
 
@@ -120,7 +122,8 @@ impl<M: Message> Reply for M {
 impl<M: Message> Reply for View<M> {
     #[inline]
     fn __read(body: Buffer) -> Result<Self, DecodeError> {
-        Checked::new(body, codec::check::<M>, codec::recycle).map(Self)
+        let checked = Checked::new(body, codec::check::<M>, codec::recycle);
+        checked.map(|checked| Self(checked, Attached::here()))
     }
 }
 

@@ -1,0 +1,96 @@
+//! How blobs are allocated and filled where others must not wait meanwhile.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::ready;
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::sys::sealed::{BlobBuilder, BlobError};
+use crate::wire::blob::Blob;
+
+/// More bytes than these are allocated on a thread where it may take its time.
+const QUICK_LEN_MAX: usize = 256 * 1024;
+
+impl Blob {
+    /// Memory of `len` bytes for a blob, zero until it is written.
+    ///
+    /// The system is made to find all of it now: there is no error later. More than a little is
+    /// allocated on a thread for blocking work.
+    ///
+    /// # Errors
+    /// [`BlobError::Resources`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, nothing is left.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// # async fn example() -> callboard::Result<()> {
+    /// let mut frame = Blob::builder(1920 * 1080 * 3).await?;
+    /// frame.as_mut_slice().fill(7);
+    /// let frame: Blob = frame.seal()?;
+    /// assert_eq!(frame[1000], 7);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new()?.block_on(example())
+    /// ```
+    pub async fn builder(len: usize) -> Result<BlobBuilder, BlobError> {
+        if len <= QUICK_LEN_MAX {
+            return Self::alloc(len);
+        }
+        let allocated = tokio::task::spawn_blocking(move || Self::alloc(len)).await;
+        allocated.unwrap_or_else(|error| {
+            let (what, source) = ("threads", io::Error::other(error));
+            Err(BlobError::Resources { what, len, source })
+        })
+    }
+}
+
+impl BlobBuilder {
+    /// Appends what `reader` gives, until that ends or there is no more room; says how much it was.
+    ///
+    /// # Errors
+    /// [`BlobError::Read`]; what was read before stays.
+    ///
+    /// # Cancel safety
+    /// What was read is here, as [`filled_len`](Self::filled_len) says; a further call goes on
+    /// behind it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// # async fn example() -> callboard::Result<()> {
+    /// let mut builder = Blob::alloc(10)?;
+    /// assert_eq!(builder.fill_from_async(&b"abc"[..]).await?, 3);
+    /// assert_eq!(builder.seal()?[..4], *b"abc\0");
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new()?.block_on(example())
+    /// ```
+    pub async fn fill_from_async(
+        &mut self,
+        mut reader: impl AsyncRead + Unpin,
+    ) -> Result<usize, BlobError> {
+        let before = self.filled_len();
+        while self.filled_len() < self.len() {
+            let count = poll_fn(|cx| {
+                let mut rest = ReadBuf::new(self.rest());
+                let read = ready!(Pin::new(&mut reader).poll_read(cx, &mut rest));
+                read.map(|()| rest.filled().len()).into()
+            });
+            match count.await {
+                Ok(0) => break,
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BlobError::Read(error)),
+            }
+        }
+        Ok(self.filled_len() - before)
+    }
+}

@@ -1,0 +1,516 @@
+//! Carries the memory of blobs to the peer, beside the frames that name it.
+//!
+//! ```text
+//!  sender                                               receiver
+//!   list: each memory has a number here
+//!     └─ a new one: its descriptor ── socket ──>          ┐ taken from the socket when its
+//!   Attach [numbers], then the frame ── ring ──>          ┘ number is first met
+//!   nobody here uses it: Forget(number) ── ring ──>       lets it go
+//!     number is free <── ring ── Forgotten(number)
+//! ```
+//!
+//! The descriptor is in the socket before the record that names it is in the ring, so it is there
+//! when it is looked for: nobody waits for one, and who names memory that he has not sent has
+//! broken the rules. A number that the peer gave is used to speak of its memory to it, too. So what
+//! both know goes to and fro without a system call.
+//!
+//! Both sides keep what is numbered. It is let go by the side that gave the number: when the last
+//! blob there is dropped, when there are too many, or when the other side had no room for it. What
+//! a dead peer had goes with the link. Within one process nothing is numbered: the blobs' own parts
+//! are handed over.
+//!
+//! Its lock is taken under a link's and wherever a blob is dropped, and nothing is locked under it
+//! but the table of this process's memory.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use super::receiver::LinkError;
+use super::sender::SendError;
+use crate::sys::sealed::{Descriptor, Identity, SealedError};
+use crate::sys::socket::Lifeline;
+use crate::wire::attached::{ATTACHED_MAX, Attached, Beside, Lost};
+use crate::wire::frame::{Head, Kind};
+use crate::wire::holding::{Hold, Memory, Showing, lock};
+use crate::wire::id::CallId;
+
+/// The most memories that a peer is shown at once.
+pub(crate) const SHOWN_MAX: usize = 256;
+
+/// How many are let go together, when there are too many.
+const EVICTED: usize = 32;
+
+/// The longest list of numbers.
+pub(crate) const LIST_LEN_MAX: usize = ATTACHED_MAX * 8;
+
+/// Says in a list that the number is of the one who reads it.
+const YOURS: u64 = 1;
+
+/// What a record beside the frames says; its number stands in the frame's method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Word {
+    /// The frame that follows has these with it.
+    Attach = 0,
+    /// This number will not be named again.
+    Forget = 1,
+    /// Nor by us: it is free.
+    Forgotten = 2,
+    /// We had no room for it.
+    Lost = 3,
+}
+
+impl Word {
+    fn of(number: u16) -> Option<Self> {
+        const ALL: [Word; 4] = [Word::Attach, Word::Forget, Word::Forgotten, Word::Lost];
+        ALL.get(usize::from(number)).copied()
+    }
+
+    /// The header of a record that says it of `number`.
+    pub(crate) fn head(self, number: u64) -> Head {
+        Head::new(Kind::Beside, self as u16, CallId::from_bits(number))
+    }
+}
+
+/// One end of what goes beside a link.
+pub(crate) struct Porter {
+    /// Itself, for those who tell it that memory is not used any more.
+    own: Weak<Self>,
+    way: Way,
+    tables: Mutex<Tables>,
+    /// There is something to be said.
+    is_due: AtomicBool,
+    /// The peer may say something though nobody calls.
+    listens: AtomicBool,
+    /// Has whoever serves the link look what is due.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+enum Way {
+    /// To another process.
+    Socket(Lifeline),
+    /// Within this one: what was sent by either side, by its ticket.
+    Here(Arc<Mutex<Lying>>),
+}
+
+#[derive(Default)]
+struct Lying {
+    next: u64,
+    lists: BTreeMap<u64, Attached>,
+}
+
+#[derive(Default)]
+struct Tables {
+    /// The number that was given last.
+    last: u64,
+    /// What we have shown, by our numbers.
+    shown: BTreeMap<u64, Shown>,
+    /// Those that are not being forgotten.
+    numbers: HashMap<Identity, u64>,
+    /// What we were shown, by the peer's numbers.
+    taken: BTreeMap<u64, Taken>,
+    /// Those that are here.
+    theirs: HashMap<Identity, u64>,
+    /// What is to be said.
+    due: VecDeque<(Word, u64)>,
+}
+
+struct Shown {
+    memory: Arc<Memory>,
+    /// It was said that it will not be named again, or is about to be.
+    is_over: bool,
+}
+
+enum Taken {
+    Here(Arc<Memory>),
+    Lost(Lost),
+}
+
+impl Porter {
+    /// An end of the caller's process, and the descriptor of the server's.
+    ///
+    /// # Errors
+    /// The system's: no descriptors are free.
+    pub(crate) fn pair() -> io::Result<(Arc<Self>, OwnedFd)> {
+        let (ours, theirs) = Lifeline::pair()?;
+        Ok((Self::over(ours)?, theirs.into()))
+    }
+
+    /// The server's end.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Arc<Self>> {
+        Self::over(Lifeline::from(fd))
+    }
+
+    fn over(socket: Lifeline) -> io::Result<Arc<Self>> {
+        socket.set_nonblocking(true)?;
+        Ok(Self::new(Way::Socket(socket)))
+    }
+
+    /// Both ends, within this process.
+    pub(crate) fn here() -> [Arc<Self>; 2] {
+        let lying = Arc::<Mutex<Lying>>::default();
+        [Arc::clone(&lying), lying].map(|lying| Self::new(Way::Here(lying)))
+    }
+
+    fn new(way: Way) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            own: own.clone(),
+            way,
+            tables: Mutex::default(),
+            is_due: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
+            wake: OnceLock::new(),
+        })
+    }
+
+    /// Tells how whoever serves the link is woken to look what is [due](Self::next_due).
+    pub(crate) fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // Set once, by the link's owner.
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// Writes down what `attached` is to the peer, and shows it what is new; gives the length of
+    /// the list.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when the peer has got too many, or the way is full.
+    pub(super) fn list(
+        &self,
+        attached: &Attached,
+        list: &mut [u8; LIST_LEN_MAX],
+    ) -> Result<usize, SendError> {
+        let mut put = list.chunks_exact_mut(8);
+        let mut count = 0;
+        let mut push = |entry: u64| {
+            count += 8;
+            if let Some(place) = put.next() {
+                place.copy_from_slice(&entry.to_le_bytes());
+            }
+        };
+        let socket = match &self.way {
+            Way::Socket(socket) => socket,
+            Way::Here(lying) => {
+                let mut lying = lock(lying);
+                lying.next += 1;
+                let ticket = lying.next;
+                lying.lists.insert(ticket, attached.clone());
+                push(ticket);
+                return Ok(count);
+            }
+        };
+        for hold in attached.holds() {
+            push(self.number_of(socket, hold)?);
+        }
+        Ok(count)
+    }
+
+    fn number_of(&self, socket: &Lifeline, hold: &Arc<Hold>) -> Result<u64, SendError> {
+        let memory = hold.memory();
+        let identity = memory.identity();
+        let mut tables = lock(&self.tables);
+        if let Some(theirs) = tables.theirs.get(&identity) {
+            return Ok(theirs << 1 | YOURS);
+        }
+        if let Some(ours) = tables.numbers.get(&identity) {
+            return Ok(ours << 1);
+        }
+        if tables.shown.len() >= SHOWN_MAX {
+            let is_evicting = tables.shown.len() > tables.numbers.len();
+            if !is_evicting {
+                let oldest: Vec<_> = tables.shown.keys().copied().take(EVICTED).collect();
+                oldest.into_iter().for_each(|number| tables.forget(number));
+                self.note_due(&tables);
+            }
+            drop(tables);
+            self.wake();
+            return Err(SendError::Full);
+        }
+        let number = tables.last + 1;
+        let mut packet = [0; 16];
+        packet[..8].copy_from_slice(&number.to_le_bytes());
+        packet[8..].copy_from_slice(&(memory.sealed().len() as u64).to_le_bytes());
+        match socket.send(&packet, &[memory.sealed().as_fd()]) {
+            Ok(()) => {}
+            // The dead are told of by others.
+            Err(error) if is_gone(&error) => {}
+            // The way is full, or the system has too many descriptors on their way.
+            Err(_) => return Err(SendError::Full),
+        }
+        tables.last = number;
+        tables.numbers.insert(identity, number);
+        let (memory, is_over) = (Arc::clone(memory), false);
+        tables.shown.insert(number, Shown { memory, is_over });
+        drop(tables);
+        hold.note_shown(self.own.clone());
+        Ok(number << 1)
+    }
+
+    /// What a record says that came in.
+    ///
+    /// # Errors
+    /// [`LinkError::Blob`] when it breaks the rules.
+    pub(super) fn hear(&self, head: &Head, list: &[u8]) -> Result<Heard, LinkError> {
+        let number = head.call.bits();
+        let word = Word::of(head.method).ok_or(LinkError::Blob("a word that there is not"))?;
+        if word == Word::Attach {
+            return self.take(list).map(Heard::Attached);
+        }
+        let Way::Socket(socket) = &self.way else {
+            return Err(LinkError::Blob("a word that nobody says here"));
+        };
+        let mut tables = lock(&self.tables);
+        match word {
+            Word::Attach => unreachable!("it was heard above"),
+            Word::Forget => {
+                // It may have been shown for a frame that found no room.
+                tables.fetch(socket, number)?;
+                if let Some(Taken::Here(memory)) = tables.taken.remove(&number)
+                    && tables.theirs.get(&memory.identity()) == Some(&number)
+                {
+                    tables.theirs.remove(&memory.identity());
+                }
+                tables.due.push_back((Word::Forgotten, number));
+            }
+            Word::Forgotten => match tables.shown.remove(&number) {
+                Some(Shown { is_over: true, .. }) => {}
+                _ => return Err(LinkError::Blob("to have forgotten what it was to keep")),
+            },
+            Word::Lost => {
+                if !tables.shown.contains_key(&number) {
+                    return Err(LinkError::Blob("to have lost what it never had"));
+                }
+                tables.forget(number);
+            }
+        }
+        self.note_due(&tables);
+        drop(tables);
+        if word != Word::Forgotten {
+            self.wake();
+            return Ok(Heard::Nothing);
+        }
+        Ok(Heard::Room)
+    }
+
+    /// What the numbers of a list mean.
+    fn take(&self, list: &[u8]) -> Result<Attached, LinkError> {
+        if list.is_empty() || list.len() > LIST_LEN_MAX || !list.len().is_multiple_of(8) {
+            return Err(LinkError::Blob("a list that is none"));
+        }
+        let entries = list.chunks_exact(8).map(|bytes| {
+            let mut entry = [0; 8];
+            entry.copy_from_slice(bytes);
+            u64::from_le_bytes(entry)
+        });
+        let socket = match &self.way {
+            Way::Socket(socket) => socket,
+            Way::Here(lying) => {
+                let mut lying = lock(lying);
+                let tickets = entries.map(|ticket| lying.lists.remove(&ticket));
+                let found = tickets.last().flatten();
+                return found.ok_or(LinkError::Blob("a ticket that there is not"));
+            }
+        };
+        let mut found = Vec::with_capacity(entries.len());
+        let mut tables = lock(&self.tables);
+        let before = tables.due.len() + tables.taken.len();
+        for entry in entries {
+            match tables.find(socket, entry) {
+                Ok(memory) => found.push(memory),
+                Err(error) => return Err(error),
+            }
+        }
+        self.note_due(&tables);
+        let is_news = tables.due.len() + tables.taken.len() != before;
+        drop(tables);
+        if is_news {
+            self.wake();
+        }
+        // Not under the lock, for one that is dropped tells us so.
+        let beside = found.into_iter().map(|found| match found {
+            Ok(memory) => Beside::Here(memory.hold()),
+            Err(lost) => Beside::Lost(lost),
+        });
+        Ok(Attached::new(beside.collect()))
+    }
+
+    /// Lets all go: the peer is gone, or as good as that.
+    pub(super) fn let_go(&self) {
+        let mut tables = lock(&self.tables);
+        let all = std::mem::take(&mut *tables);
+        self.note_due(&tables);
+        drop(tables);
+        drop(all);
+    }
+
+    /// Whether there may be something to be said.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        self.is_due.load(Ordering::Relaxed)
+    }
+
+    /// What is to be said next.
+    pub(super) fn next_due(&self) -> Option<Head> {
+        let tables = lock(&self.tables);
+        tables.due.front().map(|(word, number)| word.head(*number))
+    }
+
+    /// It was said.
+    pub(super) fn done(&self) {
+        let mut tables = lock(&self.tables);
+        tables.due.pop_front();
+        self.note_due(&tables);
+    }
+
+    /// Whether the peer may say something that no call waits for.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
+    }
+
+    /// Relaxed: the flags only spare a look under the lock, and who has changed something wakes who
+    /// looks.
+    fn note_due(&self, tables: &Tables) {
+        self.is_due.store(!tables.due.is_empty(), Ordering::Relaxed);
+        let listens = !tables.taken.is_empty() || tables.shown.len() > tables.numbers.len();
+        self.listens.store(listens, Ordering::Relaxed);
+    }
+}
+
+/// Whether the peer's end is closed.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+/// What came of a record.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The next frame has these with it.
+    Attached(Attached),
+    /// There may be room now for whoever waits.
+    Room,
+    /// Nothing for others.
+    Nothing,
+}
+
+impl Showing for Porter {
+    fn forget(&self, memory: Identity) {
+        let mut tables = lock(&self.tables);
+        let Some(number) = tables.numbers.get(&memory).copied() else {
+            return;
+        };
+        tables.forget(number);
+        self.note_due(&tables);
+        drop(tables);
+        self.wake();
+    }
+}
+
+impl Tables {
+    /// Names `number` no more, from the next word on.
+    fn forget(&mut self, number: u64) {
+        if let Some(shown) = self.shown.get_mut(&number)
+            && !std::mem::replace(&mut shown.is_over, true)
+        {
+            self.numbers.remove(&shown.memory.identity());
+            self.due.push_back((Word::Forget, number));
+        }
+    }
+
+    /// The memory of an entry.
+    fn find(
+        &mut self,
+        socket: &Lifeline,
+        entry: u64,
+    ) -> Result<Result<Arc<Memory>, Lost>, LinkError> {
+        let number = entry >> 1;
+        if entry & YOURS != 0 {
+            let shown = self.shown.get(&number);
+            let memory = shown.map(|shown| Ok(Arc::clone(&shown.memory)));
+            return memory.ok_or(LinkError::Blob("memory that it was not shown"));
+        }
+        self.fetch(socket, number)?;
+        match self.taken.get(&number) {
+            Some(Taken::Here(memory)) => Ok(Ok(Arc::clone(memory))),
+            Some(Taken::Lost(lost)) => Ok(Err(lost.clone())),
+            None => Err(LinkError::Blob("memory that it has not sent")),
+        }
+    }
+
+    /// Takes in what lies in the socket, up to this number.
+    fn fetch(&mut self, socket: &Lifeline, number: u64) -> Result<(), LinkError> {
+        while !self.taken.contains_key(&number) {
+            if self.taken.len() >= SHOWN_MAX {
+                return Err(LinkError::Blob("more memory than it may"));
+            }
+            let mut packet = [0; 16];
+            let (came, fds) = match socket.recv(&mut packet) {
+                Ok(received) => (received.len, received.fds),
+                // Its descriptor found no room here.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => (packet.len(), vec![]),
+                Err(_) => (0, vec![]),
+            };
+            if came != packet.len() {
+                return Err(LinkError::Blob("memory that it has not sent"));
+            }
+            let [number, len] = [0, 8].map(|at| {
+                let mut word = [0; 8];
+                word.copy_from_slice(&packet[at..at + 8]);
+                u64::from_le_bytes(word)
+            });
+            self.take_in(number, len, fds)?;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, number: u64, len: u64, mut fds: Vec<OwnedFd>) -> Result<(), LinkError> {
+        if self.taken.contains_key(&number) || fds.len() > 1 {
+            return Err(LinkError::Blob("memory of a number twice"));
+        }
+        let found = match fds.pop() {
+            Some(fd) => Descriptor::check(fd, len).and_then(Memory::of),
+            None => Err(SealedError::Resources(io::Error::from_raw_os_error(
+                libc::EMFILE,
+            ))),
+        };
+        let taken = match found {
+            Ok(memory) => {
+                self.theirs.insert(memory.identity(), number);
+                Taken::Here(memory)
+            }
+            Err(SealedError::Wrong(what)) => return Err(LinkError::Blob(what)),
+            Err(SealedError::Resources(error)) => {
+                self.due.push_back((Word::Lost, number));
+                Taken::Lost(Lost::new(&error))
+            }
+        };
+        self.taken.insert(number, taken);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Porter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables = lock(&self.tables);
+        f.debug_struct("Porter")
+            .field("shown", &tables.shown.len())
+            .field("taken", &tables.taken.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "porter_tests.rs"]
+mod tests;

@@ -1,0 +1,333 @@
+//! Tests of what goes beside a link, step by step.
+
+use std::fs::File;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::*;
+use crate::sys::sealed::BlobBuilder;
+
+/// Both ends of a socket, with every step of the way in the test's hands.
+struct Ends {
+    near: Arc<Porter>,
+    far: Arc<Porter>,
+}
+
+impl Ends {
+    fn new() -> Self {
+        let (near, fd) = Porter::pair().unwrap();
+        let far = Porter::from_fd(fd).unwrap();
+        Self { near, far }
+    }
+
+    /// Carries what is due to the other side until nothing is.
+    fn settle(&self) {
+        for _ in 0..4 {
+            for (from, to) in [(&self.near, &self.far), (&self.far, &self.near)] {
+                while let Some(head) = from.next_due() {
+                    from.done();
+                    to.hear(&head, &[]).unwrap();
+                }
+            }
+        }
+    }
+
+    fn sizes(&self) -> [usize; 4] {
+        [&self.near, &self.far]
+            .map(|end| {
+                let tables = lock(&end.tables);
+                assert!(tables.numbers.len() <= tables.shown.len());
+                assert!(tables.theirs.len() <= tables.taken.len());
+                [tables.shown.len(), tables.taken.len()]
+            })
+            .as_flattened()
+            .try_into()
+            .unwrap()
+    }
+}
+
+fn hold(byte: u8) -> Arc<Hold> {
+    let mut builder = BlobBuilder::alloc(10).unwrap();
+    builder.as_mut_slice().fill(byte);
+    Memory::enter(builder.into_sealed().unwrap()).hold()
+}
+
+fn attached(holds: &[&Arc<Hold>]) -> Attached {
+    let beside = holds.iter().map(|hold| Beside::Here(Arc::clone(hold)));
+    Attached::new(beside.collect())
+}
+
+fn listed(from: &Porter, attached: &Attached) -> Vec<u8> {
+    let mut list = [0; LIST_LEN_MAX];
+    let len = from.list(attached, &mut list).unwrap();
+    list[..len].to_vec()
+}
+
+fn took(to: &Porter, list: &[u8]) -> Attached {
+    match to.hear(&Word::Attach.head(0), list).unwrap() {
+        Heard::Attached(attached) => attached,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(to: &Porter, head: &Head, list: &[u8]) -> &'static str {
+    match to.hear(head, list) {
+        Err(LinkError::Blob(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is shown is known from then on, by both sides, until nobody at the side that has shown it
+/// uses it; then both let it go.
+#[test]
+fn memory_is_shown_once_and_let_go() {
+    let ends = Ends::new();
+    let (one, two) = (hold(1), hold(2));
+    let first = listed(&ends.near, &attached(&[&one, &two]));
+    assert_eq!(first, listed(&ends.near, &attached(&[&one, &two])));
+    let there = took(&ends.far, &first);
+    let seen: Vec<_> = there.holds().collect();
+    assert!(
+        Arc::ptr_eq(seen[0], &one) && Arc::ptr_eq(seen[1], &two),
+        "in one process it is one"
+    );
+    // The other side speaks of it by the same number.
+    let back = listed(&ends.far, &attached(&[&two]));
+    assert_eq!(back, (2_u64 << 1 | YOURS).to_le_bytes());
+    assert!(Arc::ptr_eq(
+        took(&ends.near, &back).holds().next().unwrap(),
+        &two
+    ));
+    assert_eq!(ends.sizes(), [2, 0, 0, 2]);
+    assert!(ends.near.next_due().is_none() && !ends.near.listens() && ends.far.listens());
+    drop((one, there));
+    assert!(ends.near.is_due() && ends.near.listens());
+    ends.settle();
+    assert_eq!(ends.sizes(), [1, 0, 0, 1]);
+    drop(two);
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+    assert!(!ends.near.listens() && !ends.far.listens() && !ends.far.is_due());
+}
+
+/// What is to be let go may still be named by those who have not heard it, on either side, and is
+/// shown anew if it is used again.
+#[test]
+fn words_cross_each_other() {
+    let ends = Ends::new();
+    let one = hold(1);
+    let memory = Arc::clone(one.memory());
+    let list = listed(&ends.near, &attached(&[&one]));
+    drop(one);
+    // The list lies in the ring before the word that it is over.
+    let there = took(&ends.far, &list);
+    let back = listed(&ends.far, &there);
+    let forget = ends.near.next_due().unwrap();
+    ends.near.done();
+    assert_eq!(forget, Word::Forget.head(1));
+    let anew = memory.hold();
+    assert_eq!(
+        listed(&ends.near, &attached(&[&anew])),
+        (2_u64 << 1).to_le_bytes()
+    );
+    ends.far.hear(&forget, &[]).unwrap();
+    // This was sent before the far side has heard.
+    assert!(Arc::ptr_eq(
+        took(&ends.near, &back).holds().next().unwrap(),
+        &anew
+    ));
+    ends.settle();
+    took(&ends.far, &(2_u64 << 1).to_le_bytes());
+    assert_eq!(ends.sizes(), [1, 0, 0, 1]);
+    drop((anew, there));
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+    // What was shown for a frame that never came is let go as well.
+    let unsent = hold(3);
+    listed(&ends.near, &attached(&[&unsent]));
+    drop(unsent);
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+}
+
+/// Of too many the oldest are let go, and there is room when they are.
+#[test]
+fn too_many_make_room() {
+    let ends = Ends::new();
+    let holds: Vec<_> = (0..=SHOWN_MAX).map(|_| hold(0)).collect();
+    let mut list = [0; LIST_LEN_MAX];
+    for hold in &holds[..SHOWN_MAX] {
+        let one = attached(&[hold]);
+        assert_eq!(ends.near.list(&one, &mut list), Ok(8));
+        took(&ends.far, &list[..8]);
+    }
+    let last = attached(&[&holds[SHOWN_MAX]]);
+    for _ in 0..3 {
+        assert_eq!(ends.near.list(&last, &mut list), Err(SendError::Full));
+    }
+    let heads: Vec<_> = std::iter::from_fn(|| {
+        let head = ends.near.next_due()?;
+        ends.near.done();
+        Some(head)
+    })
+    .collect();
+    assert_eq!(heads.len(), EVICTED, "once");
+    heads
+        .iter()
+        .for_each(|head| drop(ends.far.hear(head, &[]).unwrap()));
+    ends.settle();
+    assert_eq!(
+        ends.sizes(),
+        [SHOWN_MAX - EVICTED, 0, 0, SHOWN_MAX - EVICTED]
+    );
+    took(&ends.far, &listed(&ends.near, &last));
+    took(&ends.far, &listed(&ends.near, &attached(&[&holds[0]])));
+    drop(holds);
+    drop(last);
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+}
+
+/// Lists that are none, numbers that nobody has given, and words at the wrong time break the rules.
+#[test]
+fn made_up_words_are_refused() {
+    let ends = Ends::new();
+    let one = hold(1);
+    took(&ends.far, &listed(&ends.near, &attached(&[&one])));
+    let attach = Word::Attach.head(0);
+    for list in [&[][..], &[0; 7], &[0; 12], &[0; LIST_LEN_MAX + 8]] {
+        assert_eq!(refused(&ends.far, &attach, list), "a list that is none");
+    }
+    let entry = |number: u64, yours: u64| (number << 1 | yours).to_le_bytes();
+    for list in [entry(0, 0), entry(2, 0), entry(u64::MAX >> 1, 0)] {
+        assert_eq!(
+            refused(&ends.far, &attach, &list),
+            "memory that it has not sent"
+        );
+    }
+    for list in [entry(0, 1), entry(1, 1), [0xFF; 8]] {
+        assert_eq!(
+            refused(&ends.far, &attach, &list),
+            "memory that it was not shown"
+        );
+    }
+    let unknown = Head::new(Kind::Beside, 4, CallId::NONE);
+    assert_eq!(
+        refused(&ends.far, &unknown, &[]),
+        "a word that there is not"
+    );
+    refused(&ends.far, &Word::Forget.head(9), &[]);
+    refused(&ends.near, &Word::Forgotten.head(1), &[]);
+    refused(&ends.near, &Word::Forgotten.head(9), &[]);
+    refused(&ends.near, &Word::Lost.head(9), &[]);
+    let [here, there] = Porter::here();
+    refused(&here, &Word::Forget.head(1), &[]);
+    assert_eq!(
+        refused(&there, &attach, &entry(1, 0)),
+        "a ticket that there is not"
+    );
+}
+
+/// A descriptor that is not the sealed memory which was announced breaks the rules, and is closed:
+/// unsealed, of another size, a pipe, a folder, two at once, none at all.
+#[test]
+fn other_descriptors_are_refused() {
+    let seals = |seals: SealFlag, len: i64| -> OwnedFd {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let fd = memfd_create(c"other", flags).unwrap();
+        nix::unistd::ftruncate(&fd, len).unwrap();
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).unwrap();
+        fd
+    };
+    let (all, none) = (SealFlag::from_bits_truncate(0xF), SealFlag::empty());
+    let (reader, writer) = io::pipe().unwrap();
+    let cases: Vec<Vec<OwnedFd>> = vec![
+        vec![seals(none, 10)],
+        vec![seals(all - SealFlag::F_SEAL_WRITE, 10)],
+        vec![seals(all, 9)],
+        vec![seals(all, 11)],
+        vec![reader.try_clone().unwrap().into()],
+        vec![File::open("/proc/self").unwrap().into()],
+        vec![seals(all, 10), seals(all, 10)],
+        vec![writer.into()],
+    ];
+    let send = |socket: &Lifeline, fds: &[OwnedFd]| {
+        let mut packet = [0; 16];
+        (packet[0], packet[8]) = (1, 10);
+        let fds: Vec<_> = fds.iter().map(std::os::fd::AsFd::as_fd).collect();
+        socket.send(&packet, &fds).unwrap();
+    };
+    for (number, fds) in cases.into_iter().enumerate() {
+        let (porter, fd) = Porter::pair().unwrap();
+        let socket = Lifeline::from(fd);
+        send(&socket, &fds);
+        drop(fds);
+        let why = refused(&porter, &Word::Attach.head(0), &2_u64.to_le_bytes());
+        assert!(!why.is_empty(), "{number}");
+    }
+    let mut reader = reader;
+    assert_eq!(
+        io::Read::read(&mut reader, &mut [0; 1]).unwrap(),
+        0,
+        "no copy is open"
+    );
+    // One that did not find room comes as a packet without it: no fault of the peer's.
+    let (porter, fd) = Porter::pair().unwrap();
+    let socket = Lifeline::from(fd);
+    send(&socket, &[]);
+    let attached = took(&porter, &2_u64.to_le_bytes());
+    assert!(!attached.is_empty() && attached.holds().next().is_none());
+    assert_eq!(porter.next_due().unwrap(), Word::Lost.head(1));
+    // A packet of another length, and one for a number that is known.
+    socket.send(b"short", &[]).unwrap();
+    refused(&porter, &Word::Attach.head(0), &4_u64.to_le_bytes());
+    send(&socket, &[seals(all, 10)]);
+    refused(&porter, &Word::Attach.head(0), &4_u64.to_le_bytes());
+}
+
+/// What the receiver had no room for is let go by both, and shown anew.
+#[test]
+fn what_was_lost_is_shown_again() {
+    let ends = Ends::new();
+    let one = hold(1);
+    let list = listed(&ends.near, &attached(&[&one]));
+    // As if no descriptor had been free.
+    let Way::Socket(socket) = &ends.far.way else {
+        panic!("it is a socket")
+    };
+    drop(socket.recv(&mut [0; 16]).unwrap());
+    lock(&ends.far.tables).take_in(1, 10, vec![]).unwrap();
+    assert!(took(&ends.far, &list).holds().next().is_none());
+    ends.far.note_due(&lock(&ends.far.tables));
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+    assert_eq!(
+        took(&ends.far, &listed(&ends.near, &attached(&[&one])))
+            .holds()
+            .count(),
+        1
+    );
+}
+
+/// Within one process the blobs' own parts are handed over, and what is not taken is gone with the
+/// link.
+#[test]
+fn within_one_process_parts_are_handed_over() {
+    let [near, far] = Porter::here();
+    let one = hold(1);
+    let (first, second) = (
+        listed(&near, &attached(&[&one, &one])),
+        listed(&near, &attached(&[&one])),
+    );
+    assert!(
+        took(&far, &second)
+            .holds()
+            .all(|there| Arc::ptr_eq(there, &one))
+    );
+    assert_eq!(took(&far, &first).holds().count(), 2);
+    listed(&far, &attached(&[&one]));
+    assert_eq!(Arc::strong_count(&one), 2);
+    drop((near, far));
+    assert_eq!(Arc::strong_count(&one), 1);
+}

@@ -1,0 +1,536 @@
+//! Blobs: large immutable data in shared memory, passed on at the price of a small message. Pure.
+
+use std::fmt;
+use std::io;
+use std::ops::{Bound, Deref, Range, RangeBounds};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rkyv::rancor::{Fallible, Source};
+use rkyv::{Archive, Deserialize, Place, Serialize};
+
+use super::attached::{Attached, Beside, attach};
+use super::codec::{self, DecodeError, Message};
+use super::holding::{Hold, Memory};
+use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_numbers};
+
+/// Immutable bytes, numbers or a value in shared memory, which travel without being copied.
+///
+/// A blob is a value like any other: an argument, a result, a part of a message or of a collection.
+/// What travels is the right to read: the receiver reads the same pages, and so does everyone to
+/// whom it passes the blob on. That costs the same for a KiB and for a GiB. Nobody can change them,
+/// by the system's own word, so a reader trusts nobody.
+///
+/// - A clone and a [slice](Blob::slice) are the same memory and cost a count. A slice keeps the
+///   whole memory.
+/// - The memory is given back when the last blob of it is dropped, in whatever process, or its
+///   process has ended, however it did. Each process that has it spends one descriptor and one
+///   mapping on it, however many blobs of it there are.
+/// - A peer that has got a blob need not be sent its descriptor again as long as the sender keeps a
+///   blob of it: then passing it on makes no system call.
+/// - At most 64 different memories go with one message, and 256 are known to a peer at once; beyond
+///   the first bound is an [error](EncodeError::Refused), beyond the second a call waits.
+///
+/// A blob pays from some ten KiB on; what is smaller travels faster as `Vec<u8>`, and what is made
+/// anew for one receiver each time may do so up to a MiB: making a blob costs its pages, about a
+/// microsecond for each 4 KiB.
+///
+/// # Types
+/// - `Blob` is `Blob<[u8]>`: bytes. `Blob<[f32]>`, and all other [numbers](Number), are slices of
+///   these.
+/// - `Blob<T>` of a [message](Message) is its archive, read in place.
+///
+/// It [dereferences](Deref) to what it holds, which is looked at once in each process: that numbers
+/// lie where they should, that an archive is one.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+/// use callboard::Blob;
+///
+/// pub struct Mean;
+///
+/// #[actor]
+/// impl Mean {
+///     pub fn new() -> Self { Self }
+///     pub fn of(&self, samples: Blob<[f32]>) -> f32 {
+///         samples.iter().sum::<f32>() / samples.len() as f32
+///     }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let mean = Mean::spawn().await?;
+///     let samples = Blob::copy_from(&[1.0_f32, 2.0, 6.0])?;
+///     assert_eq!(mean.of(samples.clone()).await?, 3.0);
+///     assert_eq!(mean.of(samples.slice(..2)).await?, 1.5);
+///     mean.shutdown().await
+/// }
+/// ```
+pub struct Blob<T: BlobContent + ?Sized = [u8]> {
+    window: Window<T::View>,
+    hold: Arc<Hold>,
+    /// Where in its memory it lies, in bytes.
+    place: Range<usize>,
+}
+
+/// What a [`Blob`] can hold: `[N]` of every [`Number`], and every [`Message`] as its archive.
+///
+/// Implemented for these and nothing else.
+///
+/// # Examples
+/// ```
+/// use callboard::{Blob, BlobContent};
+///
+/// fn passed_on<T: BlobContent + ?Sized>(blob: &Blob<T>) -> Blob<T> {
+///     blob.clone()
+/// }
+/// assert_eq!(passed_on(&Blob::copy_from(b"abc")?)[..], *b"abc");
+/// # callboard::Result::Ok(())
+/// ```
+pub trait BlobContent: 'static {
+    /// What is read in place.
+    type View: ?Sized + Sync + 'static;
+
+    /// Whether looking at it takes long enough to remember that it was done.
+    #[doc(hidden)]
+    const IS_REMEMBERED: bool;
+
+    /// Finds it in bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when they are none.
+    #[doc(hidden)]
+    fn __find(bytes: &[u8]) -> Result<&Self::View, DecodeError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<N: Number> BlobContent for [N] {
+    type View = Self;
+    const IS_REMEMBERED: bool = false;
+
+    fn __find(bytes: &[u8]) -> Result<&Self, DecodeError> {
+        as_numbers(bytes).ok_or_else(|| codec::refused::<Vec<N>>(bytes.len(), NoNumbers))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Message> BlobContent for T
+where
+    T::Archived: Sync,
+{
+    type View = T::Archived;
+    const IS_REMEMBERED: bool = true;
+
+    fn __find(bytes: &[u8]) -> Result<&T::Archived, DecodeError> {
+        codec::check::<T>(bytes)
+    }
+}
+
+/// Bytes are no whole numbers where such may lie.
+#[derive(Debug, thiserror::Error)]
+#[error("they do not lie as such numbers do")]
+struct NoNumbers;
+
+/// A message names memory that did not come with it.
+#[derive(Debug, thiserror::Error)]
+#[error("its memory did not come with it")]
+struct NotHere;
+
+/// A message names a part of memory that there is not.
+#[derive(Debug, thiserror::Error)]
+#[error("it reaches beyond its memory")]
+struct Beyond;
+
+impl<T: BlobContent + ?Sized> Blob<T> {
+    /// What lies there in the memory of `hold`.
+    fn found(hold: Arc<Hold>, place: Range<usize>) -> Result<Self, DecodeError> {
+        let memory = hold.memory();
+        let window = if T::IS_REMEMBERED {
+            memory.checked(place.clone(), T::__find)?
+        } else {
+            let within = place.clone();
+            Window::new(Arc::clone(memory.sealed()), |bytes| {
+                T::__find(&bytes[within])
+            })?
+        };
+        Ok(Self {
+            window,
+            hold,
+            place,
+        })
+    }
+
+    /// How many bytes of memory it shows.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// assert_eq!(Blob::copy_from(&[1_u32, 2])?.byte_len(), 8);
+    /// # callboard::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.place.len()
+    }
+
+    /// Whether both are of one memory, in whatever processes it came about.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let whole = Blob::copy_from(b"abcd")?;
+    /// assert!(whole.shares_memory(&whole.slice(1..3)));
+    /// assert!(!whole.shares_memory(&Blob::copy_from(b"abcd")?));
+    /// # callboard::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn shares_memory<U: BlobContent + ?Sized>(&self, other: &Blob<U>) -> bool {
+        self.hold.memory().identity() == other.hold.memory().identity()
+    }
+
+    /// The bytes that it shows, as a blob.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let bytes: Blob = Blob::copy_from(&[0x0102_u16])?.untyped();
+    /// assert_eq!(bytes[..], 0x0102_u16.to_ne_bytes());
+    /// # callboard::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn untyped(&self) -> Blob {
+        Blob::part(&self.hold, self.place.clone())
+    }
+}
+
+impl Blob {
+    /// The same as [`builder`](Self::builder), on this thread.
+    ///
+    /// # Errors
+    /// [`BlobError::Resources`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let blob = Blob::alloc(100)?.seal()?;
+    /// assert_eq!(blob[..], [0; 100]);
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn alloc(len: usize) -> Result<BlobBuilder, BlobError> {
+        BlobBuilder::alloc(len)
+    }
+
+    /// A blob of these bytes: without a copy if they are [of a blob](Bytes::from), copied if not.
+    ///
+    /// # Errors
+    /// [`BlobError`] when memory for the copy cannot be had.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use callboard::Blob;
+    /// let blob = Blob::copy_from(b"some bytes")?;
+    /// let bytes = Bytes::from(blob.clone());
+    /// assert!(Blob::from_bytes(&bytes.slice(5..))?.shares_memory(&blob));
+    /// assert_eq!(Blob::from_bytes(&Bytes::from_static(b"others"))?[..], *b"others");
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self, BlobError> {
+        match Memory::around(bytes) {
+            Some((memory, begin)) => Ok(Self::part(&memory.hold(), begin..begin + bytes.len())),
+            None => Self::copy_from(bytes),
+        }
+    }
+
+    /// The same bytes as numbers or as the archive of a value.
+    ///
+    /// # Errors
+    /// [`BlobError::Content`] when they are none: they do not begin or end where such numbers may,
+    /// or are no such archive.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let bytes = Blob::copy_from(&[1.5_f32, 2.5])?.untyped();
+    /// assert_eq!(bytes.typed::<[f32]>()?[..], [1.5, 2.5]);
+    /// assert!(bytes.slice(1..5).typed::<[f32]>().is_err());
+    /// assert!(bytes.typed::<String>().is_err());
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn typed<T: BlobContent + ?Sized>(&self) -> Result<Blob<T>, BlobError> {
+        Blob::found(Arc::clone(&self.hold), self.place.clone()).map_err(content)
+    }
+
+    /// Bytes that lie there for certain.
+    fn part(hold: &Arc<Hold>, place: Range<usize>) -> Self {
+        Self::found(Arc::clone(hold), place).expect("bytes lie anywhere")
+    }
+}
+
+impl<N: Number> Blob<[N]> {
+    /// A blob of a copy of these numbers.
+    ///
+    /// # Errors
+    /// [`BlobError`] when the memory cannot be had.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// assert_eq!(Blob::copy_from(&[1_u64, 2, 3])?[1..], [2, 3]);
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn copy_from(numbers: &[N]) -> Result<Self, BlobError> {
+        let bytes = as_bytes(numbers);
+        let mut builder = Blob::alloc(bytes.len())?;
+        builder.as_mut_slice().copy_from_slice(bytes);
+        builder.seal()?.typed()
+    }
+
+    /// A part of it, as a blob of the same memory; the range counts numbers.
+    ///
+    /// # Panics
+    /// If the range reaches beyond the end, or ends before it begins.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let numbers = Blob::copy_from(&[1_u16, 2, 3, 4])?;
+    /// assert_eq!(numbers.slice(1..)[..], [2, 3, 4]);
+    /// assert_eq!(numbers.slice(1..).slice(..=0)[..], [2]);
+    /// # callboard::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        let begin = match range.start_bound() {
+            Bound::Included(&at) => at,
+            Bound::Excluded(&at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&at) => at + 1,
+            Bound::Excluded(&at) => at,
+            Bound::Unbounded => self.len(),
+        };
+        let len = self.len();
+        assert!(
+            begin <= end && end <= len,
+            "{begin}..{end} is no part of {len}"
+        );
+        let at = |index: usize| self.place.start + index * size_of::<N>();
+        let hold = Arc::clone(&self.hold);
+        Self::found(hold, at(begin)..at(end)).expect("a part of numbers is numbers")
+    }
+}
+
+impl<T: Message> Blob<T>
+where
+    T::Archived: Sync,
+{
+    /// A blob of this value's archive.
+    ///
+    /// # Errors
+    /// [`BlobError::Content`] when it cannot be archived: its own archiving fails, or it has blobs
+    /// in it; [`BlobError::Resources`] when the memory cannot be had.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let words = vec![String::from("one"), String::from("two")];
+    /// let blob = Blob::archive(&words)?;
+    /// assert_eq!(blob[1].as_str(), "two");
+    /// assert_eq!(blob.deserialize()?, words);
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn archive(value: &T) -> Result<Self, BlobError> {
+        let copied = codec::encode(value, usize::MAX, Blob::copy_from);
+        copied.map_err(content)??.typed()
+    }
+
+    /// A value of its own, copied out of the archive.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the type's own deserialising fails.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// assert_eq!(Blob::archive(&Some(7_u8))?.deserialize()?, Some(7));
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn deserialize(&self) -> Result<T, DecodeError> {
+        let failed = |cause| DecodeError::new::<T>(self.place.len(), &cause);
+        codec::own::<T>(self.window.value()).map_err(failed)
+    }
+}
+
+fn content(error: impl std::error::Error + Send + Sync + 'static) -> BlobError {
+    BlobError::Content(Box::new(error))
+}
+
+impl BlobBuilder {
+    /// Makes it a blob, which nobody can change any more.
+    ///
+    /// # Errors
+    /// [`BlobError`]: no room for another mapping, or a system without seals.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let mut builder = Blob::alloc(3)?;
+    /// builder.as_mut_slice().copy_from_slice(b"abc");
+    /// assert_eq!(builder.seal()?[..], *b"abc");
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn seal(self) -> Result<Blob, BlobError> {
+        let len = self.len();
+        let memory = Memory::enter(self.into_sealed()?);
+        Ok(Blob::part(&memory.hold(), 0..len))
+    }
+
+    /// Appends what `reader` gives, until that ends or there is no more room; says how much it was.
+    /// A file is such a reader.
+    ///
+    /// # Errors
+    /// [`BlobError::Read`]; what was read before stays.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let mut file = std::fs::File::open("/proc/self/exe")?;
+    /// let mut builder = Blob::alloc(4)?;
+    /// assert_eq!(builder.fill_from(&mut file)?, 4);
+    /// assert_eq!(builder.seal()?[1..], *b"ELF");
+    /// # callboard::Result::Ok(())
+    /// ```
+    pub fn fill_from(&mut self, mut reader: impl io::Read) -> Result<usize, BlobError> {
+        let before = self.filled_len();
+        while self.filled_len() < self.len() {
+            match reader.read(self.rest()) {
+                Ok(0) => break,
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BlobError::Read(error)),
+            }
+        }
+        Ok(self.filled_len() - before)
+    }
+}
+
+// === impl Blob ===
+
+impl<T: BlobContent + ?Sized> Deref for Blob<T> {
+    type Target = T::View;
+
+    #[inline]
+    fn deref(&self) -> &T::View {
+        self.window.value()
+    }
+}
+
+impl<N: Number> AsRef<[N]> for Blob<[N]> {
+    fn as_ref(&self) -> &[N] {
+        self
+    }
+}
+
+/// The same memory.
+impl<T: BlobContent + ?Sized> Clone for Blob<T> {
+    fn clone(&self) -> Self {
+        Self {
+            window: self.window.clone(),
+            hold: Arc::clone(&self.hold),
+            place: self.place.clone(),
+        }
+    }
+}
+
+/// The type and the length, not what is in it.
+impl<T: BlobContent + ?Sized> fmt::Debug for Blob<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blob")
+            .field("type", &std::any::type_name::<T>())
+            .field("byte_len", &self.byte_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without a copy: they keep the blob.
+impl From<Blob> for Bytes {
+    fn from(blob: Blob) -> Self {
+        Self::from_owner(blob)
+    }
+}
+
+/// What an archive says of a blob.
+#[doc(hidden)]
+#[derive(Archive, Serialize, Deserialize, Debug)]
+#[rkyv(
+    archived = ArchivedBlob,
+    resolver = PartResolver,
+    attr(
+        doc = "What a message says of a [`Blob`](crate::Blob): where it lies beside the message. \
+            Deserialised it is the blob.",
+        derive(Debug)
+    )
+)]
+pub struct Part {
+    /// Which of the memories beside the message.
+    memory: u32,
+    begin: u64,
+    len: u64,
+}
+
+impl<T: BlobContent + ?Sized> Archive for Blob<T> {
+    type Archived = ArchivedBlob;
+    type Resolver = u32;
+
+    fn resolve(&self, resolver: u32, out: Place<ArchivedBlob>) {
+        let part = Part {
+            memory: resolver,
+            begin: self.place.start as u64,
+            len: self.place.len() as u64,
+        };
+        let nothing = PartResolver {
+            memory: (),
+            begin: (),
+            len: (),
+        };
+        part.resolve(nothing, out);
+    }
+}
+
+impl<T, S> Serialize<S> for Blob<T>
+where
+    T: BlobContent + ?Sized,
+    S: Fallible<Error: Source> + ?Sized,
+{
+    fn serialize(&self, _: &mut S) -> Result<u32, S::Error> {
+        attach(&self.hold).map_err(S::Error::new)
+    }
+}
+
+impl<T, D> Deserialize<Blob<T>, D> for ArchivedBlob
+where
+    T: BlobContent + ?Sized,
+    D: Fallible<Error: Source> + ?Sized,
+{
+    fn deserialize(&self, _: &mut D) -> Result<Blob<T>, D::Error> {
+        let hold = match Attached::at(self.memory.into()) {
+            Some(Beside::Here(hold)) => hold,
+            Some(Beside::Lost(lost)) => return Err(D::Error::new(lost)),
+            None => return Err(D::Error::new(NotHere)),
+        };
+        let place = || {
+            let begin = usize::try_from(self.begin.to_native()).ok()?;
+            let end = begin.checked_add(usize::try_from(self.len.to_native()).ok()?)?;
+            (end <= hold.memory().sealed().len()).then_some(begin..end)
+        };
+        let place = place().ok_or_else(|| D::Error::new(Beyond))?;
+        Blob::found(hold, place).map_err(D::Error::new)
+    }
+}
+
+#[cfg(test)]
+#[path = "blob_tests.rs"]
+mod tests;
