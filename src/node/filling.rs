@@ -38,7 +38,7 @@ impl Blob {
     /// assert_eq!(frame[1000], 7);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new()?.block_on(example())
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
     /// ```
     pub async fn builder(len: usize) -> Result<BlobBuilder, BlobError> {
         if len <= QUICK_LEN_MAX {
@@ -71,7 +71,7 @@ impl BlobBuilder {
     /// assert_eq!(builder.seal()?[..4], *b"abc\0");
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new()?.block_on(example())
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
     /// ```
     pub async fn fill_from_async(
         &mut self,

@@ -141,7 +141,7 @@ impl Drop for Mapping {
 /// blob.as_mut_slice()[4] = 1;
 /// let blob = blob.seal()?;
 /// assert_eq!(blob[..], [7, 0, 0, 0, 1, 0, 0, 0]);
-/// # callboard::Result::Ok(())
+/// # callboard::Result::<()>::Ok(())
 /// ```
 pub struct BlobBuilder {
     fd: OwnedFd,
@@ -454,7 +454,7 @@ unsafe impl<V: ?Sized + Sync> Sync for Window<V> {}
 ///     numbers.iter().copied().sum()
 /// }
 /// assert_eq!(sum(&Blob::copy_from(&[0.5_f64, 1.5])?), 2.0);
-/// # callboard::Result::Ok(())
+/// # callboard::Result::<()>::Ok(())
 /// ```
 pub unsafe trait Number: Copy + Send + Sync + fmt::Debug + 'static {}
 

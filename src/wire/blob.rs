@@ -86,7 +86,7 @@ pub struct Blob<T: BlobContent + ?Sized = [u8]> {
 ///     blob.clone()
 /// }
 /// assert_eq!(passed_on(&Blob::copy_from(b"abc")?)[..], *b"abc");
-/// # callboard::Result::Ok(())
+/// # callboard::Result::<()>::Ok(())
 /// ```
 pub trait BlobContent: 'static {
     /// What is read in place.
@@ -167,7 +167,7 @@ impl<T: BlobContent + ?Sized> Blob<T> {
     /// ```
     /// # use callboard::Blob;
     /// assert_eq!(Blob::copy_from(&[1_u32, 2])?.byte_len(), 8);
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     #[must_use]
     pub fn byte_len(&self) -> usize {
@@ -182,7 +182,7 @@ impl<T: BlobContent + ?Sized> Blob<T> {
     /// let whole = Blob::copy_from(b"abcd")?;
     /// assert!(whole.shares_memory(&whole.slice(1..3)));
     /// assert!(!whole.shares_memory(&Blob::copy_from(b"abcd")?));
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     #[must_use]
     pub fn shares_memory<U: BlobContent + ?Sized>(&self, other: &Blob<U>) -> bool {
@@ -196,7 +196,7 @@ impl<T: BlobContent + ?Sized> Blob<T> {
     /// # use callboard::Blob;
     /// let bytes: Blob = Blob::copy_from(&[0x0102_u16])?.untyped();
     /// assert_eq!(bytes[..], 0x0102_u16.to_ne_bytes());
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     #[must_use]
     pub fn untyped(&self) -> Blob {
@@ -215,7 +215,7 @@ impl Blob {
     /// # use callboard::Blob;
     /// let blob = Blob::alloc(100)?.seal()?;
     /// assert_eq!(blob[..], [0; 100]);
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn alloc(len: usize) -> Result<BlobBuilder, BlobError> {
         BlobBuilder::alloc(len)
@@ -234,7 +234,7 @@ impl Blob {
     /// let bytes = Bytes::from(blob.clone());
     /// assert!(Blob::from_bytes(&bytes.slice(5..))?.shares_memory(&blob));
     /// assert_eq!(Blob::from_bytes(&Bytes::from_static(b"others"))?[..], *b"others");
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn from_bytes(bytes: &Bytes) -> Result<Self, BlobError> {
         match Memory::around(bytes) {
@@ -256,7 +256,7 @@ impl Blob {
     /// assert_eq!(bytes.typed::<[f32]>()?[..], [1.5, 2.5]);
     /// assert!(bytes.slice(1..5).typed::<[f32]>().is_err());
     /// assert!(bytes.typed::<String>().is_err());
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn typed<T: BlobContent + ?Sized>(&self) -> Result<Blob<T>, BlobError> {
         Blob::found(Arc::clone(&self.hold), self.place.clone()).map_err(content)
@@ -278,7 +278,7 @@ impl<N: Number> Blob<[N]> {
     /// ```
     /// # use callboard::Blob;
     /// assert_eq!(Blob::copy_from(&[1_u64, 2, 3])?[1..], [2, 3]);
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn copy_from(numbers: &[N]) -> Result<Self, BlobError> {
         let bytes = as_bytes(numbers);
@@ -298,7 +298,7 @@ impl<N: Number> Blob<[N]> {
     /// let numbers = Blob::copy_from(&[1_u16, 2, 3, 4])?;
     /// assert_eq!(numbers.slice(1..)[..], [2, 3, 4]);
     /// assert_eq!(numbers.slice(1..).slice(..=0)[..], [2]);
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     #[must_use]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
@@ -340,7 +340,7 @@ where
     /// let blob = Blob::archive(&words)?;
     /// assert_eq!(blob[1].as_str(), "two");
     /// assert_eq!(blob.deserialize()?, words);
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn archive(value: &T) -> Result<Self, BlobError> {
         let copied = codec::encode(value, usize::MAX, Blob::copy_from);
@@ -356,7 +356,7 @@ where
     /// ```
     /// # use callboard::Blob;
     /// assert_eq!(Blob::archive(&Some(7_u8))?.deserialize()?, Some(7));
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn deserialize(&self) -> Result<T, DecodeError> {
         let failed = |cause| DecodeError::new::<T>(self.place.len(), &cause);
@@ -380,7 +380,7 @@ impl BlobBuilder {
     /// let mut builder = Blob::alloc(3)?;
     /// builder.as_mut_slice().copy_from_slice(b"abc");
     /// assert_eq!(builder.seal()?[..], *b"abc");
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn seal(self) -> Result<Blob, BlobError> {
         let len = self.len();
@@ -401,7 +401,7 @@ impl BlobBuilder {
     /// let mut builder = Blob::alloc(4)?;
     /// assert_eq!(builder.fill_from(&mut file)?, 4);
     /// assert_eq!(builder.seal()?[1..], *b"ELF");
-    /// # callboard::Result::Ok(())
+    /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn fill_from(&mut self, mut reader: impl io::Read) -> Result<usize, BlobError> {
         let before = self.filled_len();
