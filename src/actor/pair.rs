@@ -365,20 +365,21 @@ impl Pair {
     /// A call of the constructor with this number.
     pub(super) fn construct(&self, constructor: u16) -> Call<'_, (u64,), (), String> {
         self.caller
+            .target()
             .call_as(Kind::Construct, constructor, (10,), codec::decode)
     }
 
     /// A call of a method that takes and gives a number.
     pub(super) fn call(&self, method: u16, number: u64) -> Call<'_, (u64,), u64> {
-        self.caller.call(method, (number,))
+        self.caller.target().call(method, (number,))
     }
 
     pub(super) fn get(&self) -> Call<'_, (), u64> {
-        self.caller.call(GET, ())
+        self.caller.target().call(GET, ())
     }
 
     pub(super) fn fill(&self, len: u64) -> Call<'_, (u64,), Vec<u8>> {
-        self.caller.call(FILL, (len,))
+        self.caller.target().call(FILL, (len,))
     }
 }
 

@@ -206,10 +206,10 @@ fn unwanted_calls_are_left_out() {
 fn errors_are_those_of_single_calls() {
     everywhere(&async |pair, begin| {
         let call = |number: u64| -> Call<'_, (u64,), u64, String> {
-            pair.caller.call_fallible(FAIL, (number,))
+            pair.caller.target().call_fallible(FAIL, (number,))
         };
         let calls: Vec<_> = (0..5).map(|number| call(number).start()).collect();
-        let unreadable: Call<'_, (), u64> = pair.caller.call(FAIL, ());
+        let unreadable: Call<'_, (), u64> = pair.caller.target().call(FAIL, ());
         let unreadable = unreadable.start();
         let last = call(6).start();
         begin();

@@ -80,6 +80,7 @@ fn a_caller_that_breaks_the_rules_ends_the_actor() {
             let (pair, server) = Pair::unmade(small(4), Idle::Park);
             let sent = pair
                 .caller
+                .target()
                 .call_as::<_, (), ()>(kind, 0, (10_u64,), codec::decode);
             let _no_answer = sent.start();
             assert!(
@@ -91,6 +92,7 @@ fn a_caller_that_breaks_the_rules_ends_the_actor() {
             let (pair, server) = Pair::new(small(4), Idle::Park).await;
             let sent = pair
                 .caller
+                .target()
                 .call_as::<_, (), ()>(kind, 0, (10_u64,), codec::decode);
             let _no_answer = sent.start();
             assert!(
@@ -144,6 +146,7 @@ fn unreadable_answers_are_errors_of_their_calls() {
             for bytes in [&[][..], &[0xFF; 7], &[0x80; 64]] {
                 let waiting = pair
                     .caller
+                    .target()
                     .call_fallible::<_, String, String>(ADD, (1_u64,))
                     .start();
                 let head = peer
@@ -207,6 +210,7 @@ fn an_end_reaches_everyone() {
         let waiting = pair.call(ADD, 1).start();
         let large = pair
             .caller
+            .target()
             .call::<_, u64>(ADD, (vec![0_u8; 20_000],))
             .start();
         let slots: Vec<_> = (0..4)
@@ -352,7 +356,7 @@ fn the_end_of_the_runtime_ends_calls() {
     let waiting = pair.call(ADD, 1).start();
     let caller = pair.caller.clone();
     second.block_on(async {
-        let task = tokio::spawn(async move { caller.call::<_, u64>(ADD, (2_u64,)).await });
+        let task = tokio::spawn(async move { caller.target().call::<_, u64>(ADD, (2_u64,)).await });
         settle().await;
         first.shutdown_background();
         let ended = tokio::time::timeout(Duration::from_secs(2), task)

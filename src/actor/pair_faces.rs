@@ -26,13 +26,13 @@ fn faces_call_what_the_callee_has() {
         let (pair, server) = Pair::new(small(2), Idle::Park).await;
         pair.exchange.set_tables(Tables::of(&INTERFACE));
         let face = pair.caller.cast(&FACE);
-        assert_eq!(face.call::<_, u64>(3, (5_u64,)).await.unwrap(), 15);
-        assert_eq!(face.call::<_, u64>(2, ()).await.unwrap(), 15);
+        assert_eq!(face.target().call::<_, u64>(3, (5_u64,)).await.unwrap(), 15);
+        assert_eq!(face.target().call::<_, u64>(2, ()).await.unwrap(), 15);
         let bounded = face.bounded(Bound::Within(Duration::from_secs(9)));
-        assert_eq!(bounded.call::<_, u64>(2, ()).await.unwrap(), 15);
-        let error = face.call::<_, u64>(0, (5_u64,)).await.unwrap_err();
+        assert_eq!(bounded.target().call::<_, u64>(2, ()).await.unwrap(), 15);
+        let error = face.target().call::<_, u64>(0, (5_u64,)).await.unwrap_err();
         assert!(matches!(error, CallError::Schema { method: "fail" }));
-        let error = face.call::<_, u64>(1, ()).await.unwrap_err();
+        let error = face.target().call::<_, u64>(1, ()).await.unwrap_err();
         assert!(matches!(error, CallError::UnknownMethod { method: "none" }));
         pair.signals.stop();
         server.await.unwrap();

@@ -195,7 +195,11 @@ fn bytes_are_bounded() {
     run(async {
         let mailbox = Mailbox::messages(100).bytes(1000).overflow(Overflow::Fail);
         let (pair, _server) = Pair::with_mailbox(small(16), mailbox, false).await;
-        let add = |len: usize, by: u64| pair.caller.call::<_, u64>(ADD, (vec![0_u8; len], by));
+        let add = |len: usize, by: u64| {
+            pair.caller
+                .target()
+                .call::<_, u64>(ADD, (vec![0_u8; len], by))
+        };
         let held = pair.call(HOLD, 0).start();
         settle().await;
         let small: Vec<_> = (0..8).map(|_| add(90, 1).start()).collect();
@@ -233,7 +237,7 @@ fn waiting_loses_nothing() {
             let telling = async {
                 for number in 0..300 {
                     let message = (vec![0_u8; (number * 37 % 400) as usize], number);
-                    let call = pair.caller.call::<_, u64>(ADD, message);
+                    let call = pair.caller.target().call::<_, u64>(ADD, message);
                     call.tell().await.unwrap();
                 }
             };

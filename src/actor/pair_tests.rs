@@ -49,13 +49,19 @@ fn borrowed_arguments_are_checked() {
     run(async {
         let (pair, _server) = Pair::new(small(8), Idle::Park).await;
         let caller = &pair.caller;
-        let lent = caller.call::<_, u64>(TEXT, (Lent::new("four"), 5_u64));
+        let lent = caller
+            .target()
+            .call::<_, u64>(TEXT, (Lent::new("four"), 5_u64));
         assert_eq!(lent.await.unwrap(), 9);
         let foreign = [
-            caller.call::<_, u64>(TEXT, ([0xFF_u8; 16],)).await,
-            caller.call::<_, u64>(TEXT, ()).await,
-            caller.call::<_, u64>(TEXT, (String::from("four"),)).await,
+            caller.target().call::<_, u64>(TEXT, ([0xFF_u8; 16],)).await,
+            caller.target().call::<_, u64>(TEXT, ()).await,
             caller
+                .target()
+                .call::<_, u64>(TEXT, (String::from("four"),))
+                .await,
+            caller
+                .target()
                 .call::<_, u64>(TEXT, (vec![0xFF_u8; 40], 5_u64))
                 .await,
         ];
@@ -67,7 +73,7 @@ fn borrowed_arguments_are_checked() {
         assert_eq!(pair.get().await.unwrap(), 10);
         let viewed = pair.fill(1000).view().await.unwrap();
         assert_eq!(viewed[..], [7; 1000]);
-        let foreign = caller.call::<_, Vec<String>>(GET, ()).view().await;
+        let foreign = caller.target().call::<_, Vec<String>>(GET, ()).view().await;
         assert!(matches!(foreign, Err(CallError::Decode { .. })));
     });
 }
@@ -122,10 +128,14 @@ fn calls_of_no_method_are_told_to_the_actor() {
 fn refusals_are_told_apart() {
     run(async {
         let (pair, _server) = Pair::new(small(4), Idle::Park).await;
-        let fail = |number: u64| pair.caller.call_fallible::<_, u64, String>(FAIL, (number,));
+        let fail = |number: u64| {
+            pair.caller
+                .target()
+                .call_fallible::<_, u64, String>(FAIL, (number,))
+        };
         assert_eq!(fail(3).await.unwrap(), 3);
         assert!(matches!(fail(12).await, Err(CallError::Actor(error)) if error == "12"));
-        let wrong = pair.caller.call::<(), u64>(ADD, ());
+        let wrong = pair.caller.target().call::<(), u64>(ADD, ());
         assert!(matches!(
             wrong.await,
             Err(CallError::Arguments { method: "add", .. })
@@ -137,6 +147,7 @@ fn refusals_are_told_apart() {
         assert_eq!(too_long.outcome(), Outcome::Ran);
         let much = pair
             .caller
+            .target()
             .call::<_, u64>(ADD, (vec![0_u8; MESSAGE_LEN_MAX],));
         assert!(matches!(
             much.await,
@@ -144,6 +155,7 @@ fn refusals_are_told_apart() {
         ));
         let misread = pair
             .caller
+            .target()
             .call::<_, String>(ADD, (1_u64,))
             .await
             .unwrap_err();
@@ -165,7 +177,14 @@ fn large_messages_go_both_ways() {
             }
             // The number stands at the archive's end, so it comes right only if all else came.
             let much = (vec![3_u8; 1 << 18], 7_u64);
-            assert_eq!(pair.caller.call::<_, u64>(ADD, much).await.unwrap(), 17);
+            assert_eq!(
+                pair.caller
+                    .target()
+                    .call::<_, u64>(ADD, much)
+                    .await
+                    .unwrap(),
+                17
+            );
         });
     }
 }
@@ -408,9 +427,14 @@ fn many_threads_share_an_actor() {
                     let mut last = 0;
                     for number in 0..CALLS {
                         if (number + task) % 7 == 0 {
-                            caller.call::<_, u64>(ADD, (1_u64,)).tell().await.unwrap();
+                            caller
+                                .target()
+                                .call::<_, u64>(ADD, (1_u64,))
+                                .tell()
+                                .await
+                                .unwrap();
                         } else {
-                            let sum = caller.call::<_, u64>(ADD, (1_u64,)).await.unwrap();
+                            let sum = caller.target().call::<_, u64>(ADD, (1_u64,)).await.unwrap();
                             assert!(sum > last);
                             last = sum;
                         }

@@ -17,6 +17,7 @@ use crate::proxy::call::Call;
 use crate::proxy::call::DecodeFailure;
 use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::failure::{Death, Ended};
+use crate::proxy::target::{Choose, Route, Target};
 use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
 use crate::transport::link_kind::LinkKind;
@@ -106,24 +107,66 @@ fn parse_last_words(words: &[u8]) -> PanicReport {
 pub struct Handle {
     caller: Caller,
     owner: Arc<Owner>,
+    /// Of a proxy for several actors: the way to one of them.
+    route: Option<Arc<Route>>,
 }
 
 impl Handle {
     pub(crate) fn new(caller: Caller, owner: Arc<Owner>) -> Self {
-        Self { caller, owner }
+        Self {
+            caller,
+            owner,
+            route: None,
+        }
+    }
+
+    /// A handle whose calls go to one of several actors, which live and end as `being` says, and
+    /// have in common what `first` knows.
+    pub(crate) fn of_many(first: &Self, being: Being, choose: Arc<dyn Choose>) -> Self {
+        let Owner { life, link, .. } = &*first.owner;
+        let owner = Owner {
+            life: Life {
+                being,
+                ..life.clone()
+            },
+            tails: Tails::default(),
+            link: *link,
+        };
+        Self {
+            caller: first.caller.clone(),
+            owner: Arc::new(owner),
+            route: Some(Arc::new(Route::new(first.caller.clone(), choose))),
+        }
+    }
+
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     fn bounded(&self, bound: Bound) -> Self {
         Self {
             caller: self.caller.bounded(bound),
             owner: Arc::clone(&self.owner),
+            route: self
+                .route
+                .as_ref()
+                .map(|route| Arc::new(route.bounded(bound))),
+        }
+    }
+
+    /// Whom a call goes to.
+    #[inline]
+    fn target(&self) -> Target<'_> {
+        match &self.route {
+            None => self.caller.target(),
+            Some(route) => Target::Open(route),
         }
     }
 
     /// A call of a method without errors of its own.
     #[inline]
     pub fn call<Args: Arguments, T: Message>(&self, method: u16, args: Args) -> Call<'_, Args, T> {
-        self.caller.call(method, args)
+        self.target().call(method, args)
     }
 
     /// A call of a method whose own error is an `E`.
@@ -133,7 +176,7 @@ impl Handle {
         method: u16,
         args: Args,
     ) -> Call<'_, Args, T, E> {
-        self.caller.call_fallible(method, args)
+        self.target().call_fallible(method, args)
     }
 
     /// A call whose arguments are an archive already, and whose result stays one.
@@ -145,7 +188,7 @@ impl Handle {
         failure: DecodeFailure<E>,
     ) -> Call<'_, Written, Unread, E> {
         let args = Written(archive);
-        self.caller.call_as(Kind::Call, method, args, failure)
+        self.target().call_as(Kind::Call, method, args, failure)
     }
 
     /// The longest message in bytes.
@@ -157,8 +200,12 @@ impl Handle {
     /// The same actor's handle by another interface, as far as the actor offers that.
     #[must_use]
     pub fn cast(&self, interface: &'static Interface) -> Self {
-        let (caller, owner) = (self.caller.cast(interface), Arc::clone(&self.owner));
-        Self { caller, owner }
+        let route = self.route.as_ref();
+        Self {
+            caller: self.caller.cast(interface),
+            owner: Arc::clone(&self.owner),
+            route: route.map(|route| Arc::new(route.cast(interface))),
+        }
     }
 
     /// What the actor said that it offers.

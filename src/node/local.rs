@@ -303,7 +303,10 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         // It greets nobody: what it offers is known here.
         exchange.set_tables(Tables::of(interface));
         let caller = Caller::new(exchange, callee, limit, owner.clone());
-        let call = caller.call_as::<Encoded, (), E>(Kind::Construct, constructor, args, failure);
+        let call =
+            caller
+                .target()
+                .call_as::<Encoded, (), E>(Kind::Construct, constructor, args, failure);
         call.await.map_err(SpawnError::constructor)?;
         starting.done();
         Ok(P::__from_handle(Handle::new(caller, owner)))

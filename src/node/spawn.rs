@@ -306,7 +306,10 @@ async fn begin<E: Send + 'static>(
     let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
     let construct = |number| {
         let args = plan.args.clone();
-        let call = caller.call_as::<Encoded, (), E>(Kind::Construct, number, args, plan.failure);
+        let call =
+            caller
+                .target()
+                .call_as::<Encoded, (), E>(Kind::Construct, number, args, plan.failure);
         call.start()
     };
     // This very program numbers its constructors as we do, and need not be asked: the call lies

@@ -22,6 +22,7 @@ use super::ambient::{self, chained};
 use super::exchange::{BeginError, Exchange};
 use super::failure::{CallError, Outcome, TryCallError};
 use super::pending::Pending;
+use super::target::Target;
 use super::timer::Timer;
 use super::{Bound, Caller};
 use crate::sys::clock;
@@ -67,7 +68,7 @@ pub(crate) type DecodeFailure<E> = fn(&[u8]) -> Result<E, DecodeError>;
 /// ```
 #[must_use = "a call does nothing until it is awaited, told or started"]
 pub struct Call<'a, Args, T, E = Infallible, K = Once> {
-    caller: &'a Caller,
+    caller: Target<'a>,
     kind: Kind,
     method: u16,
     /// Kept until the call is sent.
@@ -101,54 +102,6 @@ pub(crate) enum Stage {
 }
 
 impl Caller {
-    /// A call of `method` that has no error of its own.
-    pub(crate) fn call<Args: Arguments, T: Message>(
-        &self,
-        method: u16,
-        args: Args,
-    ) -> Call<'_, Args, T> {
-        // Never sent: a method without errors has no failures.
-        self.call_as(Kind::Call, method, args, codec::unexpected)
-    }
-
-    /// A call of `method` whose own error is an `E`.
-    pub(crate) fn call_fallible<Args: Arguments, T: Message, E: Message>(
-        &self,
-        method: u16,
-        args: Args,
-    ) -> Call<'_, Args, T, E> {
-        self.call_as(Kind::Call, method, args, codec::decode::<E>)
-    }
-
-    /// A call of any kind.
-    pub(crate) fn call_as<Args, T, E>(
-        &self,
-        kind: Kind,
-        method: u16,
-        args: Args,
-        failure: DecodeFailure<E>,
-    ) -> Call<'_, Args, T, E> {
-        let (args, stage) = (Some(args), Stage::Unsent);
-        let (timeout, usual) = match self.bound() {
-            Bound::Within(after) => (Some(after), true),
-            Bound::Usual => (None, kind != Kind::Construct),
-            Bound::Endless => (None, false),
-        };
-        let (timer, result) = (Timer::default(), PhantomData);
-        Call {
-            caller: self,
-            kind,
-            method,
-            args,
-            failure,
-            timeout,
-            usual,
-            timer,
-            stage,
-            result,
-        }
-    }
-
     /// The header of a call of `method`, but for its id.
     #[inline]
     fn head<E>(
@@ -173,6 +126,38 @@ impl Caller {
         };
         head.deadline = timeout.map(clock::after);
         Ok(head)
+    }
+}
+
+impl<'a> Target<'a> {
+    /// A call of any kind.
+    #[inline]
+    pub(crate) fn call_as<Args, T, E>(
+        self,
+        kind: Kind,
+        method: u16,
+        args: Args,
+        failure: DecodeFailure<E>,
+    ) -> Call<'a, Args, T, E> {
+        let (args, stage) = (Some(args), Stage::Unsent);
+        let (timeout, usual) = match self.bound() {
+            Bound::Within(after) => (Some(after), true),
+            Bound::Usual => (None, kind != Kind::Construct),
+            Bound::Endless => (None, false),
+        };
+        let (timer, result) = (Timer::default(), PhantomData);
+        Call {
+            caller: self,
+            kind,
+            method,
+            args,
+            failure,
+            timeout,
+            usual,
+            timer,
+            stage,
+            result,
+        }
     }
 }
 
@@ -292,6 +277,7 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
         awaits: bool,
         waker: Option<&Waker>,
     ) -> Result<(CallId, Vigil), Refused<E>> {
+        self.caller.settle();
         let chain = self.inherit(awaits).map_err(Refused::Failed)?;
         let Some(args) = &self.args else {
             return Err(Refused::Full);
@@ -405,7 +391,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
             Err(Refused::Failed(error)) => Err(error),
             Err(Refused::Full) => match self.begin_later(false) {
                 Ok(beginning) => {
-                    let caller = self.caller.clone();
+                    let caller = Caller::clone(&self.caller);
                     let (method, timeout) = (self.method, self.timeout);
                     return Pending::later(caller, method, self.failure, timeout, beginning);
                 }
@@ -413,7 +399,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
             },
         };
         Pending::new(
-            self.caller.clone(),
+            Caller::clone(&self.caller),
             self.method,
             self.failure,
             self.timeout,
@@ -437,7 +423,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
         match self.try_begin(false, None) {
             Ok((call, vigil)) => {
                 let begun = Ok(Stage::Waiting(call, vigil));
-                let caller = self.caller.clone();
+                let caller = Caller::clone(&self.caller);
                 Ok(Pending::new(
                     caller,
                     self.method,
@@ -472,7 +458,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
         let Stage::Waiting(call, vigil) = &mut self.stage else {
             unreachable!("the call was begun above")
         };
-        let caller = self.caller;
+        let caller = &*self.caller;
         let result = ready!(caller.poll_result(cx, self.method, self.failure, (*call, vigil)));
         self.stage = Stage::Done;
         Poll::Ready(result)
@@ -523,7 +509,7 @@ impl<'a, Args, T, E, K> Call<'a, Args, T, E, K> {
     /// The same call, as far as it is, with another type of result or mark.
     pub(super) fn turned<U, L>(mut self) -> Call<'a, Args, U, E, L> {
         Call {
-            caller: self.caller,
+            caller: self.caller.clone(),
             kind: self.kind,
             method: self.method,
             args: self.args.take(),
@@ -550,7 +536,7 @@ impl<Args: Clone, T, E, K> Call<'_, Args, T, E, K> {
     /// The same call, not made yet, while this one has not been made either.
     pub(super) fn again(&self) -> Self {
         Call {
-            caller: self.caller,
+            caller: self.caller.clone(),
             kind: self.kind,
             method: self.method,
             args: self.args.clone(),

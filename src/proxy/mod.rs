@@ -17,6 +17,7 @@ pub(crate) mod in_flight;
 pub(crate) mod pending;
 mod queue;
 pub(crate) mod retry;
+pub(crate) mod target;
 pub(crate) mod timer;
 
 pub(crate) use caller::{Bound, Caller};
