@@ -31,6 +31,7 @@
 //! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
 //! - [`Idle`] is how to wait. [`LinkKind`] is what a link goes over, if it is not shared memory.
 //! - [`cpu`] shows the machine's cores; [`Spawn::pin`] keeps an actor on some.
+//! - [`pool`] has many actors that are called as one.
 //! - [`blocking`] is all of it for programs without async.
 //!
 //! The README says what it is for and what not, what is guaranteed, and what it costs. How it is
@@ -83,6 +84,9 @@ pub(crate) mod node;
 
 #[cfg(not(loom))]
 pub mod cpu;
+
+#[cfg(not(loom))]
+pub mod pool;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -29,6 +29,19 @@ const HOUSE: &[(&str, &[&str])] = &[
         "node",
         &["sys", "cpu", "ring", "wire", "transport", "proxy", "actor"],
     ),
+    (
+        "pool",
+        &[
+            "sys",
+            "cpu",
+            "ring",
+            "wire",
+            "transport",
+            "proxy",
+            "actor",
+            "node",
+        ],
+    ),
 ];
 
 /// Rooms that may hold `unsafe`.

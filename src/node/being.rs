@@ -1,5 +1,9 @@
 //! What an actor lives as: a process of its own, or a task of this one.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::leash::Leash;
@@ -19,6 +23,26 @@ pub(crate) enum Being {
     Task(Leash),
     /// The actor that holds it, which sees no end of its own.
     Itself(Signals),
+    /// Several that are called as one.
+    Many(Arc<dyn Group>),
+}
+
+/// Several actors that live and end together; see [`Being`].
+pub(crate) trait Group: fmt::Debug + Send + Sync {
+    /// The number of the process of one of them.
+    fn pid(&self) -> u32;
+    /// How they ended, if all have: as the first that did not end in order.
+    fn exit(&self) -> Option<Exit>;
+    /// Waits for the end of all.
+    fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>>;
+    /// Asks all to end, each within its own grace.
+    fn stop(&self);
+    /// Ends all now.
+    fn kill(&self);
+    /// Whether one of them had no time left to end by itself.
+    fn is_overdue(&self) -> bool;
+    /// What is known about the end of the one that ended by `exit`.
+    fn death(&self, exit: Exit) -> Death;
 }
 
 impl Being {
@@ -27,6 +51,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.pid(),
             Self::Task(_) | Self::Itself(_) => std::process::id(),
+            Self::Many(group) => group.pid(),
         }
     }
 
@@ -36,6 +61,7 @@ impl Being {
             Self::Process(ward) => ward.exit(),
             Self::Task(leash) => leash.exit(),
             Self::Itself(_) => None,
+            Self::Many(group) => group.exit(),
         }
     }
 
@@ -49,6 +75,7 @@ impl Being {
             Self::Task(leash) => leash.exited().await,
             // It is asked to end, or lives: nobody waits for his own end.
             Self::Itself(_) => Exit::Code(0),
+            Self::Many(group) => group.exited().await,
         }
     }
 
@@ -58,6 +85,7 @@ impl Being {
             Self::Process(ward) => ward.stop(grace),
             Self::Task(leash) => leash.stop(grace),
             Self::Itself(signals) => signals.stop(),
+            Self::Many(group) => group.stop(),
         }
     }
 
@@ -67,6 +95,7 @@ impl Being {
             Self::Process(ward) => ward.kill(),
             Self::Task(leash) => leash.kill(),
             Self::Itself(signals) => signals.stop(),
+            Self::Many(group) => group.kill(),
         }
     }
 
@@ -76,6 +105,7 @@ impl Being {
             Self::Process(ward) => ward.is_overdue(),
             Self::Task(leash) => leash.is_overdue(),
             Self::Itself(_) => false,
+            Self::Many(group) => group.is_overdue(),
         }
     }
 
@@ -85,6 +115,7 @@ impl Being {
             Self::Process(ward) => super::handle::death(exchange, tails, (ward.pid(), exit)),
             Self::Task(leash) => leash.death(exit),
             Self::Itself(_) => Death::new(self.pid(), exit, None, None),
+            Self::Many(group) => group.death(exit),
         }
     }
 }

@@ -132,11 +132,16 @@ impl Handle {
             tails: Tails::default(),
             link: *link,
         };
+        let caller = first.caller.apart();
         Self {
-            caller: first.caller.clone(),
+            route: Some(Arc::new(Route::new(caller.clone(), choose))),
+            caller,
             owner: Arc::new(owner),
-            route: Some(Arc::new(Route::new(first.caller.clone(), choose))),
         }
+    }
+
+    pub(crate) fn life(&self) -> &Life {
+        &self.owner.life
     }
 
     pub(crate) fn caller(&self) -> &Caller {
@@ -246,18 +251,19 @@ impl Handle {
     /// # Cancel safety
     /// Dropped, the actor ends all the same.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let Owner { life, tails, .. } = &*self.owner;
-        let Life {
-            being,
-            exchange,
-            grace,
-        } = life;
+        let life = self.life();
         self.ask_to_stop();
         match life.exited().await {
             Exit::Code(0) => Ok(()),
-            _ if being.is_overdue() => Err(ShutdownError::Killed { grace: *grace }),
-            exit => Err(ShutdownError::Died(being.death(exchange, tails, exit))),
+            _ if life.being.is_overdue() => Err(ShutdownError::Killed { grace: life.grace }),
+            exit => Err(ShutdownError::Died(self.death(exit))),
         }
+    }
+
+    /// All that is known about its end by `exit`.
+    pub(crate) fn death(&self, exit: Exit) -> Death {
+        let Owner { life, tails, .. } = &*self.owner;
+        life.being.death(&life.exchange, tails, exit)
     }
 }
 

@@ -15,7 +15,7 @@
 
 #![forbid(unsafe_code)]
 
-mod being;
+pub(crate) mod being;
 pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod faces;

@@ -75,6 +75,16 @@ impl Caller {
         }))
     }
 
+    /// The same caller, counted apart from its clones.
+    pub(crate) fn apart(&self) -> Self {
+        self.bounded(self.bound())
+    }
+
+    /// Whether there are clones of it: another proxy, or calls that are made by it.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Runs a task in this thread's runtime, or in the link's if there is none.
     ///
     /// # Panics

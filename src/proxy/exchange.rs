@@ -233,6 +233,12 @@ impl Exchange {
         self.ended.get().is_some()
     }
 
+    /// How many answers the peer owes, and how many calls wait to be sent.
+    pub(crate) fn load(&self) -> usize {
+        let held = self.lock();
+        held.state.in_flight.waiting() + held.state.queue.len()
+    }
+
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
     /// begins. `bounded`: it waits for the usual time. `waker` is of the task that awaits the
     /// answer: where whoever rings takes that in, it is parked at once.
