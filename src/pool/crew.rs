@@ -66,7 +66,7 @@ enum Phase {
 /// # use callboard::pool::Pool;
 /// fn print<P: Proxy>(pool: &Pool<P>) {
 ///     for member in pool.members() {
-///         println!("{}: {} calls, {} restarts", member.process_id, member.in_flight, member.restarts);
+///         println!("{}: {} calls", member.process_id, member.in_flight);
 ///     }
 /// }
 /// ```
@@ -157,6 +157,7 @@ impl<P: Proxy> Crew<P> {
     /// Waits for the end of a seat's member, and starts others in its place as long as it may.
     async fn keep(self: Arc<Self>, at: usize) {
         let mut history = History::default();
+        let began = Instant::now();
         loop {
             let life = self.life(at);
             let exit = life.exited().await;
@@ -165,7 +166,7 @@ impl<P: Proxy> Crew<P> {
                 return;
             }
             let failed = exit != Exit::Code(0);
-            let pause = history.restart(self.restart, failed, Instant::now());
+            let pause = history.restart(self.restart, failed, began.elapsed());
             let Some(pause) = pause.filter(|_| self.works()) else {
                 if failed && self.works() {
                     tracing::error!(%exit, seat = at, "a pool's member died and is not replaced");
@@ -300,7 +301,9 @@ impl<P: Proxy> Group for Crew<P> {
     fn pid(&self) -> u32 {
         let first = |seats: &[Seat<P>]| {
             let alive = seats.iter().find(|seat| seat.load().is_some());
-            alive.or(seats.first()).map(|seat| seat.proxy.process_id())
+            alive
+                .or_else(|| seats.first())
+                .map(|seat| seat.proxy.process_id())
         };
         self.read(first).unwrap_or(0)
     }

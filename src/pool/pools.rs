@@ -49,7 +49,7 @@ const WIDTH: usize = 2;
 /// #[actor]
 /// impl Resizer {
 ///     pub fn new(quality: u8) -> Self { Self { quality } }
-///     pub fn resize(&mut self, image: Vec<u8>) -> usize { image.len() * usize::from(self.quality) }
+///     pub fn resize(&self, image: Vec<u8>) -> usize { image.len() * self.quality as usize }
 ///     pub fn reload(&mut self) -> u8 { self.quality }
 /// }
 ///
@@ -105,9 +105,9 @@ impl From<Cores> for Size {
 }
 
 /// Starts the member of a seat, on these CPUs if there are any.
-type Make<P, E> = dyn Fn(usize, Option<CpuSet>) -> Pin<Box<dyn Future<Output = Result<P, SpawnError<E>>> + Send>>
-    + Send
-    + Sync;
+type Make<P, E> = dyn Fn(usize, Option<CpuSet>) -> Starting<P, E> + Send + Sync;
+
+type Starting<P, E> = Pin<Box<dyn Future<Output = Result<P, SpawnError<E>>> + Send>>;
 
 /// A pool about to be started: await it, or refine it first.
 ///
@@ -374,7 +374,7 @@ impl<P: Proxy, E: fmt::Debug + Send + 'static> PoolBuilder<P, E> {
                 let found = tokio::task::spawn_blocking(move || cores.places()).await;
                 let ended =
                     |error| CoresError::Topology(TopologyError::from(io::Error::other(error)));
-                let places = found.map_err(ended).flatten();
+                let places = found.map_err(ended).and_then(|places| places);
                 places
                     .map_err(PoolError::Cores)?
                     .into_iter()

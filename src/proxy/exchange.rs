@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use super::driver::Lookout;
 use super::failure::Ended;
-use super::in_flight::{Answer, InFlight, Patience};
+use super::in_flight::{Answer, InFlight, Patience, Waiting};
 use super::queue::Queue;
 use crate::ring::Glance;
 use crate::transport::Link;
@@ -65,6 +65,8 @@ pub(crate) trait Peer: Send + Sync {
 /// One link and the calls on it.
 pub(crate) struct Exchange {
     pub(crate) board: Board,
+    /// How many calls are in flight.
+    waiting: Waiting,
     /// Its lock guards the core too: a call takes it once to begin and once for its answer.
     pub(super) sender: Sender<Core>,
     pub(super) glance: Glance<Memory>,
@@ -140,9 +142,11 @@ impl Exchange {
     }
 
     fn over(link: Link, slots: usize, idle: Idle, lookout: Lookout) -> (Arc<Self>, Ear) {
+        let in_flight = InFlight::new(slots);
+        let waiting = in_flight.load();
         let core = Core {
             receiver: link.receiver,
-            in_flight: InFlight::new(slots),
+            in_flight,
             spin: Spin::new(idle),
             body: Buffer::new(),
             queue: Queue::default(),
@@ -152,6 +156,7 @@ impl Exchange {
         };
         let exchange = Arc::new(Self {
             board: link.board,
+            waiting,
             sender: link.sender.with(core),
             glance: link.glance,
             given_up: Notify::new(),
@@ -233,10 +238,10 @@ impl Exchange {
         self.ended.get().is_some()
     }
 
-    /// How many answers the peer owes, and how many calls wait to be sent.
+    /// How many answers the peer owes just now.
+    #[inline]
     pub(crate) fn load(&self) -> usize {
-        let held = self.lock();
-        held.state.in_flight.waiting() + held.state.queue.len()
+        self.waiting.get()
     }
 
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer

@@ -11,6 +11,8 @@
 //! Answers that their owners leave lying are set aside when their slots are needed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -85,9 +87,28 @@ pub(crate) struct InFlight {
     limit: usize,
     sequence: u64,
     /// Slots in the state Waiting.
-    waiting: usize,
+    waiting: Waiting,
     /// Of them those whose task sleeps until it is woken.
     parked: usize,
+}
+
+/// How many calls wait for an answer. The table changes it under its lock; others may look at any
+/// time, and see a number of a moment ago.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    #[inline]
+    pub(crate) fn get(&self) -> usize {
+        // ORDERING: Relaxed; a number to compare, which says nothing of other memory.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set(&self, count: usize) {
+        // ORDERING: Relaxed; as above, and nobody else writes.
+        self.0.store(count, Ordering::Relaxed);
+    }
 }
 
 impl InFlight {
@@ -101,7 +122,7 @@ impl InFlight {
             aside,
             limit,
             sequence: 0,
-            waiting: 0,
+            waiting: Waiting::default(),
             parked: 0,
         }
     }
@@ -132,14 +153,14 @@ impl InFlight {
         slot.state = State::Waiting(None);
         slot.position = None;
         slot.patience = patience;
-        self.waiting += 1;
+        self.waiting.set(self.waiting() + 1);
         Some(id)
     }
 
     /// Sets aside every answer that was not taken, and gives one of their slots.
     #[cold]
     fn set_aside(&mut self) -> Option<usize> {
-        if self.waiting == self.slots.len() {
+        if self.waiting() == self.slots.len() {
             return None;
         }
         for (at, slot) in self.slots.iter_mut().enumerate() {
@@ -179,7 +200,7 @@ impl InFlight {
         let waker = waker.take();
         slot.state = State::Answered(kind);
         std::mem::swap(&mut slot.buffer, body);
-        self.waiting -= 1;
+        self.waiting.set(self.waiting() - 1);
         self.parked -= usize::from(waker.is_some());
         waker
     }
@@ -258,7 +279,7 @@ impl InFlight {
         let State::Waiting(waker) = state else {
             return false;
         };
-        self.waiting -= 1;
+        self.waiting.set(self.waiting() - 1);
         self.parked -= usize::from(waker.is_some());
         true
     }
@@ -280,7 +301,7 @@ impl InFlight {
             let was_read = was_read && !is_held(slot.id);
             slot.state = State::Lost { was_read };
         }
-        self.waiting = 0;
+        self.waiting.set(0);
         self.parked = 0;
         wakers
     }
@@ -300,7 +321,7 @@ impl InFlight {
             };
             if slot.patience.is_over(now, usual) {
                 cancel(slot.id);
-                self.waiting -= 1;
+                self.waiting.set(self.waiting.get() - 1);
                 self.parked -= usize::from(waker.is_some());
                 wakers.extend(waker.take());
                 slot.state = State::Late(period * usual);
@@ -320,7 +341,12 @@ impl InFlight {
 
     /// How many calls wait for an answer.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting.get()
+    }
+
+    /// The same, for those who look without the table's lock.
+    pub(crate) fn load(&self) -> Waiting {
+        self.waiting.clone()
     }
 
     /// How many of them have a task asleep.

@@ -56,10 +56,6 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Wakes the first: it is its turn, or a slot came free. Only it can do anything about it.
     pub(super) fn wake_first(&mut self) {
         if let Some(mut first) = self.waiting.first_entry()
