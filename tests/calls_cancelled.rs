@@ -72,6 +72,22 @@ impl Witness {
         }
     }
 
+    /// The same, alone, once there is such a file.
+    pub async fn see_after(&mut self, value: u64, path: String) {
+        while !std::fs::exists(&path).expect("the folder is there") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.seen.borrow_mut().push(value);
+    }
+
+    /// Alone, in some turns.
+    pub async fn see_in_turns(&mut self, value: u64) {
+        self.seen.borrow_mut().push(value);
+        for _ in 0..value % 7 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// How long it is, and the sum of its bytes.
     pub fn weigh(&self, load: Vec<u8>) -> (usize, u64) {
         (load.len(), load.iter().map(|byte| u64::from(*byte)).sum())
@@ -230,6 +246,71 @@ async fn late_calls_in_the_queue_did_not_run(how: How) -> callboard::Result<()> 
     }
     let seen = witness.seen().await?;
     assert!(seen.into_iter().eq((0..3).flat_map(|_| 0..1200)));
+    witness.shutdown().await
+}
+
+/// Late in the mailbox, which the actor has taken the call into and not begun it: it has not run,
+/// and never will. The caller is told so, as soon as the actor has come to read it.
+async fn late_calls_in_the_mailbox_did_not_run(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
+    let scratch = Scratch::new();
+    let busy = witness.see_after(1, scratch.path("go")).start();
+    let bound = Duration::from_millis(20);
+    let end = Instant::now() + LONG;
+    for started in [false, true] {
+        loop {
+            let call = witness.see(2).timeout(bound);
+            let late = if started {
+                within(LONG, call.start()).await
+            } else {
+                within(LONG, call).await
+            };
+            let error = late.unwrap_err();
+            assert!(matches!(error, CallError::Timeout { .. }), "{error:?}");
+            if error.outcome() == Outcome::NotRun {
+                break;
+            }
+            assert!(Instant::now() < end, "it is never known");
+        }
+    }
+    std::fs::write(scratch.path("go"), "")?;
+    within(LONG, busy).await?;
+    assert_eq!(witness.seen().await?, [1]);
+    witness.shutdown().await
+}
+
+/// Thousands of bounds that end when their call is about to begin: none runs that is said not to
+/// have run, and none twice.
+async fn what_is_said_not_to_run_does_not(how: How) -> callboard::Result<()> {
+    let witness = new_witness(how).await?;
+    let mut not_run = Vec::new();
+    let mut ran = Vec::new();
+    for round in 0..40 {
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..100 {
+            let value = round * 100 + n;
+            let bound = Duration::from_micros(1000 + n * 20);
+            let call = witness.see_in_turns(value).timeout(bound).start();
+            calls.spawn(async move { (value, call.await) });
+        }
+        while let Some(ended) = within(LONG, calls.join_next()).await {
+            match ended? {
+                (value, Ok(())) => ran.push(value),
+                (value, Err(error)) if error.outcome() == Outcome::NotRun => not_run.push(value),
+                (_, Err(CallError::Timeout { .. })) => {}
+                (_, Err(other)) => panic!("{other:?}"),
+            }
+        }
+    }
+    let mut seen = within(LONG, witness.seen()).await?;
+    seen.sort_unstable();
+    assert!(seen.is_sorted_by(|one, other| one < other), "one ran twice");
+    assert!(
+        not_run
+            .iter()
+            .all(|value| seen.binary_search(value).is_err())
+    );
+    assert!(ran.iter().all(|value| seen.binary_search(value).is_ok()));
     witness.shutdown().await
 }
 
@@ -406,6 +487,8 @@ both! {
     late_calls_do_not_begin;
     the_bound_of_a_started_call_runs_at_once;
     late_calls_in_the_queue_did_not_run;
+    late_calls_in_the_mailbox_did_not_run;
+    what_is_said_not_to_run_does_not;
     bounds_may_race_with_answers;
     calls_may_be_dropped_at_any_moment;
     many_calls_may_be_dropped_at_any_moment (flavor = "multi_thread", worker_threads = 4);

@@ -152,6 +152,38 @@ async fn a_socket_is_as_good() -> callboard::Result<()> {
     Ok(())
 }
 
+/// Who holds the proxy of a dead actor holds nothing that is open for it, however that ended, and
+/// is still told all of it.
+#[callboard::test]
+async fn proxies_of_dead_actors_hold_nothing() -> callboard::Result<()> {
+    if !alone("proxies_of_dead_actors_hold_nothing") {
+        return Ok(());
+    }
+    let spawn = || Guest::spawn().link(LinkKind::Socket);
+    spawn().await?.shutdown().await?;
+    let before = Holdings::settled().await;
+    let (stopped, killed, panicked) = (spawn().await?, spawn().await?, spawn().await?);
+    stopped.shutdown().await?;
+    killed.kill().await;
+    within(SOON, panicked.panic("as said".into()).into_future())
+        .await
+        .unwrap_err();
+    within(SOON, panicked.exited()).await;
+    before.back().await;
+    for guest in [stopped, killed] {
+        let after = guest.see(1).await.expect_err("it has ended");
+        assert_eq!(after.outcome(), Outcome::NotRun);
+    }
+    match panicked.see(1).await {
+        Err(CallError::Died { death, outcome }) => {
+            assert_eq!(death.report().unwrap().message(), "as said");
+            assert_eq!(outcome, Outcome::NotRun);
+        }
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
 /// A message that is many times as long as all buffers on its way, and one that is too long.
 #[callboard::test]
 async fn messages_may_be_long() -> callboard::Result<()> {

@@ -148,9 +148,9 @@ impl Gathering {
         let Some(work) = taken else {
             return false;
         };
-        inbox.begin(&work);
+        let begins = inbox.begin(&work);
         // Cancelled after it was taken out: looked at in this order, a cancel is never missed.
-        match chain.filter(|_| wanted(&work)) {
+        match chain.filter(|_| begins && wanted(&work)) {
             Some(chain) => self.add(work, chain),
             None => codec::recycle(work.body),
         }

@@ -283,8 +283,7 @@ impl<'a> Inbox<'a> {
     /// and here on its way out.
     fn take_out(&mut self, work: &mut Work) -> bool {
         while let Some(next) = self.held.take() {
-            self.begin(&next);
-            let is_wanted = is_wanted(&next.head, next.board(self.post));
+            let is_wanted = self.begin(&next) && is_wanted(&next.head, next.board(self.post));
             let last = if is_wanted {
                 std::mem::replace(work, next)
             } else {
@@ -298,11 +297,9 @@ impl<'a> Inbox<'a> {
         false
     }
 
-    /// Notes that a call that was held is given out.
-    pub(super) fn begin(&self, work: &Work) {
-        if work.head.kind == Kind::Call {
-            work.board(self.post).begin(work.head.call);
-        }
+    /// Gives out a call that was held; false: its caller has withdrawn it.
+    pub(super) fn begin(&self, work: &Work) -> bool {
+        work.head.kind != Kind::Call || work.board(self.post).begin(work.head.call)
     }
 
     /// Notes that this process has the call and has not begun it: should it end now, the call did

@@ -56,8 +56,7 @@ impl Caller {
                 };
                 return Err(CallError::ended(self.exchange().ended(), outcome));
             }
-            Answer::Late(after) => {
-                let outcome = Outcome::MayHaveRun;
+            Answer::Late(after, outcome) => {
                 return Err(CallError::Timeout { after, outcome });
             }
         };

@@ -479,11 +479,7 @@ impl<Args: Arguments, T: Reply, E, K> Future for Call<'_, Args, T, E, K> {
             return Poll::Ready(result);
         }
         let after = ready!(call.timer.poll(cx, call.timeout));
-        let outcome = match call.stage {
-            Stage::Waiting(..) => Outcome::MayHaveRun,
-            _ => Outcome::NotRun,
-        };
-        call.give_up();
+        let outcome = call.give_up();
         Poll::Ready(Err(CallError::Timeout { after, outcome }))
     }
 }
@@ -524,10 +520,11 @@ impl<'a, Args, T, E, K> Call<'a, Args, T, E, K> {
 }
 
 impl<Args, T, E, K> Call<'_, Args, T, E, K> {
-    /// Cancels the call, if it was begun.
-    fn give_up(&mut self) {
-        if let Stage::Waiting(call, _) = std::mem::replace(&mut self.stage, Stage::Done) {
-            self.caller.exchange().cancel(call);
+    /// Cancels the call, if it was sent and not answered; gives what is known of it then.
+    fn give_up(&mut self) -> Outcome {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Waiting(call, _) => self.caller.exchange().cancel(call),
+            _ => Outcome::NotRun,
         }
     }
 }

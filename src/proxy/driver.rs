@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::exchange::Exchange;
-use super::failure::Ended;
+use super::failure::{Ended, Outcome};
 use super::timer::usual_looks;
 use crate::transport::bell::Ear;
 use crate::transport::board::Side;
@@ -229,7 +229,15 @@ impl Exchange {
         core.looks = core.looks.wrapping_add(1);
         if let Some(usual) = usual_looks(period) {
             let now = (core.looks, usual);
-            let cancel = |call| self.board.cancel(call);
+            let cancel = |call| {
+                let is_withdrawn = self.board.withdraw(call);
+                self.board.cancel(call);
+                if is_withdrawn {
+                    Outcome::NotRun
+                } else {
+                    Outcome::MayHaveRun
+                }
+            };
             let wakers = core.in_flight.lose_late(now, period, cancel);
             if !wakers.is_empty() {
                 core.queue.wake_first();

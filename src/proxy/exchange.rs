@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::driver::Lookout;
-use super::failure::Ended;
+use super::failure::{Ended, Outcome};
 use super::in_flight::{Answer, InFlight, Patience, Waiting};
 use super::queue::Queue;
 use crate::ring::Glance;
@@ -361,16 +361,22 @@ impl Exchange {
         held.state.in_flight.is_settled(call)
     }
 
-    /// Says that nobody wants the answer of `call` any more: not begun, it is not run.
-    pub(crate) fn cancel(&self, call: CallId) {
+    /// Says that nobody wants the answer of `call` any more: not begun, it is not run. Gives what
+    /// is known of it then.
+    pub(crate) fn cancel(&self, call: CallId) -> Outcome {
         let mut held = self.lock();
+        let mut outcome = Outcome::MayHaveRun;
         if held.state.in_flight.remove(call) {
+            if self.board.withdraw(call) {
+                outcome = Outcome::NotRun;
+            }
             self.board.cancel(call);
             crate::sys::failpoint::at("caller.cancelled");
             // A method that runs may want to know.
             held.outbox.ring();
         }
         held.state.queue.wake_first();
+        outcome
     }
 
     /// Ends the link: every waiting call ends with an error, and no new one begins. The first cause

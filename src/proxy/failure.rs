@@ -28,7 +28,7 @@ use crate::wire::report::PanicReport;
 pub enum Outcome {
     /// The method certainly did not run.
     NotRun,
-    /// The callee had read the call; how far it came is not known.
+    /// The callee may have read the call; how far it came is not known.
     MayHaveRun,
     /// The method ran.
     Ran,

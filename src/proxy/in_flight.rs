@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::failure::Outcome;
 use crate::wire::attached::Attached;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::Kind;
@@ -31,8 +32,8 @@ pub(crate) enum Answer {
         /// False: it certainly did not run.
         was_read: bool,
     },
-    /// It did not come within the usual time.
-    Late(Duration),
+    /// It did not come within the usual time; what is known of the call.
+    Late(Duration, Outcome),
 }
 
 #[derive(Debug)]
@@ -41,7 +42,7 @@ enum State {
     Waiting(Option<Waker>),
     Answered(Kind),
     Lost { was_read: bool },
-    Late(Duration),
+    Late(Duration, Outcome),
 }
 
 #[derive(Debug)]
@@ -171,7 +172,7 @@ impl InFlight {
                     Answer::Frame(kind, std::mem::take(&mut slot.buffer), attached)
                 }
                 State::Lost { was_read } => Answer::Lost { was_read },
-                State::Late(after) => Answer::Late(after),
+                State::Late(after, outcome) => Answer::Late(after, outcome),
             };
             slot.state = State::Free;
             self.aside.insert(slot.id, answer);
@@ -235,7 +236,7 @@ impl InFlight {
                 Answer::Frame(kind, std::mem::replace(&mut slot.buffer, spare()), attached)
             }
             State::Lost { was_read } => Answer::Lost { was_read },
-            State::Late(after) => Answer::Late(after),
+            State::Late(after, outcome) => Answer::Late(after, outcome),
         };
         slot.state = State::Free;
         self.free.push(id.slot());
@@ -307,12 +308,12 @@ impl InFlight {
     }
 
     /// Ends the calls that have waited for the usual time, of so many looks of one `period`. Tells
-    /// `cancel` which, and gives the tasks to wake.
+    /// `cancel` which, for what is known of them, and gives the tasks to wake.
     pub(crate) fn lose_late(
         &mut self,
         (now, usual): (u32, u32),
         period: Duration,
-        mut cancel: impl FnMut(CallId),
+        mut cancel: impl FnMut(CallId) -> Outcome,
     ) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for slot in &mut self.slots {
@@ -320,11 +321,11 @@ impl InFlight {
                 continue;
             };
             if slot.patience.is_over(now, usual) {
-                cancel(slot.id);
+                let outcome = cancel(slot.id);
                 self.waiting.set(self.waiting.get() - 1);
                 self.parked -= usize::from(waker.is_some());
                 wakers.extend(waker.take());
-                slot.state = State::Late(period * usual);
+                slot.state = State::Late(period * usual, outcome);
             }
         }
         wakers
@@ -455,7 +456,10 @@ mod tests {
         let mut cancelled = Vec::new();
         for (now, late) in [(1, 0), (2, 1), (3, 1)] {
             let period = Duration::from_secs(1);
-            let wakers = table.lose_late((now, 2), period, |call| cancelled.push(call));
+            let wakers = table.lose_late((now, 2), period, |call| {
+                cancelled.push(call);
+                Outcome::MayHaveRun
+            });
             assert_eq!(
                 (wakers.len(), cancelled.len()),
                 (usize::from(now == 2), late + usize::from(now == 3))
@@ -464,7 +468,7 @@ mod tests {
         assert_eq!(cancelled, [first, second]);
         let after = Duration::from_secs(2);
         assert!(
-            matches!(table.take(first, Buffer::new), Some(Answer::Late(late)) if late == after)
+            matches!(table.take(first, Buffer::new), Some(Answer::Late(late, _)) if late == after)
         );
         assert_eq!((table.waiting(), table.parked()), (1, 0));
         assert!(table.take(endless, Buffer::new).is_none());

@@ -218,8 +218,7 @@ impl<T, E> Pending<T, E> {
             }
             Progress::Failed(_) | Progress::Done => return Outcome::NotRun,
         };
-        self.caller.exchange().cancel(call);
-        Outcome::MayHaveRun
+        self.caller.exchange().cancel(call)
     }
 
     /// Moves on from the queue, if the call was sent.

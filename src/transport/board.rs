@@ -242,19 +242,23 @@ impl Board {
 
     /// Says that this side has read `call` and not begun it.
     pub(crate) fn hold(&self, call: CallId) {
-        self.note(call, call.bits());
-    }
-
-    /// Says that this side begins `call`, which it held.
-    pub(crate) fn begin(&self, call: CallId) {
-        self.note(call, 0);
-    }
-
-    fn note(&self, call: CallId, bits: u64) {
         if let Some(entry) = self.hold_entry(call) {
-            // Whoever reads it has learned of this process's end from the kernel: it sees all.
-            entry.store(bits, Ordering::Relaxed);
+            // Whoever reads it has learned of this process's end from the kernel, and sees all; or
+            // takes it back, which needs no more than this word.
+            entry.store(call.bits(), Ordering::Relaxed);
         }
+    }
+
+    /// Begins `call`, which this side held; false: the caller has withdrawn it.
+    pub(crate) fn begin(&self, call: CallId) -> bool {
+        self.hold_entry(call)
+            .is_none_or(|entry| take(entry, call.bits()))
+    }
+
+    /// Takes back `call`, if the other side has read it and not begun it: it never will.
+    pub(crate) fn withdraw(&self, call: CallId) -> bool {
+        self.hold_entry(call)
+            .is_some_and(|entry| take(entry, call.bits()))
     }
 
     /// Whether the other side, which has ended, had read `call` and not begun it.
@@ -319,9 +323,33 @@ impl Board {
     }
 }
 
+/// Takes a word away if it is still there: one of two sides does. Nothing else is said by it.
+fn take(entry: &AtomicU64, bits: u64) -> bool {
+    entry
+        .compare_exchange(bits, 0, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A call that is held is begun or withdrawn, never both; one that is not held is begun.
+    #[test]
+    fn one_side_takes_what_is_held() {
+        let board = board();
+        let (first, second) = (CallId::new(5, 3), CallId::new(6, 3));
+        assert!(!board.withdraw(first), "it was not read");
+        board.hold(first);
+        assert!(board.begin(first) && !board.withdraw(first));
+        board.hold(first);
+        assert!(board.withdraw(first) && !board.begin(first));
+        board.hold(first);
+        board.hold(second);
+        assert!(!board.begin(first), "its slot is another call's");
+        assert!(board.is_held(second) && board.begin(second));
+        assert!(board.begin(CallId::new(5, 100)), "a slot without a word");
+    }
 
     fn board() -> Board {
         let geometry = Geometry::new(4096, 8).unwrap();

@@ -80,7 +80,8 @@ impl Word {
 pub(crate) struct Porter {
     /// Itself, for those who tell it that memory is not used any more.
     own: Weak<Self>,
-    way: Way,
+    /// Where both sides are in one process: what was sent by either, by its ticket.
+    here: Option<Arc<Mutex<Lying>>>,
     tables: Mutex<Tables>,
     /// There is something to be said.
     is_due: AtomicBool,
@@ -88,13 +89,6 @@ pub(crate) struct Porter {
     listens: AtomicBool,
     /// Has whoever serves the link look what is due.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-enum Way {
-    /// To another process.
-    Socket(Lifeline),
-    /// Within this one: what was sent by either side, by its ticket.
-    Here(Arc<Mutex<Lying>>),
 }
 
 #[derive(Default)]
@@ -105,6 +99,8 @@ struct Lying {
 
 #[derive(Default)]
 struct Tables {
+    /// The way to another process, until [all is let go](Porter::let_go).
+    socket: Option<Lifeline>,
     /// The number that was given last.
     last: u64,
     /// What we have shown, by our numbers.
@@ -150,20 +146,27 @@ impl Porter {
 
     fn over(socket: Lifeline) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
-        Ok(Self::new(Way::Socket(socket)))
+        let socket = Some(socket);
+        Ok(Self::new(
+            None,
+            Tables {
+                socket,
+                ..Tables::default()
+            },
+        ))
     }
 
     /// Both ends, within this process.
     pub(crate) fn here() -> [Arc<Self>; 2] {
         let lying = Arc::<Mutex<Lying>>::default();
-        [Arc::clone(&lying), lying].map(|lying| Self::new(Way::Here(lying)))
+        [Arc::clone(&lying), lying].map(|lying| Self::new(Some(lying), Tables::default()))
     }
 
-    fn new(way: Way) -> Arc<Self> {
+    fn new(here: Option<Arc<Mutex<Lying>>>, tables: Tables) -> Arc<Self> {
         Arc::new_cyclic(|own| Self {
             own: own.clone(),
-            way,
-            tables: Mutex::default(),
+            here,
+            tables: Mutex::new(tables),
             is_due: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             wake: OnceLock::new(),
@@ -186,7 +189,8 @@ impl Porter {
     /// the list.
     ///
     /// # Errors
-    /// [`SendError::Full`] when the peer has got too many, or the way is full.
+    /// [`SendError::Full`] when the peer has got too many, or the way is full;
+    /// [`SendError::Closed`] when all was let go.
     pub(super) fn list(
         &self,
         attached: &Attached,
@@ -200,24 +204,21 @@ impl Porter {
                 place.copy_from_slice(&entry.to_le_bytes());
             }
         };
-        let socket = match &self.way {
-            Way::Socket(socket) => socket,
-            Way::Here(lying) => {
-                let mut lying = lock(lying);
-                lying.next += 1;
-                let ticket = lying.next;
-                lying.lists.insert(ticket, attached.clone());
-                push(ticket);
-                return Ok(count);
-            }
-        };
+        if let Some(lying) = &self.here {
+            let mut lying = lock(lying);
+            lying.next += 1;
+            let ticket = lying.next;
+            lying.lists.insert(ticket, attached.clone());
+            push(ticket);
+            return Ok(count);
+        }
         for hold in attached.holds() {
-            push(self.number_of(socket, hold)?);
+            push(self.number_of(hold)?);
         }
         Ok(count)
     }
 
-    fn number_of(&self, socket: &Lifeline, hold: &Arc<Hold>) -> Result<u64, SendError> {
+    fn number_of(&self, hold: &Arc<Hold>) -> Result<u64, SendError> {
         let memory = hold.memory();
         let identity = memory.identity();
         let mut tables = lock(&self.tables);
@@ -238,6 +239,7 @@ impl Porter {
             self.wake();
             return Err(SendError::Full);
         }
+        let socket = tables.socket.as_ref().ok_or(SendError::Closed)?;
         let number = tables.last + 1;
         let mut packet = [0; 16];
         packet[..8].copy_from_slice(&number.to_le_bytes());
@@ -268,15 +270,15 @@ impl Porter {
         if word == Word::Attach {
             return self.take(list).map(Heard::Attached);
         }
-        let Way::Socket(socket) = &self.way else {
+        if self.here.is_some() {
             return Err(LinkError::Blob("a word that nobody says here"));
-        };
+        }
         let mut tables = lock(&self.tables);
         match word {
             Word::Attach => unreachable!("it was heard above"),
             Word::Forget => {
                 // It may have been shown for a frame that found no room.
-                tables.fetch(socket, number)?;
+                tables.fetch(number)?;
                 if let Some(Taken::Here(memory)) = tables.taken.remove(&number)
                     && tables.theirs.get(&memory.identity()) == Some(&number)
                 {
@@ -314,20 +316,17 @@ impl Porter {
             entry.copy_from_slice(bytes);
             u64::from_le_bytes(entry)
         });
-        let socket = match &self.way {
-            Way::Socket(socket) => socket,
-            Way::Here(lying) => {
-                let mut lying = lock(lying);
-                let tickets = entries.map(|ticket| lying.lists.remove(&ticket));
-                let found = tickets.last().flatten();
-                return found.ok_or(LinkError::Blob("a ticket that there is not"));
-            }
-        };
+        if let Some(lying) = &self.here {
+            let mut lying = lock(lying);
+            let tickets = entries.map(|ticket| lying.lists.remove(&ticket));
+            let found = tickets.last().flatten();
+            return found.ok_or(LinkError::Blob("a ticket that there is not"));
+        }
         let mut found = Vec::with_capacity(entries.len());
         let mut tables = lock(&self.tables);
         let before = tables.due.len() + tables.taken.len();
         for entry in entries {
-            match tables.find(socket, entry) {
+            match tables.find(entry) {
                 Ok(memory) => found.push(memory),
                 Err(error) => return Err(error),
             }
@@ -346,7 +345,7 @@ impl Porter {
         Ok(Attached::new(beside.collect()))
     }
 
-    /// Lets all go: the peer is gone, or as good as that.
+    /// Lets all go, and the way with it: the peer is gone, or as good as that.
     pub(super) fn let_go(&self) {
         let mut tables = lock(&self.tables);
         let all = std::mem::take(&mut *tables);
@@ -430,18 +429,14 @@ impl Tables {
     }
 
     /// The memory of an entry.
-    fn find(
-        &mut self,
-        socket: &Lifeline,
-        entry: u64,
-    ) -> Result<Result<Arc<Memory>, Lost>, LinkError> {
+    fn find(&mut self, entry: u64) -> Result<Result<Arc<Memory>, Lost>, LinkError> {
         let number = entry >> 1;
         if entry & YOURS != 0 {
             let shown = self.shown.get(&number);
             let memory = shown.map(|shown| Ok(Arc::clone(&shown.memory)));
             return memory.ok_or(LinkError::Blob("memory that it was not shown"));
         }
-        self.fetch(socket, number)?;
+        self.fetch(number)?;
         match self.taken.get(&number) {
             Some(Taken::Here(memory)) => Ok(Ok(Arc::clone(memory))),
             Some(Taken::Lost(lost)) => Ok(Err(lost.clone())),
@@ -450,17 +445,20 @@ impl Tables {
     }
 
     /// Takes in what lies in the socket, up to this number.
-    fn fetch(&mut self, socket: &Lifeline, number: u64) -> Result<(), LinkError> {
+    fn fetch(&mut self, number: u64) -> Result<(), LinkError> {
         while !self.taken.contains_key(&number) {
             if self.taken.len() >= SHOWN_MAX {
                 return Err(LinkError::Blob("more memory than it may"));
             }
             let mut packet = [0; 16];
-            let (came, fds) = match socket.recv(&mut packet) {
-                Ok(received) => (received.len, received.fds),
+            let received = self.socket.as_ref().map(|socket| socket.recv(&mut packet));
+            let (came, fds) = match received {
+                Some(Ok(received)) => (received.len, received.fds),
                 // Its descriptor found no room here.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => (packet.len(), vec![]),
-                Err(_) => (0, vec![]),
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    (packet.len(), vec![])
+                }
+                Some(Err(_)) | None => (0, vec![]),
             };
             if came != packet.len() {
                 return Err(LinkError::Blob("memory that it has not sent"));

@@ -293,11 +293,11 @@ fn what_was_lost_is_shown_again() {
     let one = hold(1);
     let list = listed(&ends.near, &attached(&[&one]));
     // As if no descriptor had been free.
-    let Way::Socket(socket) = &ends.far.way else {
-        panic!("it is a socket")
-    };
+    let mut tables = lock(&ends.far.tables);
+    let socket = tables.socket.as_ref().unwrap();
     drop(socket.recv(&mut [0; 16]).unwrap());
-    lock(&ends.far.tables).take_in(1, 10, vec![]).unwrap();
+    tables.take_in(1, 10, vec![]).unwrap();
+    drop(tables);
     assert!(took(&ends.far, &list).holds().next().is_none());
     ends.far.note_due(&lock(&ends.far.tables));
     ends.settle();
@@ -308,6 +308,27 @@ fn what_was_lost_is_shown_again() {
             .count(),
         1
     );
+}
+
+/// Who has let all go holds nothing, shows nothing and believes nothing; and the other side learns
+/// that its way is closed.
+#[test]
+fn who_lets_all_go_has_closed_the_way() {
+    let ends = Ends::new();
+    let (one, two) = (hold(1), hold(2));
+    let first = listed(&ends.near, &attached(&[&one]));
+    let there = took(&ends.far, &first);
+    let second = listed(&ends.near, &attached(&[&two]));
+    ends.far.let_go();
+    assert_eq!(ends.sizes(), [2, 0, 0, 0]);
+    assert!(lock(&ends.far.tables).socket.is_none());
+    assert!(there.holds().next().is_some(), "what was given out stays");
+    refused(&ends.far, &Word::Attach.head(0), &second);
+    let mut list = [0; LIST_LEN_MAX];
+    let refused = ends.far.list(&attached(&[&one]), &mut list);
+    assert_eq!(refused.unwrap_err(), SendError::Closed);
+    // The dead are told of by others: the list is written, and nobody reads it.
+    listed(&ends.near, &attached(&[&hold(3)]));
 }
 
 /// Within one process the blobs' own parts are handed over, and what is not taken is gone with the

@@ -86,7 +86,7 @@ where
     let conduit = Arc::new(Conduit {
         chime: chime.clone(),
         board: Board::new(memory.clone(), geometry),
-        aside,
+        beside: Mutex::new(aside.map_or(Beside::Nothing, Beside::Open)),
         fault: OnceLock::new(),
         flushed: Notify::new(),
         state: Mutex::new(State {
@@ -172,9 +172,20 @@ struct Conduit<S> {
     chime: Chime,
     /// What the owner's board shows, for cancels that came in the stream.
     board: Board,
-    aside: Option<Aside>,
+    beside: Mutex<Beside>,
     fault: OnceLock<LinkError>,
     flushed: Notify,
+}
+
+/// What goes beside the stream.
+enum Beside {
+    /// Nothing ever did.
+    Nothing,
+    Open(Aside),
+    /// The peer is dead, and what it had left was taken.
+    Closed {
+        read: u64,
+    },
 }
 
 struct State<S> {
@@ -373,6 +384,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
 }
 
 impl<S> Conduit<S> {
+    fn beside(&self) -> MutexGuard<'_, Beside> {
+        // As of the state below.
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses what goes beside the stream, if that is open.
+    fn aside<T>(&self, use_it: impl FnOnce(&Aside) -> T) -> Option<T> {
+        match &*self.beside() {
+            Beside::Open(aside) => Some(use_it(aside)),
+            Beside::Nothing | Beside::Closed { .. } => None,
+        }
+    }
+
+    fn close_aside(&self) {
+        let mut beside = self.beside();
+        if let Beside::Open(aside) = &*beside {
+            let read = aside.read();
+            *beside = Beside::Closed { read };
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         // Nothing of the user's runs under this lock, and no step of ours can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -405,6 +437,8 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     drop(closing);
     if let Ok(then) = then {
         then();
+        // Whoever holds a dead peer's link holds nothing that is open.
+        conduit.close_aside();
     }
 }
 
@@ -423,9 +457,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
     }
 
     fn cancel(&self, call: CallId) {
-        if let Some(aside) = &self.aside {
-            aside.cancel(call);
-        }
+        self.aside(|aside| aside.cancel(call));
         // In the stream too: there it wakes an actor whose method runs and wants to know.
         let mut state = self.lock();
         state.pump.cancel(call);
@@ -433,32 +465,27 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
     }
 
     fn hear_cancels(&self, cancel: &mut dyn FnMut(CallId)) {
-        if let Some(aside) = &self.aside {
-            aside.hear_cancels(cancel);
-        }
+        self.aside(|aside| aside.hear_cancels(cancel));
     }
 
     fn note_read(&self, bytes: u64) {
-        if let Some(aside) = &self.aside {
-            aside.note_read(bytes);
-        }
+        self.aside(|aside| aside.note_read(bytes));
     }
 
     fn read_at_most(&self) -> u64 {
-        match &self.aside {
-            Some(aside) => aside.read(),
-            None => self.lock().pump.sent(),
+        match &*self.beside() {
+            Beside::Open(aside) => aside.read(),
+            Beside::Closed { read } => *read,
+            Beside::Nothing => self.lock().pump.sent(),
         }
     }
 
     fn leave_last_words(&self, words: &[u8]) {
-        if let Some(aside) = &self.aside {
-            aside.leave_last_words(words);
-        }
+        self.aside(|aside| aside.leave_last_words(words));
     }
 
     fn take_last_words(&self) -> Option<Vec<u8>> {
-        self.aside.as_ref()?.take_last_words()
+        self.aside(Aside::take_last_words)?
     }
 
     fn fault(&self) -> Option<LinkError> {
