@@ -22,6 +22,8 @@
 //!
 //! - [`actor`](macro@actor) turns an impl block into an actor and its proxy. [`main`](macro@main)
 //!   or [`init`] lets a process become one, and so does [`test`](macro@test) in tests.
+//! - [`actor_trait`](macro@actor_trait) is what several types of actors offer, and
+//!   [`actor_part`](macro@actor_part) what one of them is made of.
 //! - [`Spawn`] starts it, [`Spawn::scope`] for the length of a block; [`Proxy`] is what all proxies
 //!   can do: [`stop`](Proxy::stop), [`kill`](Proxy::kill), look at it. [`shutdown_all`] ends all.
 //! - [`Output`] is where it writes to.

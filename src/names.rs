@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-pub use callboard_macros::{actor, actor_trait, main, message, test};
+pub use callboard_macros::{actor, actor_part, actor_trait, main, message, test};
 
 pub use crate::actor::context::Context;
 pub use crate::actor::hooks::{MethodError, UnknownCall};
@@ -82,7 +82,7 @@ macro_rules! register {
 pub mod prelude {
     pub use crate::{
         Archived, CallError, Context, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError,
-        actor, actor_trait, message,
+        actor, actor_part, actor_trait, message,
     };
 }
 
@@ -110,6 +110,7 @@ pub mod __private {
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::local::{Leaving, LocalSeat, RunInTask, RunInThread, Runner, run_local};
+    pub use crate::node::part::{ActorPart, PartProxy};
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::node::settings::Settings;
@@ -117,6 +118,7 @@ pub mod __private {
     pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;
+    pub use crate::wire::parts::{joined, names, names_len, place_in, within};
 
     /// What calls methods with JSON.
     #[cfg(feature = "json")]

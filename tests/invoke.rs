@@ -1,4 +1,4 @@
-//! K10: methods that are called by name, with arguments and results in JSON.
+//! K10, K13: methods that are called by name, with arguments and results in JSON.
 
 mod common;
 

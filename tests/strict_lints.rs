@@ -256,6 +256,67 @@ impl Idle {
     }
 }
 
+/// A part of a part.
+#[derive(Debug)]
+pub struct Spring {
+    tension: u8,
+}
+
+#[callboard::actor_part(get_set(tension: u8))]
+impl Spring {
+    /// Not a method, and left alone.
+    #[must_use]
+    pub const fn wound() -> Self {
+        Self { tension: 1 }
+    }
+
+    /// Winds it up.
+    ///
+    /// # Errors
+    ///
+    /// If it breaks.
+    #[expect(clippy::unused_async, reason = "shows an async method of a part")]
+    pub async fn wind(&mut self, by: u8, why: &str) -> Result<u8, String> {
+        self.tension = self.tension.checked_add(by).ok_or(why)?;
+        Ok(self.tension)
+    }
+}
+
+/// A part without methods of its own.
+#[derive(Debug)]
+pub struct Drive {
+    spring: Spring,
+}
+
+#[callboard::actor_part(nested(spring: Spring))]
+impl Drive {}
+
+/// Made of parts, and told how it starts.
+#[derive(Debug)]
+pub struct Watch {
+    drive: Drive,
+    second: Spring,
+}
+
+#[callboard::actor(
+    nested(drive: Drive, /** The one for a stop watch. */ pub(crate) second: Spring),
+    mailbox = 8,
+    grace = "1s",
+    process_name = "watch",
+)]
+impl Watch {
+    /// Starts it.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            drive: Drive {
+                spring: Spring::wound(),
+            },
+            second: Spring::wound(),
+        }
+    }
+}
+
 mod inner {
     //! Where nothing can be reached.
 
@@ -292,6 +353,9 @@ async fn use_all() -> callboard::Result<()> {
     let _: Option<[u64; 2]> = counter.pair([1, 2]).await?;
     let _: Option<Secret> = Hidden::spawn(Secret(1)).await?.swap(Secret(2)).await.ok();
     let _: IdleProxy = Idle::spawn(0).await?;
+    let watch = Watch::local().await?;
+    let _: u8 = watch.drive().spring().wind(1, "broken").await.unwrap_or(0);
+    let _: u8 = watch.second().tension().await?;
     let _: u8 = inner::Deep::spawn(1).await?.value().await?;
     counter.shutdown().await
 }

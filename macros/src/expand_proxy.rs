@@ -48,7 +48,8 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         },
         traits: &options.traits,
     };
-    let proxy = proxy.expand(&quote!(#(#methods)*));
+    let accessors = interface.parts().accessors();
+    let proxy = proxy.expand(&quote!(#(#methods)* #accessors));
     let offers = offers(interface);
     let settings = options.settings.function();
     let (impls, _, bounds) = generics.split_for_impl();

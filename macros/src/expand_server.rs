@@ -21,6 +21,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     let proxy = interface.proxy_type();
     let table = table(interface);
     let construct = construct(interface);
+    let constants = constants(interface);
     let hooks = expand_hooks::expand(&interface.hooks);
     let runs = PHASES.map(|phase| {
         let others = others(interface, phase);
@@ -32,6 +33,8 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         .is_empty()
         .then(|| quote!(::callboard::register!(#actor);));
     quote! {
+        #constants
+
         #[allow(
             deprecated,
             reason = "deprecated functions are still there for those who call them"
@@ -50,6 +53,17 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
 
         #registration
     }
+}
+
+/// What says how the methods of its parts are called and numbered, if it has parts.
+fn constants(interface: &Interface) -> Option<TokenStream> {
+    let Interface {
+        actor, generics, ..
+    } = interface;
+    let (impls, _, bounds) = generics.split_for_impl();
+    let parts = interface.parts();
+    let constants = parts.constants();
+    (!parts.nested.is_empty()).then(|| quote!(impl #impls #actor #bounds { #constants }))
 }
 
 /// What runs the methods that are none of the actor's own: those of its traits, and its hooks.
@@ -78,7 +92,8 @@ fn others(interface: &Interface, phase: Phase) -> TokenStream {
         _ if hooks.has("Unhandled") => quote!(call.unknown_noted()),
         _ => quote!(call.unknown()),
     };
-    quote!(#(#traits)* #other)
+    let nested = interface.parts().runs(phase, &quote!(call.method()));
+    quote!(#(#traits)* #nested #other)
 }
 
 /// One of the four ways to run a method.
@@ -187,7 +202,8 @@ fn table(interface: &Interface) -> TokenStream {
     let name = wire_name(interface.options.name.as_ref(), &interface.name);
     let constructors = interface.constructors.iter().map(|one| entry(one, None));
     let methods = interface.methods.iter().map(|one| entry(one, None));
-    let parts = interface.options.traits.iter().map(proxy_of);
+    let parts = interface.parts();
+    let (traits, nested) = (&parts.before, parts.tables());
     let instance = if interface.generics.params.is_empty() {
         quote!(::core::option::Option::None)
     } else {
@@ -199,7 +215,7 @@ fn table(interface: &Interface) -> TokenStream {
             instance: #instance,
             constructors: &[#(#constructors),*],
             methods: &[#(#methods),*],
-            parts: &[#(<#parts as ::callboard::__private::TraitProxy>::INTERFACE.methods),*],
+            parts: &[#(#traits,)* #(#nested),*],
         };
     }
 }

@@ -12,9 +12,12 @@ use syn::{
 };
 
 use crate::{
+    expand_server::wire_name,
+    expand_type::proxy_of,
     function::{Function, Kind, Written},
     helpers::Helpers,
     hooks::Hooks,
+    nested::{Parts, refuse_namesakes},
     options::ActorOptions,
     refusals::Refusals,
     types::{as_result, last_segment},
@@ -80,6 +83,7 @@ impl Interface {
             hooks: Hooks::default(),
         };
         interface.read_functions(&mut block, &mut refusals);
+        refuse_namesakes(&interface.options.nested, &interface.methods, &mut refusals);
         (block.into_token_stream(), refusals.or(interface))
     }
 
@@ -93,6 +97,19 @@ impl Interface {
         let (_, parameters, _) = self.generics.split_for_impl();
         let proxy = self.proxy();
         quote!(#proxy #parameters)
+    }
+
+    /// Its parts, behind the methods of its own and of its traits.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        let traits = self.options.traits.iter().map(proxy_of);
+        let table = |of| quote!(<#of as ::callboard::__private::TraitProxy>::INTERFACE.methods);
+        Parts {
+            nested: &self.options.nested,
+            owner: self.actor.to_token_stream(),
+            name: wire_name(self.options.name.as_ref(), &self.name),
+            own: self.methods.len(),
+            before: traits.map(table).collect(),
+        }
     }
 
     fn read_functions(&mut self, block: &mut ItemImpl, refusals: &mut Refusals) {
@@ -158,7 +175,7 @@ impl Interface {
     }
 }
 
-fn functions(block: &mut ItemImpl) -> impl Iterator<Item = &mut ImplItemFn> {
+pub(crate) fn functions(block: &mut ItemImpl) -> impl Iterator<Item = &mut ImplItemFn> {
     block.items.iter_mut().filter_map(|item| match item {
         ImplItem::Fn(function) => Some(function),
         _ => None,
@@ -185,7 +202,7 @@ pub(crate) fn refuse_twin(function: &Function, earlier: &[Function], refusals: &
 }
 
 /// `pub(self)` is a visibility, but it is that of a private function.
-fn is_exposed(vis: &Visibility) -> bool {
+pub(crate) fn is_exposed(vis: &Visibility) -> bool {
     match vis {
         Visibility::Public(_) => true,
         Visibility::Restricted(restricted) => !restricted.path.is_ident("self"),
@@ -193,7 +210,7 @@ fn is_exposed(vis: &Visibility) -> bool {
     }
 }
 
-fn actor_name(block: &ItemImpl) -> syn::Result<Ident> {
+pub(crate) fn actor_name(block: &ItemImpl) -> syn::Result<Ident> {
     last_segment(&block.self_ty)
         .map(|segment| segment.ident.clone())
         .ok_or_else(|| Error::new_spanned(&block.self_ty, "an actor is a struct or an enum"))

@@ -7,6 +7,7 @@
 //!    trait_interface.rs   the same for the trait of #[actor_trait]
 //!    function.rs       the same for one function of it
 //!    helpers.rs        and for the attributes on it that are callboard's own
+//!    nested.rs         and for the fields that are called through it
 //!    settings.rs       and for the options that every start is told
 //!    batch.rs          and for methods that take several calls at once
 //!    hooks.rs          the functions that the actor runs by itself
@@ -31,12 +32,14 @@ mod lent;
 mod refusals;
 mod options;
 mod settings;
+mod nested;
 mod expand_type;
 mod expand_proxy;
 mod expand_server;
 mod expand_hooks;
 mod expand_json;
 mod expand_trait;
+mod part;
 mod message;
 mod entry;
 
@@ -139,6 +142,9 @@ use proc_macro::TokenStream;
 /// - `get(title: String, ..)`, `get_set(level: u32, ..)`: fields of the actor with their types.
 ///   Each becomes a method that clones it, called as the field is; with `get_set` also one that
 ///   writes it, `set_level`. A visibility and documentation before the name are theirs.
+/// - `nested(playback: Playback, ..)`: fields that are parts of the actor, each of a type with
+///   [`actor_part`](macro@actor_part); the proxy's method `playback()` gives the part's proxy. A
+///   visibility and documentation before the name are those of this method.
 /// - `vis = "pub(crate)"`: the visibility of the proxy type; the default is `pub`. It has to be at
 ///   least that of the actor.
 ///
@@ -231,6 +237,54 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn actor_trait(options: TokenStream, item: TokenStream) -> TokenStream {
     expand_trait::expand(options.into(), &item.into()).into()
+}
+
+/// Makes a type one that can be part of an actor: its methods are called through the actor.
+///
+/// Stands on the inherent impl block of a type. An actor that has a field of this type names it,
+/// `#[actor(nested(playback: Playback))]`, and its proxy then has a method `playback()`, which
+/// gives a `PlaybackProxy`: `player.playback().play().await?`. A part can have parts itself.
+///
+/// - What [`actor`](macro@actor) says of methods and their attributes holds here, that of the
+///   borrow too: a `&mut self` method of a part borrows the whole actor, and runs alone.
+/// - Functions without a receiver are left alone: whoever makes the actor makes its parts. Hooks
+///   and periodic methods are the actor's.
+/// - The proxy of a part is a value as the actor's is, and keeps the actor alive. Making it costs
+///   an allocation; what is called often is kept. Two are equal if they call the same part.
+/// - On the wire a method is called `playback.play`.
+///
+/// # Options
+///
+/// - `nested(deck: Deck, ..)`: its own parts, as those of an actor.
+/// - `get(title: String, ..)`, `get_set(level: u32, ..)`, `vis = ".."`: as those of an actor.
+///
+/// # Examples
+///
+/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// use callboard::prelude::*;
+///
+/// pub struct Playback { playing: bool }
+///
+/// #[actor_part]
+/// impl Playback {
+///     pub fn play(&mut self) { self.playing = true; }
+///     pub fn is_playing(&self) -> bool { self.playing }
+/// }
+///
+/// pub struct Player { playback: Playback }
+///
+/// #[actor(nested(playback: Playback))]
+/// impl Player {
+///     pub fn new() -> Self { Self { playback: Playback { playing: false } } }
+/// }
+///
+/// let player = Player::spawn().await?;
+/// player.playback().play().await?;
+/// assert!(player.playback().is_playing().await?);
+/// ```
+#[proc_macro_attribute]
+pub fn actor_part(options: TokenStream, item: TokenStream) -> TokenStream {
+    part::expand(options.into(), &item.into()).into()
 }
 
 /// Makes a struct or enum a message: something that can be an argument, a result or an error.

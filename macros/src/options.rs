@@ -12,6 +12,7 @@ use syn::{
 };
 
 use crate::{
+    nested::Nested,
     refusals::Refusals,
     settings::{self, Settings},
     types::compact,
@@ -29,30 +30,48 @@ pub(crate) struct ActorOptions {
     pub(crate) accessors: Vec<ImplItem>,
     /// What its starts are told.
     pub(crate) settings: Settings,
+    /// Its parts.
+    pub(crate) nested: Vec<Nested>,
 }
 
 impl ActorOptions {
     pub(crate) fn read(tokens: TokenStream, refusals: &mut Refusals) -> Self {
+        let known: Vec<_> = ["name", "vis", "get", "get_set", "nested"]
+            .into_iter()
+            .chain(settings::KNOWN)
+            .collect();
+        let given = Given::read("#[actor]", &known, true, tokens, refusals);
+        Self::of(given, refusals)
+    }
+
+    /// What `#[actor_part(..)]` was told.
+    pub(crate) fn read_of_part(tokens: TokenStream, refusals: &mut Refusals) -> Self {
+        let known = ["vis", "get", "get_set", "nested"];
+        let given = Given::read("#[actor_part]", &known, false, tokens, refusals);
+        Self::of(given, refusals)
+    }
+
+    fn of(given: Given, refusals: &mut Refusals) -> Self {
         let mut options = Self {
             name: None,
             vis: parse_quote!(pub),
             traits: Vec::new(),
             accessors: Vec::new(),
             settings: Settings::default(),
+            nested: Vec::new(),
         };
-        let known: Vec<_> = ["name", "vis", "get", "get_set"]
-            .into_iter()
-            .chain(settings::KNOWN)
-            .collect();
-        let given = Given::read("#[actor]", &known, true, tokens, refusals);
         options.traits = given.paths;
         for list in given.lists {
             let fields = list.parse_args_with(|input: ParseStream<'_>| {
                 Punctuated::<Field, Token![,]>::parse_terminated_with(input, Field::parse_named)
             });
             for field in refusals.take(fields).into_iter().flatten() {
-                let sets = list.path.is_ident("get_set");
-                options.accessors.extend(accessors(field, sets));
+                if list.path.is_ident("nested") {
+                    options.nested.extend(Nested::read(field, refusals));
+                } else {
+                    let sets = list.path.is_ident("get_set");
+                    options.accessors.extend(accessors(field, sets));
+                }
             }
         }
         for (key, value) in given.pairs {
@@ -252,7 +271,7 @@ impl Given {
             refusals.at(&key, &format!("`{key}` is given twice"));
             return;
         }
-        let takes_fields = key == "get" || key == "get_set";
+        let takes_fields = key == "get" || key == "get_set" || key == "nested";
         match meta {
             Meta::List(list) if takes_fields => self.lists.push(list),
             other if takes_fields => {

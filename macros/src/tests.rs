@@ -6,9 +6,9 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-#[cfg(not(feature = "json"))]
-use crate::expand_trait;
 use crate::{entry, expand_actor, message};
+#[cfg(not(feature = "json"))]
+use crate::{expand_trait, part};
 
 fn pretty(expansion: TokenStream) -> String {
     let file = syn::parse2(expansion).expect("an expansion is a list of items");
@@ -90,6 +90,33 @@ fn settings_are_told_to_every_start() {
         stderr = Output::Tail(4096),
     };
     insta::assert_snapshot!("settings", pretty(expand_actor(options, &block)));
+}
+
+#[cfg(not(feature = "json"))]
+#[test]
+fn a_part_becomes_a_proxy_and_runs() {
+    let block = quote! {
+        impl Mixer {
+            pub fn with(level: u8) -> Self { body() }
+            pub fn swap(&mut self) { body() }
+            pub async fn find(&self, record: &str) -> Result<u8, Lost> { body() }
+        }
+    };
+    let options = quote!(nested(left: audio::Deck), get_set(volume: u8), vis = "pub(crate)");
+    insta::assert_snapshot!("part", pretty(part::expand(options, &block)));
+}
+
+#[cfg(not(feature = "json"))]
+#[test]
+fn an_actor_has_parts() {
+    let block = quote! {
+        impl Player {
+            pub fn new() -> Self { body() }
+            pub fn stop(&mut self) { body() }
+        }
+    };
+    let options = quote!(Loud, nested(mixer: Mixer, /** Beside it. */ pub(crate) spare: Deck));
+    insta::assert_snapshot!("nested", pretty(expand_actor(options, &block)));
 }
 
 #[cfg(not(feature = "json"))]

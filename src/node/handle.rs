@@ -213,6 +213,23 @@ impl Handle {
         }
     }
 
+    /// A handle of a part of the actor, whose methods begin at number `first` of this interface.
+    #[must_use]
+    pub fn part(&self, first: u16, interface: &'static Interface) -> Self {
+        let route = self.route.as_ref();
+        Self {
+            caller: self.caller.part(first, interface),
+            owner: Arc::clone(&self.owner),
+            route: route.map(|route| Arc::new(route.part(first, interface))),
+        }
+    }
+
+    /// Whether both call one part of one actor, where both are of the part's type.
+    #[must_use]
+    pub fn is_same_part(&self, other: &Self) -> bool {
+        self == other && self.caller.place() == other.caller.place()
+    }
+
     /// What the actor said that it offers.
     pub(crate) fn tables(&self) -> Option<&Tables> {
         self.caller.exchange().tables()

@@ -29,6 +29,7 @@ mod itself;
 mod leash;
 pub(crate) mod local;
 pub(crate) mod output;
+pub(crate) mod part;
 pub(crate) mod registry;
 pub(crate) mod road;
 pub(crate) mod runtime;

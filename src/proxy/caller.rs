@@ -112,6 +112,25 @@ impl Caller {
         }))
     }
 
+    /// Calls a part of the same actor, whose methods begin at number `first` of ours.
+    pub(crate) fn part(&self, first: u16, interface: &'static Interface) -> Self {
+        let called = &*self.0;
+        Self(Arc::new(Called {
+            exchange: Arc::clone(&called.exchange),
+            owner: Arc::clone(&called.owner),
+            runtime: called.runtime.clone(),
+            interface,
+            numbers: called.numbers.part(first, interface.methods.len()),
+            ..*called
+        }))
+    }
+
+    /// Which part of its actor it calls, if it calls one: the number of the first method there.
+    pub(crate) fn place(&self) -> Option<u16> {
+        let ours = (0_u16..).take(self.interface().methods.len());
+        ours.filter_map(|ours| self.theirs(ours).ok()).next()
+    }
+
     /// The actor's number of our method.
     ///
     /// # Errors

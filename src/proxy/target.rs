@@ -24,6 +24,8 @@ pub(crate) struct Route {
     choose: Arc<dyn Choose>,
     /// By which interface they are called, if not by their own.
     cast: Option<&'static Interface>,
+    /// Which part of them is called, if not the whole: where its methods begin, and they.
+    part: Option<(u16, &'static Interface)>,
 }
 
 impl Route {
@@ -32,6 +34,7 @@ impl Route {
             face,
             choose,
             cast: None,
+            part: None,
         }
     }
 
@@ -52,12 +55,27 @@ impl Route {
         }
     }
 
-    fn choose(&self) -> Caller {
-        match (self.choose.choose(), self.cast) {
-            (None, _) => self.face.clone(),
-            (Some(chosen), None) => chosen,
-            (Some(chosen), Some(interface)) => chosen.cast(interface),
+    /// The same way to a part of the same actors, whose methods begin at number `first` of ours.
+    pub(crate) fn part(&self, first: u16, interface: &'static Interface) -> Self {
+        let before = self.part.map_or(0, |(before, _)| before);
+        Self {
+            face: self.face.part(first, interface),
+            part: Some((before + first, interface)),
+            ..self.clone()
         }
+    }
+
+    fn choose(&self) -> Caller {
+        let Some(mut chosen) = self.choose.choose() else {
+            return self.face.clone();
+        };
+        if let Some(interface) = self.cast {
+            chosen = chosen.cast(interface);
+        }
+        if let Some((first, interface)) = self.part {
+            chosen = chosen.part(first, interface);
+        }
+        chosen
     }
 }
 

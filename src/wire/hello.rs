@@ -106,6 +106,8 @@ pub(crate) enum Numbers {
     Same,
     /// One entry per method of ours.
     Mapped(Box<[Result<u16, Mismatch>]>),
+    /// Ours is a part of theirs, whose first method has this number.
+    From(u16),
 }
 
 impl Numbers {
@@ -123,6 +125,19 @@ impl Numbers {
                 .get(usize::from(ours))
                 .copied()
                 .unwrap_or(Err(Mismatch::Unknown)),
+            Self::From(first) => Ok(if ours < ENTER { first + ours } else { ours }),
+        }
+    }
+
+    /// Those of a part of ours, which has `count` methods from number `first` on.
+    pub(crate) fn part(&self, first: u16, count: usize) -> Self {
+        match self {
+            Self::Same => Self::From(first),
+            Self::From(before) => Self::From(before + first),
+            Self::Mapped(_) => {
+                let numbers = (first..).take(count).map(|ours| self.theirs(ours));
+                Self::Mapped(numbers.collect())
+            }
         }
     }
 }
@@ -351,6 +366,21 @@ mod tests {
         assert_eq!(numbers.theirs(7), Err(Mismatch::Unknown));
         let first = Tables::of(&other).first_mismatch(&NOW);
         assert_eq!(first, Some(("add", Mismatch::Changed)));
+    }
+
+    /// The numbers of a part, and of a part of that, follow from those of the whole.
+    #[test]
+    fn parts_are_numbered_by_the_whole() {
+        let part = Numbers::Same.part(3, 4).part(2, 2);
+        assert_eq!(part.theirs(1), Ok(6));
+        assert_eq!(part.theirs(ENTER), Ok(ENTER));
+        let unknown = Err(Mismatch::Unknown);
+        let mapped = Numbers::Mapped([Ok(7), unknown, Ok(4), Ok(9)].into());
+        let part = mapped.part(1, 2);
+        assert_eq!(
+            [0, 1, 2].map(|ours| part.theirs(ours)),
+            [unknown, Ok(4), unknown]
+        );
     }
 
     /// A part of a table is found in another one, wherever it stands there.

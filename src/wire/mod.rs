@@ -18,5 +18,6 @@ pub(crate) mod interface;
 #[cfg(feature = "json")]
 pub(crate) mod json;
 pub(crate) mod lent;
+pub(crate) mod parts;
 pub(crate) mod report;
 pub(crate) mod view;
