@@ -113,28 +113,44 @@ impl From<Place> for OwnedFd {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
+
+    /// A place that is free, or is about to be: what another test starts meanwhile has copies of
+    /// all descriptors, until it becomes another program.
+    fn awaited(places: &Places) -> Place {
+        let hangs_at = Instant::now() + Duration::from_secs(20);
+        loop {
+            match places.take().unwrap() {
+                Ok(place) => return place,
+                Err(taken) => assert!(Instant::now() < hangs_at, "{taken:?} for 20 s"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 
     /// As many as there are can be had, and each again once it was let go; a family is one however
     /// one came to it.
     #[test]
     fn places_are_limited() {
         let places = Places::new(5).unwrap();
-        let mut taken: Vec<Place> = (0..5).map(|_| places.take().unwrap().unwrap()).collect();
+        let mut taken: Vec<Place> = (0..5).map(|_| awaited(&places)).collect();
         assert_eq!(places.take().unwrap().unwrap_err(), Taken { count: 5 });
         let copy = taken[2].0.try_clone().unwrap();
         let below = Places::of(copy).unwrap();
         assert_eq!(below.take().unwrap().unwrap_err(), Taken { count: 5 });
         drop(taken.pop());
-        taken.push(below.take().unwrap().unwrap());
+        taken.push(awaited(&below));
         assert!(places.take().unwrap().is_err());
         // The copy above still holds the third one.
         drop(taken);
-        let again: Vec<_> = (0..4).map(|_| places.take().unwrap().unwrap()).collect();
+        let again: Vec<_> = (0..4).map(|_| awaited(&places)).collect();
         assert!(places.take().unwrap().is_err());
         drop((again, below));
-        assert_eq!((0..5).filter(|_| places.take().unwrap().is_ok()).count(), 5);
+        let all: Vec<_> = (0..5).map(|_| awaited(&places)).collect();
+        assert_eq!(all.len(), 5);
     }
 
     /// A place is free when the process that has it is gone, also if that was killed.
@@ -142,7 +158,7 @@ mod tests {
     fn the_dead_have_no_place() {
         let places = Places::new(1).unwrap();
         for _ in 0..3 {
-            let place = places.take().unwrap().unwrap();
+            let place = awaited(&places);
             let mut child = Command::new("sleep")
                 .arg("1000")
                 .stdin(Stdio::from(OwnedFd::from(place)))
@@ -151,7 +167,7 @@ mod tests {
             assert!(places.take().unwrap().is_err(), "the child has it");
             child.kill().unwrap();
             child.wait().unwrap();
-            assert!(places.take().unwrap().is_ok());
+            drop(awaited(&places));
         }
     }
 
