@@ -249,6 +249,56 @@ where
     }
 }
 
+impl<P, Args, E> Local<P, Args, E>
+where
+    P: Proxy,
+    Args: Arguments,
+    E: StdError + Send + Sync + 'static,
+{
+    /// Starts the actor, runs `body` with its proxy, and ends the actor again, as
+    /// [`Spawn::scope`] does with one in a process: also if the body returns an error, panics, or
+    /// is dropped where it waits.
+    ///
+    /// The actor is stopped as by [`Proxy::stop`], whoever else has got a proxy meanwhile, and its
+    /// task is gone when this returns.
+    ///
+    /// # Errors
+    /// The start's; else the body's own, unchanged, as [`Error::as_error`] shows; else that of the
+    /// end.
+    ///
+    /// # Panics
+    /// If the body does, once the actor has ended; and outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Dropped, the body is dropped, and the actor ends in order without being waited for.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// use callboard::prelude::*;
+    ///
+    /// pub struct Counter(u64);
+    ///
+    /// #[actor]
+    /// impl Counter {
+    ///     pub fn new(start: u64) -> Self { Self(start) }
+    ///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
+    /// }
+    ///
+    /// #[callboard::main]
+    /// async fn main() -> callboard::Result<()> {
+    ///     let sum = Counter::local(10).scope(async |counter| {
+    ///         counter.add(5).await?;
+    ///         Ok(counter.add(1).await?)
+    ///     }).await?;
+    ///     assert_eq!(sum, 16);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn scope<T>(self, body: impl AsyncFnOnce(P) -> Result<T>) -> Result<T> {
+        crate::node::scope::run(self, body).await
+    }
+}
+
 // Here and not beside the type: `Error` is for what stands above all rooms.
 impl AnyProxy {
     /// Ends the actor, and returns when its process has ended.

@@ -1,4 +1,10 @@
-//! U10, U11, K04, K06, K14: what an actor does at the turns of its life, and in which order.
+//! U10, U11, K04, K06, K14: what an actor does at the turns of its life, and in which order, in a
+//! process of its own and in a task.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "the bodies of tests are functions, for actors of both kinds"
+)]
 
 mod common;
 
@@ -11,7 +17,7 @@ use callboard::prelude::*;
 use callboard::{Exit, LinkKind, MethodError, PanicReport, ShutdownError, SpawnError, UnknownCall};
 use tokio::time::sleep;
 
-use common::{Holdings, LONG, Scratch, alone, eventually, gone, within};
+use common::{Holdings, How, LONG, Scratch, Start, alone, both, eventually, within};
 
 /// Appends a line to a file that several processes may share.
 fn append(path: &str, line: &str) {
@@ -108,52 +114,66 @@ impl Drop for Diary {
     }
 }
 
-/// A diary with such a plan, and its folder. It may take its time to end: the text of a panic, with
-/// a backtrace, does in a debug build.
-async fn diary(plan: &str) -> (Result<DiaryProxy, SpawnError>, Scratch) {
+/// A start of a diary with such a plan, into the file `log`. It may take its time to end: the text
+/// of a panic, with a backtrace, does in a debug build.
+fn start(how: How, scratch: &Scratch, plan: &str) -> Start<DiaryProxy, (String, String)> {
+    let args = || (scratch.path("log"), plan.to_owned());
+    let (process, local) = (args(), args());
+    let start = how.start(
+        Diary::spawn(process.0, process.1),
+        Diary::local(local.0, local.1),
+    );
+    start.grace(LONG)
+}
+
+/// A diary with such a plan, and its folder.
+async fn diary(how: How, plan: &str) -> (Result<DiaryProxy, SpawnError>, Scratch) {
     let scratch = Scratch::new();
-    let spawn = Diary::spawn(scratch.path("log"), plan.into()).grace(LONG);
-    (within(LONG, spawn.into_future()).await, scratch)
+    let start = start(how, &scratch, plan).into_future();
+    (within(LONG, start).await, scratch)
+}
+
+/// Waits until a life is written down to its end.
+async fn written(scratch: &Scratch, life: &str) {
+    eventually(LONG, life, || scratch.read("log") == life).await;
 }
 
 /// An orderly life, by its last proxy as by `shutdown`: the hooks come first and last.
-#[callboard::test]
-async fn the_hooks_of_an_orderly_life() -> callboard::Result<()> {
+async fn the_hooks_of_an_orderly_life(how: How) -> callboard::Result<()> {
     for is_dropped in [true, false] {
-        let (diary, scratch) = diary("").await;
+        let (diary, scratch) = diary(how, "").await;
         let diary = diary?;
         assert_eq!(scratch.read("log"), "new\nstart\n", "before any call");
         for line in ["one", "two"] {
             diary.write_slowly(line.into()).tell().await?;
         }
-        let pid = diary.process_id();
+        let life = "new\nstart\none\ntwo\nstop\ndrop\n";
         if is_dropped {
             drop(diary);
-            gone(pid).await;
+            written(&scratch, life).await;
         } else {
             diary.shutdown().await?;
+            assert_eq!(scratch.read("log"), life);
         }
-        let life = "new\nstart\none\ntwo\nstop\ndrop\n";
-        assert_eq!(scratch.read("log"), life, "dropped: {is_dropped}");
     }
     Ok(())
 }
 
 /// A start that fails is what `spawn` gives; the actor is dropped, and no other hook runs.
-#[callboard::test]
-async fn a_start_that_fails() {
-    let (failed, scratch) = diary("start fails").await;
+async fn a_start_that_fails(how: How) -> callboard::Result<()> {
+    let (failed, scratch) = diary(how, "start fails").await;
     match failed {
         Err(SpawnError::Start { reason }) => assert_eq!(reason, "start failed"),
         other => panic!("{other:?}"),
     }
     assert_eq!(scratch.read("log"), "new\nstart\ndrop\n");
-    let (failed, scratch) = diary("start panics").await;
+    let (failed, scratch) = diary(how, "start panics").await;
     match failed {
         Err(SpawnError::Panicked(report)) => assert_eq!(report.message(), "start panicked"),
         other => panic!("{other:?}"),
     }
     assert_eq!(scratch.read("log"), "new\nstart\ndrop\n");
+    Ok(())
 }
 
 /// A start that is given up while its hook runs leaves nothing.
@@ -162,7 +182,7 @@ async fn a_start_that_is_given_up() -> callboard::Result<()> {
     if !alone("a_start_that_is_given_up") {
         return Ok(());
     }
-    let (first, _scratch) = diary("").await;
+    let (first, _scratch) = diary(How::Process, "").await;
     first?.shutdown().await?;
     let spawn = Diary::spawn("/dev/null".into(), String::new());
     spawn.link(LinkKind::Socket).await?.shutdown().await?;
@@ -178,11 +198,22 @@ async fn a_start_that_is_given_up() -> callboard::Result<()> {
     Ok(())
 }
 
-/// After a panic there is `on_failure` with what is known, and no `on_stop`.
+/// The same of a local one: it is dropped where it waits, and so is the actor.
 #[callboard::test]
-async fn the_hooks_of_a_failure() -> callboard::Result<()> {
+async fn a_local_start_that_is_given_up() {
+    let scratch = Scratch::new();
+    let start = start(How::Local, &scratch, "start hangs").into_future();
+    tokio::select! {
+        started = start => panic!("{started:?}"),
+        () = written(&scratch, "new\nstart\n") => {}
+    }
+    written(&scratch, "new\nstart\ndrop\n").await;
+}
+
+/// After a panic there is `on_failure` with what is known, and no `on_stop`.
+async fn the_hooks_of_a_failure(how: How) -> callboard::Result<()> {
     for plan in ["", "failure fails", "failure panics"] {
-        let (diary, scratch) = diary(plan).await;
+        let (diary, scratch) = diary(how, plan).await;
         let diary = diary?;
         match within(LONG, diary.panic("no luck".into()).into_future()).await {
             Err(CallError::Panicked(report)) => assert_eq!(report.message(), "no luck"),
@@ -196,9 +227,8 @@ async fn the_hooks_of_a_failure() -> callboard::Result<()> {
 }
 
 /// A hook of a failure that never ends is given up, so that those who wait are told.
-#[callboard::test]
-async fn a_failure_takes_no_longer_than_it_may() -> callboard::Result<()> {
-    let (diary, scratch) = diary("failure hangs").await;
+async fn a_failure_takes_no_longer_than_it_may(how: How) -> callboard::Result<()> {
+    let (diary, scratch) = diary(how, "failure hangs").await;
     let diary = diary?;
     let waiting = diary.hang().start();
     diary.panic("no luck".into()).tell().await?;
@@ -211,9 +241,8 @@ async fn a_failure_takes_no_longer_than_it_may() -> callboard::Result<()> {
 }
 
 /// A panic in `on_stop` is a failed end; an error is too; one that hangs is killed after the grace.
-#[callboard::test]
-async fn stops_that_fail() -> callboard::Result<()> {
-    let (panics, scratch) = diary("stop panics").await;
+async fn stops_that_fail(how: How) -> callboard::Result<()> {
+    let (panics, scratch) = diary(how, "stop panics").await;
     match within(LONG, panics?.shutdown()).await {
         Err(error) => assert!(error.to_string().contains("stop panicked"), "{error}"),
         Ok(()) => panic!("it panicked"),
@@ -221,8 +250,8 @@ async fn stops_that_fail() -> callboard::Result<()> {
     assert_eq!(scratch.read("log"), "new\nstart\nstop\ndrop\n");
 
     let scratch = Scratch::new();
-    let spawn = Diary::spawn(scratch.path("log"), "stop hangs".into());
-    let hangs = spawn.grace(Duration::from_secs(1)).await?;
+    let start = start(how, &scratch, "stop hangs");
+    let hangs = start.grace(Duration::from_secs(1)).await?;
     let killed = within(LONG, hangs.shutdown()).await;
     let error = killed.expect_err("it hangs");
     let killed = error.as_error().downcast_ref::<ShutdownError>();
@@ -230,18 +259,22 @@ async fn stops_that_fail() -> callboard::Result<()> {
         matches!(killed, Some(ShutdownError::Killed { .. })),
         "{error}"
     );
-    // A grace says nothing of how far an actor comes; to its drop it does not.
+    // A grace says nothing of how far an actor comes. A process does not come to its drop; a task
+    // is dropped, with all that it has.
     let log = scratch.read("log");
     let log = log.strip_prefix("new\nstart\n");
+    let log = match how {
+        How::Process => log,
+        How::Local => log.and_then(|log| log.strip_suffix("drop\n")),
+    };
     assert!(matches!(log, Some("" | "stop\n")), "{log:?}");
     Ok(())
 }
 
 /// The error of a method that was told goes to `on_error`, before what came after it and before
 /// the end; the actor lives on. One that was asked for goes to the caller alone.
-#[callboard::test]
-async fn errors_that_nobody_waits_for() -> callboard::Result<()> {
-    let (diary, scratch) = diary("").await;
+async fn errors_that_nobody_waits_for(how: How) -> callboard::Result<()> {
+    let (diary, scratch) = diary(how, "").await;
     let diary = diary?;
     let told = diary.refuse("first".into()).tell().await;
     told.expect("it is told");
@@ -261,9 +294,8 @@ async fn errors_that_nobody_waits_for() -> callboard::Result<()> {
 
 /// A caller that calls what is no method, which no proxy does: it is told so, the hook hears of it
 /// before what came after it, also of a tell, and the actor goes on.
-#[callboard::test]
-async fn calls_that_the_actor_does_not_know() -> callboard::Result<()> {
-    let (diary, scratch) = diary("").await;
+async fn calls_that_the_actor_does_not_know(how: How) -> callboard::Result<()> {
+    let (diary, scratch) = diary(how, "").await;
     let diary = diary?;
     let liar = diary.__handle();
     match within(LONG, liar.call::<(), ()>(999, ())).await {
@@ -279,4 +311,14 @@ async fn calls_that_the_actor_does_not_know() -> callboard::Result<()> {
                 told: there is no method with the number 998\nstop\ndrop\n";
     assert_eq!(scratch.read("log"), life);
     Ok(())
+}
+
+both! {
+    the_hooks_of_an_orderly_life;
+    a_start_that_fails;
+    the_hooks_of_a_failure;
+    a_failure_takes_no_longer_than_it_may;
+    stops_that_fail;
+    errors_that_nobody_waits_for;
+    calls_that_the_actor_does_not_know;
 }

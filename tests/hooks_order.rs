@@ -1,4 +1,10 @@
-//! U10, U11, P39, C20, C25: the turns of a scope, of a family, and of what runs again and again.
+//! U10, U11, P39, C20, C25: the turns of a scope, of a family, and of what runs again and again, in
+//! processes and in tasks.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "the bodies of tests are functions, for actors of both kinds"
+)]
 
 mod common;
 
@@ -13,7 +19,7 @@ use callboard::prelude::*;
 use callboard::{MethodError, ShutdownError, SpawnError};
 use tokio::time::sleep;
 
-use common::{LONG, Scratch, gone, within};
+use common::{How, LONG, Scratch, Start, both, eventually, within};
 
 /// Writes into a file that it shares with those that it starts.
 pub struct Member {
@@ -101,16 +107,20 @@ fn log(scratch: &Scratch) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-fn spawn(scratch: &Scratch, plan: &str) -> callboard::Spawn<MemberProxy, (String, String, String)> {
-    Member::spawn(scratch.path("log"), "it".into(), plan.into())
+fn start(how: How, scratch: &Scratch, plan: &str) -> Start<MemberProxy, (String, String, String)> {
+    let args = || (scratch.path("log"), "it".to_owned(), plan.to_owned());
+    let (process, local) = (args(), args());
+    how.start(
+        Member::spawn(process.0, process.1, process.2),
+        Member::local(local.0, local.1, local.2),
+    )
 }
 
 /// Initialized, entered, left, shut down: the turns of a scope in their order, with what is around.
-#[callboard::test]
-async fn the_turns_of_a_scope() -> callboard::Result<()> {
+async fn the_turns_of_a_scope(how: How) -> callboard::Result<()> {
     let scratch = Scratch::new();
     let body = async |member: MemberProxy| Ok(member.write("call".into()).tell().await?);
-    within(LONG, spawn(&scratch, "").scope(body)).await?;
+    within(LONG, start(how, &scratch, "").scope(body)).await?;
     let turns = [
         "new",
         "start",
@@ -124,7 +134,7 @@ async fn the_turns_of_a_scope() -> callboard::Result<()> {
 
     let scratch = Scratch::new();
     let body = async |_| Err::<(), _>(std::io::Error::other("no luck").into());
-    let failed = within(LONG, spawn(&scratch, "").scope(body)).await;
+    let failed = within(LONG, start(how, &scratch, "").scope(body)).await;
     assert_eq!(failed.unwrap_err().to_string(), "no luck");
     let turns = ["new", "start", "enter", "exit, no luck", "stop", "drop"];
     assert_eq!(log(&scratch), turns);
@@ -132,11 +142,10 @@ async fn the_turns_of_a_scope() -> callboard::Result<()> {
 }
 
 /// A scope whose hooks fail says so, and ends its actor in order.
-#[callboard::test]
-async fn scopes_that_fail() {
+async fn scopes_that_fail(how: How) -> callboard::Result<()> {
     let scratch = Scratch::new();
     let body = async |_| -> callboard::Result<()> { panic!("it was not entered") };
-    let failed = within(LONG, spawn(&scratch, "enter fails").scope(body)).await;
+    let failed = within(LONG, start(how, &scratch, "enter fails").scope(body)).await;
     let error = failed.unwrap_err();
     match error.as_error().downcast_ref::<SpawnError>() {
         Some(SpawnError::Enter { reason }) => assert_eq!(reason, "closed"),
@@ -146,7 +155,7 @@ async fn scopes_that_fail() {
 
     let scratch = Scratch::new();
     let body = async |_| Ok(());
-    let failed = within(LONG, spawn(&scratch, "exit fails").scope(body)).await;
+    let failed = within(LONG, start(how, &scratch, "exit fails").scope(body)).await;
     let error = failed.unwrap_err();
     match error.as_error().downcast_ref::<ShutdownError>() {
         Some(ShutdownError::Exit { reason }) => assert_eq!(reason, "jammed"),
@@ -154,6 +163,43 @@ async fn scopes_that_fail() {
     }
     let turns = ["new", "start", "enter", "exit, fine", "stop", "drop"];
     assert_eq!(log(&scratch), turns);
+    Ok(())
+}
+
+/// A scope whose body panics, or is dropped where it waits, ends its actor too: in order, and after
+/// a panic with its exit.
+async fn scopes_that_are_torn(how: How) -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let panics = async |member: MemberProxy| -> callboard::Result<()> {
+        member.write("call".into()).await?;
+        panic!("as the test wants it");
+    };
+    let torn = tokio::spawn(start(how, &scratch, "").scope(panics));
+    assert!(within(LONG, torn).await.unwrap_err().is_panic());
+    let turns = [
+        "new",
+        "start",
+        "enter",
+        "call",
+        "exit, the scope panicked",
+        "stop",
+        "drop",
+    ];
+    assert_eq!(log(&scratch), turns);
+
+    let scratch = Scratch::new();
+    let (told, inside) = tokio::sync::oneshot::channel();
+    let endless = async move |_| -> callboard::Result<()> {
+        told.send(()).unwrap();
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = start(how, &scratch, "").scope(endless) => panic!("{ended:?}"),
+        inside = within(LONG, inside) => inside?,
+    }
+    let turns = ["new", "start", "enter", "stop", "drop"];
+    eventually(LONG, "the actor is dropped", || log(&scratch) == turns).await;
+    Ok(())
 }
 
 /// Those that an actor has started are there when it stops, and end after that and before it is
@@ -161,7 +207,7 @@ async fn scopes_that_fail() {
 #[callboard::test]
 async fn a_family_ends_from_below() -> callboard::Result<()> {
     let scratch = Scratch::new();
-    let member = within(LONG, spawn(&scratch, "family").into_future()).await?;
+    let member = within(LONG, start(How::Process, &scratch, "family").into_future()).await?;
     within(LONG, member.shutdown()).await?;
     let turns = [
         "new",
@@ -271,9 +317,12 @@ impl Clock {
 
 /// Periodic methods run beside calls, by the rule of the borrow, never two of one at once, and end
 /// with the actor. Neither do those that are always due keep calls from running.
-#[callboard::test]
-async fn what_runs_again_and_again() -> callboard::Result<()> {
-    let clock = Clock::spawn(2).await?;
+async fn what_runs_again_and_again(how: How) -> callboard::Result<()> {
+    let clock = within(
+        LONG,
+        how.start(Clock::spawn(2), Clock::local(2)).into_future(),
+    )
+    .await?;
     let counting = async {
         loop {
             let counts = clock.counts().await?;
@@ -289,8 +338,99 @@ async fn what_runs_again_and_again() -> callboard::Result<()> {
     assert_eq!(errors, ["`once` returned an error: number 1"]);
     let called = clock.once().await;
     assert!(matches!(called, Err(CallError::Actor(text)) if text == "number 2"));
-    let pid = clock.process_id();
-    drop(clock);
-    gone(pid).await;
-    Ok(())
+    within(LONG, clock.shutdown()).await
+}
+
+/// What both of the next ones are.
+#[actor_trait]
+pub trait Greeter {
+    /// How it was prepared.
+    fn greeting(&self) -> String;
+
+    async fn greet(&self, name: String) -> String {
+        format!("{}, {name}", self.greeting())
+    }
+
+    fn refuse(&mut self, why: String) -> Result<(), String> {
+        Err(why)
+    }
+}
+
+/// Has hooks beside the methods of a trait.
+pub struct Host {
+    greeting: String,
+    errors: Vec<String>,
+    ticks: u32,
+}
+
+#[actor(Greeter)]
+impl Host {
+    pub fn new() -> Self {
+        Self {
+            greeting: "unprepared".into(),
+            errors: Vec::new(),
+            ticks: 0,
+        }
+    }
+
+    #[on_start]
+    async fn started(&mut self) {
+        tokio::task::yield_now().await;
+        self.greeting = "welcome".into();
+    }
+
+    #[on_error]
+    fn erred(&mut self, error: &MethodError) {
+        self.errors.push(error.to_string());
+    }
+
+    #[every("1ms")]
+    fn tick(&mut self) {
+        self.ticks += 1;
+    }
+
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.clone()
+    }
+
+    pub fn ticks(&self) -> u32 {
+        self.ticks
+    }
+}
+
+impl Greeter for Host {
+    fn greeting(&self) -> String {
+        self.greeting.clone()
+    }
+}
+
+/// The hooks of an actor hold for the methods of its traits, whatever proxy calls them: it has
+/// started before the first, hears of their errors, and does the while what is periodic.
+async fn hooks_and_traits(how: How) -> callboard::Result<()> {
+    let start = how.start(Host::spawn(), Host::local()).into_future();
+    let host = within(LONG, start).await?;
+    let greeter: GreeterProxy = host.clone().into();
+    assert_eq!(greeter.greet("you".into()).await?, "welcome, you");
+    let told = greeter.refuse("not today".into()).tell().await;
+    told.expect("it is told");
+    // Behind the tell, and so behind the hook.
+    let errors = host.errors().await?;
+    assert_eq!(errors, ["`refuse` returned an error: not today"]);
+    let ticking = async {
+        while host.ticks().await? < 3 {
+            greeter.greet("you".into()).await?;
+        }
+        Ok::<_, CallError>(())
+    };
+    within(LONG, ticking).await?;
+    drop(greeter);
+    within(LONG, host.shutdown()).await
+}
+
+both! {
+    the_turns_of_a_scope;
+    scopes_that_fail;
+    scopes_that_are_torn (flavor = "multi_thread", worker_threads = 2);
+    what_runs_again_and_again;
+    hooks_and_traits;
 }

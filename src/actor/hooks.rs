@@ -376,22 +376,22 @@ pub(super) async fn start<A: Actor>(actor: &mut A) -> Result<(), NotStarted> {
     }
 }
 
-/// Runs the hook after the last call. False: it panicked.
-pub(super) async fn stop<A: Actor>(actor: &mut A) -> bool {
+/// Runs the hook after the last call.
+///
+/// # Errors
+/// What it panicked with.
+pub(super) async fn stop<A: Actor>(actor: &mut A) -> Result<(), PanicReport> {
     if !A::HOOKS.has(Moment::Stop) {
-        return true;
+        return Ok(());
     }
     crate::sys::failpoint::at("hook.stop.before");
     let stopped = caught(actor.hook(Hook::Stop)).await;
     crate::sys::failpoint::at("hook.stop.after");
-    match stopped {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
+    stopped.map(|result| {
+        if let Err(error) = result {
             tracing::error!(error, "`on_stop` returned an error");
-            true
         }
-        Err(_) => false,
-    }
+    })
 }
 
 /// Runs the hook after a panic; whatever becomes of it, the actor ends.
@@ -419,7 +419,10 @@ pub(super) async fn before_end(end: &End, last: impl Future<Output = ()>) {
     }
 }
 
-/// Drops the actor. False: that panicked.
-pub(super) fn end<A: Actor>(actor: A) -> bool {
-    caught_now(|| drop(actor)).is_ok()
+/// Drops the actor.
+///
+/// # Errors
+/// What that panicked with.
+pub(super) fn end<A: Actor>(actor: A) -> Result<(), PanicReport> {
+    caught_now(|| drop(actor))
 }

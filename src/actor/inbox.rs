@@ -23,6 +23,7 @@ use super::server::Work;
 use super::signals::{Arrival, Signals};
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
+use crate::transport::sleeper::Bed;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec;
 use crate::wire::frame::Kind;
@@ -84,6 +85,8 @@ pub(crate) struct Inbox<'a> {
     /// What the actor calls itself for.
     pub(super) own: Own,
     pub(super) held: Held<'a>,
+    /// Where its task hears the signals.
+    bed: Bed,
 }
 
 impl<'a> Inbox<'a> {
@@ -97,6 +100,7 @@ impl<'a> Inbox<'a> {
             turn: 0,
             own: Own::default(),
             held: Held::new(Mailbox::default()),
+            bed: Bed::default(),
         }
     }
 
@@ -138,6 +142,8 @@ impl<'a> Inbox<'a> {
         cx: &mut Context<'_>,
         work: &mut Work,
     ) -> Poll<Result<Event, LinkError>> {
+        // Before the signals are looked at: what is told after that wakes us.
+        self.post.signals.listen(&mut self.bed, cx);
         loop {
             if self.turn >= TURN_MAX {
                 self.turn = 0;
@@ -171,9 +177,10 @@ impl<'a> Inbox<'a> {
     /// Takes calls in while a method runs, as many as the mailbox holds, and hears the bells, which
     /// bring room for answers that wait.
     pub(crate) fn poll_meanwhile(&mut self, cx: &mut Context<'_>) {
+        self.post.signals.listen(&mut self.bed, cx);
         for _ in 0..MEANWHILE_MAX {
             self.poll_room(cx);
-            if self.post.signals.listen(cx) && self.post.signals.has_news() {
+            if self.post.signals.has_news() {
                 self.hear_news();
             }
             match self.take_in(cx, Until::Empty) {
@@ -202,10 +209,10 @@ impl<'a> Inbox<'a> {
         self.held.put_back(work);
     }
 
-    fn poll_room(&self, cx: &mut Context<'_>) {
+    fn poll_room(&mut self, cx: &mut Context<'_>) {
         let signals = self.post.signals;
         self.main.poll_room(cx, self.post.main.sender, signals);
-        for Arrival { port, line } in &self.lines {
+        for Arrival { port, line } in &mut self.lines {
             port.poll_room(cx, line.sender(), signals);
         }
     }
@@ -317,9 +324,9 @@ impl<'a> Inbox<'a> {
 
     /// Goes to sleep at all links. False: something has come.
     fn rest(&mut self) -> bool {
-        let mut rests = self.main.rest(self.post.main.sender);
-        for Arrival { port, line } in &mut self.lines {
-            rests &= port.rest(line.sender());
+        let mut rests = self.main.rest();
+        for Arrival { port, .. } in &mut self.lines {
+            rests &= port.rest();
         }
         rests
     }

@@ -134,7 +134,13 @@ impl Own {
         self.jobs.pop_front().map(Work::job_of)
     }
 
-    /// Whether it is time for a periodic method.
+    /// Whether it is time for another periodic method; if not, the task is woken when it is.
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        let timers = self.timers.as_mut();
+        timers.is_some_and(|timers| timers.poll_due(cx).is_ready())
+    }
+
+    /// Takes a periodic method whose time has come.
     ///
     /// # Errors
     /// What the expression for its period panicked with.
@@ -199,8 +205,10 @@ fn poll_with_own<A: Actor>(
         return Poll::Ready(Ok(Event::Call));
     }
     let polled = inbox.poll_next(cx, work).map_err(Failed::Link);
-    if ticks && waits && polled.is_pending() && take_tick(actor, inbox, cx, work)? {
-        return Poll::Ready(Ok(Event::Call));
+    if ticks && waits && polled.is_pending() && inbox.own.is_due(cx) {
+        // Between two of them the runtime's other tasks have their turn: a local actor is not alone
+        // on its thread.
+        cx.waker().wake_by_ref();
     }
     polled
 }

@@ -10,6 +10,7 @@ use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::Sender;
+use crate::transport::sleeper::Bed;
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
 use crate::wire::attached::Attached;
 use crate::wire::codec::Buffer;
@@ -22,6 +23,8 @@ pub(crate) struct Port {
     glance: Glance<Memory>,
     board: Board,
     ear: Ear,
+    /// Where its task hears of calls, if their callers are in this process.
+    bed: Bed,
     spin: Spin,
     vigil: Vigil,
     /// Why nothing more comes.
@@ -41,6 +44,7 @@ impl Port {
             glance,
             board,
             ear,
+            bed: Bed::default(),
             spin,
             vigil,
             broken: None,
@@ -48,7 +52,8 @@ impl Port {
     }
 
     /// Hears the bell while a handler runs: it brings room for answers that wait.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, sender: &Sender, signals: &Signals) {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, sender: &Sender, signals: &Signals) {
+        sender.listen(&mut self.bed, cx);
         while let Poll::Ready(Ok(())) = self.ear.poll_rung(cx) {
             sender.room_freed();
             signals.cancels().look();
@@ -94,7 +99,13 @@ impl Port {
             return Err(error.clone());
         }
         loop {
-            let head = match self.receiver.try_recv(body) {
+            let received = self.receiver.try_recv(body);
+            // Whoever waits for room has filled more than what is told here, and so need not be
+            // told of the rest before we sleep.
+            if self.receiver.owes_room() {
+                self.tell_of_room(sender);
+            }
+            let head = match received {
                 Ok(Some(head)) => head,
                 Ok(None) => {
                     self.hear_beside(sender);
@@ -106,9 +117,6 @@ impl Port {
                 }
             };
             self.spin.found(&mut self.vigil);
-            if self.receiver.owes_room() {
-                self.tell_of_room(sender);
-            }
             crate::sys::failpoint::at("callee.recv.after");
             if is_wanted(&head, &self.board) {
                 return Ok(Some(head));
@@ -131,10 +139,8 @@ impl Port {
         self.broken = Some(error.clone());
     }
 
-    /// Tells the peer of room, and announces that nobody looks until the bell rings. False: there
-    /// is something already.
-    pub(super) fn rest(&mut self, sender: &Sender) -> bool {
-        self.tell_of_room(sender);
+    /// Announces that nobody looks until the bell rings. False: there is something already.
+    pub(super) fn rest(&mut self) -> bool {
         self.broken.is_some() || self.receiver.doze()
     }
 
@@ -157,7 +163,6 @@ impl Port {
             if Plan::burst(promising) {
                 return true;
             }
-            self.tell_of_room(sender);
             let here = (&self.board, Side::Server);
             let next = plan.look(&mut self.vigil, here, || self.glance.is_promising());
             self.spin.learn(&mut self.vigil);
@@ -172,12 +177,12 @@ impl Port {
             }
         }
         self.spin.sleep(&mut self.vigil);
-        self.tell_of_room(sender);
+        sender.listen(&mut self.bed, cx);
         if self.ear.take_rung() {
             sender.room_freed();
             signals.cancels().look();
         }
-        if signals.listen(cx) || !self.receiver.doze() {
+        if signals.has_told() || !self.receiver.doze() {
             return true;
         }
         match self.ear.poll_rung(cx) {

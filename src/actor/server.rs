@@ -241,7 +241,7 @@ pub(crate) enum End {
     /// Its constructor gave no actor; the caller has been told.
     Rejected,
     /// Its constructor, a method or its drop panicked; the caller has been told.
-    Panicked(Option<PanicReport>),
+    Panicked(PanicReport),
     /// The caller broke the rules.
     Corrupt(LinkError),
 }
@@ -283,8 +283,10 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
     };
     inbox.serve(const { &A::INTERFACE });
     let end = match run(&mut actor, &mut inbox).await {
-        Ok(()) if hooks::stop(&mut actor).await => End::Stopped,
-        Ok(()) => End::Panicked(None),
+        Ok(()) => match hooks::stop(&mut actor).await {
+            Ok(()) => End::Stopped,
+            Err(report) => End::Panicked(report),
+        },
         Err(Failed::Link(error)) => End::Corrupt(error),
         Err(Failed::Panicked(panicked)) => {
             let Panicked { work, report } = *panicked;
@@ -297,15 +299,15 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
                 }
             }
             hooks::fail(&mut actor, &report).await;
-            End::Panicked(Some(report))
+            End::Panicked(report)
         }
     };
     inbox.post().signals.end_tasks();
     hooks::before_end(&end, last()).await;
-    if hooks::end(actor) {
-        end
-    } else {
-        End::Panicked(None)
+    match (end, hooks::end(actor)) {
+        // The first panic is the cause.
+        (end, Ok(())) | (end @ End::Panicked(_), Err(_)) => end,
+        (_, Err(report)) => End::Panicked(report),
     }
 }
 
@@ -343,7 +345,7 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
         Ok(Err(rejected)) => (Err(End::Rejected), rejected.answer(call, replies)),
         Err(report) => {
             let answer = replies.send_panic(call, &report);
-            (Err(End::Panicked(Some(report))), answer)
+            (Err(End::Panicked(report)), answer)
         }
     };
     finish(answer, &work, inbox).await;
@@ -361,19 +363,18 @@ async fn begin<A: Actor>(
         Err(failed) => failed,
     };
     // Before the answer, which ends this process.
-    let is_dropped = hooks::end(actor);
+    let dropped = hooks::end(actor);
     match failed {
         NotStarted::Error(error) => {
-            let end = if is_dropped {
-                End::Rejected
-            } else {
-                End::Panicked(None)
+            let end = match dropped {
+                Ok(()) => End::Rejected,
+                Err(report) => End::Panicked(report),
             };
             (Err(end), Rejected::start(error).answer(call, replies))
         }
         NotStarted::Panicked(report) => {
             let answer = replies.send_panic(call, &report);
-            (Err(End::Panicked(Some(report))), answer)
+            (Err(End::Panicked(report)), answer)
         }
     }
 }

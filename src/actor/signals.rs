@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 
-use futures_util::task::AtomicWaker;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::cancel::Cancels;
@@ -17,6 +16,7 @@ use super::replies::Replies;
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::Sender;
+use crate::transport::sleeper::{Bed, Sleeper};
 
 /// What an actor is told beside its calls. Shared with whoever may tell.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ struct SignalState {
     /// Links have come or ended since the actor looked.
     news: AtomicBool,
     arrived: Mutex<Vec<Arrival>>,
-    waker: AtomicWaker,
+    sleeper: Sleeper,
     cancels: Cancels,
     tasks: Mutex<JoinSet<()>>,
     itself: Mutex<Itself>,
@@ -99,7 +99,7 @@ impl Signals {
     pub(crate) fn stop(&self) {
         // Release: pairs with the Acquire in `is_stop_asked`, though only the flag is published.
         self.0.stop.store(true, Ordering::Release);
-        self.0.waker.wake();
+        self.0.sleeper.wake();
     }
 
     /// Gives the actor a further link.
@@ -177,6 +177,7 @@ impl Signals {
         drop(own.proxy);
         let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.abort_all();
+        self.0.sleeper.leave();
     }
 
     /// Lowers the flag that says that there is news, and gives the links that have come.
@@ -202,7 +203,7 @@ impl Signals {
     pub(crate) fn tell(&self) {
         // Release: pairs with the Acquire in `has_news`; the lock orders what arrived.
         self.0.news.store(true, Ordering::Release);
-        self.0.waker.wake();
+        self.0.sleeper.wake();
     }
 
     pub(super) fn is_stop_asked(&self) -> bool {
@@ -214,9 +215,15 @@ impl Signals {
         self.0.news.load(Ordering::Acquire)
     }
 
-    /// Has the task woken by what is told from now on. True: something was told already.
-    pub(super) fn listen(&self, cx: &Context<'_>) -> bool {
-        self.0.waker.register(cx.waker());
+    /// Has the actor's task, which sleeps in `bed`, woken by what is told from now on.
+    #[inline]
+    pub(super) fn listen(&self, bed: &mut Bed, cx: &Context<'_>) {
+        bed.lie_down(&self.0.sleeper, cx);
+    }
+
+    /// Whether something was told that was not heard.
+    #[inline]
+    pub(super) fn has_told(&self) -> bool {
         self.is_stop_asked() || self.has_news()
     }
 }

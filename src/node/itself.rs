@@ -20,7 +20,6 @@ use crate::actor::context::{Context, Itself};
 use crate::actor::port::Port;
 use crate::actor::signals::{Arrival, Line};
 use crate::proxy::Caller;
-use crate::proxy::driver::keep_time;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Ended;
 use crate::transport::idle::Idle;
@@ -102,15 +101,14 @@ fn link(itself: &Itself) -> Handle {
         signals,
     } = itself;
     let (geometry, limit) = (spawn::geometry(), *message_len_max as u64);
-    let (near, far) = loopback::pair(geometry, limit);
+    let (near, mut far) = loopback::pair(geometry, limit);
     // On the actor's own thread: nobody answers while another one looks.
-    let exchange = Exchange::local(near, geometry.slots(), Idle::Park);
+    let exchange = Exchange::local((near, &mut far), geometry.slots(), Idle::Park);
     exchange.set_tables(Tables::of(interface));
     let board = far.board.clone();
     let port = Port::new((far.receiver, far.glance), far.board, far.ear, Idle::Park);
     let line = Arc::new(Line::new(far.sender, board, *message_len_max));
     signals.arrive(Arrival { port, line });
-    signals.spawn(keep_time(Arc::clone(&exchange)));
     let life = Life {
         being: Being::Itself(signals.clone()),
         exchange: Arc::clone(&exchange),

@@ -26,6 +26,7 @@ use super::spawn;
 use super::spawn_error::SpawnError;
 use super::spawn_options::GRACE;
 use crate::actor::Actor;
+use crate::actor::hooks::Hooks;
 use crate::actor::inbox::{Inbox, Post};
 use crate::actor::mailbox::Mailbox;
 use crate::actor::panic::note_places;
@@ -36,7 +37,6 @@ use crate::actor::signals::Signals;
 use crate::proxy::Caller;
 use crate::proxy::ambient::Named;
 use crate::proxy::call::DecodeFailure;
-use crate::proxy::driver::keep_time;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{CallError, Ended};
 use crate::sys::process::Exit;
@@ -112,6 +112,8 @@ pub struct Local<P, Args, E = Infallible> {
     failure: DecodeFailure<E>,
     start: Start,
     options: Options,
+    /// What its scope is to tell it.
+    pub(super) hooks: Hooks,
     proxy: PhantomData<fn() -> P>,
 }
 
@@ -160,6 +162,7 @@ impl<P, Args, E> Local<P, Args, E> {
             failure,
             start,
             options,
+            hooks: A::HOOKS,
             proxy: PhantomData,
         }
     }
@@ -256,8 +259,8 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         })?;
         note_places();
         let (geometry, limit) = (spawn::geometry(), spawn::MESSAGE_LEN_MAX);
-        let (near, far) = loopback::pair(geometry, limit);
-        let exchange = Exchange::local(near, geometry.slots(), options.idle);
+        let (near, mut far) = loopback::pair(geometry, limit);
+        let exchange = Exchange::local((near, &mut far), geometry.slots(), options.idle);
         let (id, signals) = (spawn::next_id(), Signals::default());
         let leash = Leash::new(signals.clone());
         let life = Life {
@@ -284,10 +287,10 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             },
         };
         let starting = Starting(Some(leash.clone()));
-        let (cut, clock) = (Cut(leash), keep_time(Arc::clone(&exchange)));
+        let (cut, until) = (Cut(leash), Arc::clone(&exchange));
         tokio::spawn(async move {
             let _cut = cut;
-            clock.await;
+            until.told_over().await;
         });
         start(seat).map_err(|source| SpawnError::Resources {
             what: "room for threads",
@@ -327,6 +330,7 @@ impl<P: Proxy, Args: Arguments, E: Send + 'static> IntoFuture for Local<P, Args,
             failure: self.failure,
             start: self.start,
             options: self.options,
+            hooks: self.hooks,
             proxy: PhantomData,
         };
         Box::pin(local.run())
@@ -418,9 +422,7 @@ impl Leaving {
         self.exit = match end {
             Some(End::Stopped | End::Rejected) => Exit::Code(0),
             Some(End::Panicked(report)) => {
-                report
-                    .into_iter()
-                    .for_each(|report| self.leash.set_report(report));
+                self.leash.set_report(report);
                 Exit::Code(PANIC_CODE)
             }
             Some(End::Corrupt(error)) => {

@@ -1,16 +1,18 @@
 //! An actor that lives as long as a block of code.
 //!
 //! ```text
-//! spawn --> enter --> body(proxy) --> exit --> leave: stopped and gone --> what the body gave
+//! start --> enter --> body(proxy) --> exit --> leave: stopped and gone --> what the body gave
 //!                        └ error, panic: the same way out; dropped: without `exit`
 //! ```
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt as _;
 
 use super::handle::{Proxy, ShutdownError};
+use super::local::Local;
 use super::spawn::Spawn;
 use super::spawn_error::SpawnError;
 use crate::actor::hooks::{Hooks, Moment};
@@ -19,6 +21,24 @@ use crate::proxy::failure::CallError;
 use crate::wire::codec::Arguments;
 use crate::wire::interface::{ENTER, EXIT};
 
+/// A start of an actor, in a process or in a task: a scope does not care which.
+pub(crate) trait Start<P, E>: IntoFuture<Output = Result<P, SpawnError<E>>> {
+    /// What the scope is to tell the actor.
+    fn hooks(&self) -> Hooks;
+}
+
+impl<P: Proxy, Args: Arguments, E: Send + 'static> Start<P, E> for Spawn<P, Args, E> {
+    fn hooks(&self) -> Hooks {
+        self.hooks
+    }
+}
+
+impl<P: Proxy, Args: Arguments, E: Send + 'static> Start<P, E> for Local<P, Args, E> {
+    fn hooks(&self) -> Hooks {
+        self.hooks
+    }
+}
+
 /// Starts an actor, runs `body` with its proxy, and ends the actor whatever became of the body.
 ///
 /// # Errors
@@ -26,19 +46,17 @@ use crate::wire::interface::{ENTER, EXIT};
 ///
 /// # Panics
 /// The body's, after the actor has ended.
-pub(crate) async fn run<P, Args, E, T, X>(
-    spawn: Spawn<P, Args, E>,
+pub(crate) async fn run<P, E, T, X>(
+    start: impl Start<P, E>,
     body: impl AsyncFnOnce(P) -> Result<T, X>,
 ) -> Result<T, X>
 where
     P: Proxy,
-    Args: Arguments,
-    E: Send + 'static,
     X: From<SpawnError<E>> + From<ShutdownError> + fmt::Display,
 {
-    let hooks = spawn.hooks;
+    let hooks = start.hooks();
     let inside = Inside {
-        proxy: spawn.await?,
+        proxy: start.await?,
         hooks,
     };
     if let Err(reason) = inside.enter().await {

@@ -1,34 +1,23 @@
 //! The task that waits for a link's bell, so that no caller depends on another one being polled.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::exchange::Exchange;
-use super::failure::{Ended, Outcome};
-use super::timer::usual_looks;
+use super::failure::Ended;
 use crate::transport::bell::Ear;
 use crate::transport::board::Side;
 use crate::transport::spin::{Next, Vigil};
 
-/// How often a peer that owes answers is looked at.
-const WATCH_PERIOD: Duration = Duration::from_secs(1);
-
-/// After how many looks in a row at a stopped peer the calls in flight are given up: the bound of
-/// `Unreachable` is this many periods.
-const STOPPED_MAX: u32 = 3;
-
 /// Who looks for the answers of calls that sleep.
 pub(super) struct Lookout {
-    /// The [driver](drive), or where the ringer looks the [clock](keep_time): a task.
+    /// The [driver](drive), where there is one.
     task: AtomicWaker,
-    /// Whoever rings our bell, in the same process, takes the answers in.
-    is_ringer: bool,
+    /// Whoever answers, in the same process, brings the answers.
+    is_needless: bool,
 }
 
 impl Lookout {
@@ -36,14 +25,14 @@ impl Lookout {
     pub(super) fn driver() -> Self {
         Self {
             task: AtomicWaker::new(),
-            is_ringer: false,
+            is_needless: false,
         }
     }
 
-    /// Whoever rings.
-    pub(super) fn ringer() -> Self {
+    /// Nobody: the answers are brought.
+    pub(super) fn none() -> Self {
         Self {
-            is_ringer: true,
+            is_needless: true,
             ..Self::driver()
         }
     }
@@ -58,33 +47,19 @@ impl Lookout {
         self.task.wake();
     }
 
+    /// Whether nobody needs to look: the answers are brought.
     #[inline]
-    pub(super) fn is_ringer(&self) -> bool {
-        self.is_ringer
+    pub(super) fn is_needless(&self) -> bool {
+        self.is_needless
     }
-}
-
-/// Looks at the clock for the calls on a link that needs no driver, until it ends.
-pub(crate) fn keep_time(exchange: Arc<Exchange>) -> impl Future<Output = ()> + Send {
-    // Made here for the reason that `drive` has.
-    let mut watch = Watch::new();
-    poll_fn(move |cx| {
-        exchange.register_driver(cx);
-        if exchange.is_over() {
-            return Poll::Ready(());
-        }
-        watch.poll(cx, exchange.is_watched(), &exchange);
-        Poll::Pending
-    })
 }
 
 /// Serves `exchange` until its link ends. Dropped before that, it ends the link.
 pub(crate) fn drive(exchange: Arc<Exchange>, ear: Ear) -> impl Future<Output = ()> + Send {
     // Made here and not at the first poll, which never comes where the runtime ends before.
-    let driver = Driver { exchange, ear };
+    let mut driver = Driver { exchange, ear };
     let mut vigil = Vigil::default();
-    let mut watch = Watch::new();
-    poll_fn(move |cx| driver.poll(cx, &mut vigil, &mut watch))
+    poll_fn(move |cx| driver.poll(cx, &mut vigil))
 }
 
 struct Driver {
@@ -93,7 +68,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn poll(&self, cx: &mut Context<'_>, vigil: &mut Vigil, watch: &mut Watch) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, vigil: &mut Vigil) -> Poll<()> {
         self.exchange.register_driver(cx);
         loop {
             if self.exchange.is_over() {
@@ -109,16 +84,11 @@ impl Driver {
             }
             match self.exchange.turn(vigil) {
                 Turn::Again => {
-                    watch.poll(cx, true, &self.exchange);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Turn::Idle { watched } => {
-                    watch.poll(cx, watched, &self.exchange);
-                    if !rung {
-                        return Poll::Pending;
-                    }
-                }
+                Turn::Idle if rung => {}
+                Turn::Idle => return Poll::Pending,
             }
         }
     }
@@ -136,22 +106,24 @@ impl Drop for Driver {
 enum Turn {
     /// Let other tasks run, then come back.
     Again,
-    /// Wait for the bell, and if watched for the clock.
-    Idle {
-        /// Calls are in flight.
-        watched: bool,
-    },
+    /// Wait for the bell.
+    Idle,
 }
 
 impl Exchange {
     /// One turn of the driver; see [`drive`].
-    fn turn(&self, vigil: &mut Vigil) -> Turn {
+    fn turn(self: &Arc<Self>, vigil: &mut Vigil) -> Turn {
         let mut held = self.lock();
         self.drain(&mut held, None);
         let is_answered = held.outbox.say_due();
         if held.state.in_flight.parked() == 0 && held.state.queue.is_empty() {
             // Memory that is used no more is let go by the peer, and told, though nobody calls.
-            held.state.watched |= held.state.receiver.listens();
+            let listens = held.state.receiver.listens();
+            if listens && !std::mem::replace(&mut held.state.watched, true) {
+                drop(held);
+                self.watch();
+                return Turn::Again;
+            }
             // Answers that nobody waits for any more are taken in too: the peer may wait for their
             // room.
             if !held.state.receiver.is_empty() {
@@ -167,9 +139,7 @@ impl Exchange {
             if held.state.driver_awake {
                 return Turn::Again;
             }
-            return Turn::Idle {
-                watched: held.state.watched,
-            };
+            return Turn::Idle;
         }
         // While senders wait for room, only the bell brings news of it.
         let plan = if self.sender.is_waited_on() {
@@ -200,15 +170,8 @@ impl Exchange {
         if held.state.driver_awake {
             Turn::Again
         } else {
-            Turn::Idle {
-                watched: held.state.watched,
-            }
+            Turn::Idle
         }
-    }
-
-    /// Whether the clock is to be looked at.
-    fn is_watched(&self) -> bool {
-        self.lock().state.watched
     }
 
     /// Has the driver woken when it is to look.
@@ -219,85 +182,5 @@ impl Exchange {
     /// The bell has rung: there may be room again.
     fn room_freed(&self) {
         self.sender.room_freed();
-    }
-
-    /// Another look at the clock after `period`: ends what has waited for the usual time. Whether
-    /// the driver shall go on watching.
-    fn keep_watching(&self, period: Duration) -> bool {
-        let mut held = self.lock();
-        let core = &mut held.state;
-        core.looks = core.looks.wrapping_add(1);
-        if let Some(usual) = usual_looks(period) {
-            let now = (core.looks, usual);
-            let cancel = |call| {
-                let is_withdrawn = self.board.withdraw(call);
-                self.board.cancel(call);
-                if is_withdrawn {
-                    Outcome::NotRun
-                } else {
-                    Outcome::MayHaveRun
-                }
-            };
-            let wakers = core.in_flight.lose_late(now, period, cancel);
-            if !wakers.is_empty() {
-                core.queue.wake_first();
-            }
-            if core.queue.lose_late(now, period) {
-                self.late.notify_waiters();
-            }
-            wakers.into_iter().for_each(Waker::wake);
-        }
-        held.state.watched = held.state.in_flight.waiting() > 0 || !held.state.queue.is_empty();
-        if !held.state.watched && held.state.receiver.listens() {
-            // Nothing has been called for a while: what the peer lets go of is to be rung for.
-            self.doze(&mut held);
-        }
-        held.state.watched
-    }
-}
-
-/// Looks once a second, while calls are in flight, whether the peer is stopped and who waits too
-/// long.
-struct Watch {
-    /// Made once, with the link, and set again: no call allocates it.
-    clock: Pin<Box<Sleep>>,
-    is_on: bool,
-    stopped: u32,
-}
-
-impl Watch {
-    fn new() -> Self {
-        let clock = Box::pin(sleep(WATCH_PERIOD));
-        Self {
-            clock,
-            is_on: false,
-            stopped: 0,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, watched: bool, exchange: &Exchange) {
-        if !watched && !self.is_on {
-            return;
-        }
-        let clock = &mut self.clock;
-        if !std::mem::replace(&mut self.is_on, true) {
-            clock.as_mut().reset(Instant::now() + WATCH_PERIOD);
-        }
-        while clock.as_mut().poll(cx).is_ready() {
-            if !exchange.keep_watching(WATCH_PERIOD) {
-                self.is_on = false;
-                self.stopped = 0;
-                return;
-            }
-            self.stopped = if exchange.is_peer_stopped() {
-                self.stopped + 1
-            } else {
-                0
-            };
-            if self.stopped >= STOPPED_MAX {
-                exchange.give_up_waiting();
-            }
-            clock.as_mut().reset(Instant::now() + WATCH_PERIOD);
-        }
     }
 }

@@ -12,8 +12,8 @@
 //! is the task itself, or the driver, which always runs: a call that its owner forgets to poll
 //! holds up no other.
 //!
-//! Where both ends of the link are in one process there is no driver: who answers rings, and the
-//! ring itself takes the answers in and wakes their tasks.
+//! Where both ends of the link are in one process there is nothing to look for: who answers puts
+//! the answer into the table, and wakes its task.
 
 use std::fmt;
 use std::pin::pin;
@@ -24,13 +24,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::clock;
 use super::driver::Lookout;
 use super::failure::{Ended, Outcome};
 use super::in_flight::{Answer, InFlight, Patience, Waiting};
 use super::queue::Queue;
 use crate::ring::Glance;
 use crate::transport::Link;
-use crate::transport::bell::{Ear, Listener};
+use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
@@ -77,6 +78,8 @@ pub(crate) struct Exchange {
     /// The link has ended.
     over: Notify,
     pub(super) lookout: Lookout,
+    /// An answer was brought since somebody looked: a hint for who has no lock.
+    pub(super) brought: AtomicBool,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
     /// What the peer said that it offers.
@@ -88,15 +91,17 @@ pub(super) struct Core {
     pub(super) receiver: Receiver,
     pub(super) in_flight: InFlight,
     pub(super) spin: Spin,
-    body: Buffer,
+    pub(super) body: Buffer,
     /// Those who wait for a slot or room; nobody overtakes them.
     pub(super) queue: Queue,
     /// The driver looks again by himself: nobody need announce that he dozes.
     pub(super) driver_awake: bool,
-    /// The driver looks once a second whether the peer is stopped, and who waits too long.
+    /// The clock is looked at once a second: who waits too long, and whether the peer is stopped.
     pub(super) watched: bool,
     /// How many such looks there were.
     pub(super) looks: u32,
+    /// How many of them, the latest ones, found the peer stopped.
+    pub(super) stopped_looks: u32,
 }
 
 impl Core {
@@ -128,20 +133,8 @@ impl Exchange {
         Self::over(link, slots, idle, Lookout::driver())
     }
 
-    /// The same over a [loopback](crate::transport::loopback) link, which needs no driver.
-    ///
-    /// # Panics
-    /// When the link's other end is in another process.
-    pub(crate) fn local(link: Link, slots: usize, idle: Idle) -> Arc<Self> {
-        let (exchange, ear) = Self::over(link, slots, idle, Lookout::ringer());
-        let Ear::Chime(chime) = ear else {
-            panic!("a link within one process has chimes");
-        };
-        chime.tell(Arc::clone(&exchange) as Arc<dyn Listener>);
-        exchange
-    }
-
-    fn over(link: Link, slots: usize, idle: Idle, lookout: Lookout) -> (Arc<Self>, Ear) {
+    pub(super) fn over(link: Link, slots: usize, idle: Idle, lookout: Lookout) -> (Arc<Self>, Ear) {
+        clock::start();
         let in_flight = InFlight::new(slots);
         let waiting = in_flight.load();
         let core = Core {
@@ -153,6 +146,7 @@ impl Exchange {
             driver_awake: false,
             watched: false,
             looks: 0,
+            stopped_looks: 0,
         };
         let exchange = Arc::new(Self {
             board: link.board,
@@ -163,6 +157,7 @@ impl Exchange {
             late: Notify::new(),
             over: Notify::new(),
             lookout,
+            brought: AtomicBool::new(false),
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
             tables: OnceLock::new(),
@@ -246,10 +241,10 @@ impl Exchange {
 
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
     /// begins. `bounded`: it waits for the usual time. `waker` is of the task that awaits the
-    /// answer: where whoever rings takes that in, it is parked at once.
+    /// answer: where that is brought, the task is parked at once.
     #[inline]
     pub(crate) fn try_begin(
-        &self,
+        self: &Arc<Self>,
         head: Head,
         (body, attached): (&[u8], &Attached),
         bounded: bool,
@@ -278,7 +273,8 @@ impl Exchange {
                 held.state.in_flight.sent(call, position);
                 let plan = held.state.plan();
                 let mut vigil = Vigil::new(plan);
-                if let Some(waker) = waker.filter(|_| self.lookout.is_ringer() && plan.is_none()) {
+                let sleeps = self.lookout.is_needless() && plan.is_none();
+                if let Some(waker) = waker.filter(|_| sleeps) {
                     vigil.park();
                     self.park(held, waker, call, &mut vigil);
                 }
@@ -307,12 +303,12 @@ impl Exchange {
     /// A call that is alone looks for it in the ring for a while; others leave that to the driver.
     #[inline]
     pub(crate) fn poll_answer(
-        &self,
+        self: &Arc<Self>,
         cx: &Context<'_>,
         call: CallId,
         vigil: &mut Vigil,
     ) -> Poll<Answer> {
-        let promising = || self.glance.is_promising();
+        let promising = || self.is_promising();
         vigil.first_burst(promising);
         let mut held = self.lock();
         if let Some(answer) = self.look_for(&mut held, call, vigil) {
@@ -336,15 +332,25 @@ impl Exchange {
             let is_watched = next == Next::Look || std::mem::replace(&mut held.state.watched, true);
             drop(held);
             if !is_watched {
-                self.lookout.wake();
+                self.watch();
             }
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
+    /// Whether an answer seems to have come, for who has no lock.
+    #[inline]
+    fn is_promising(&self) -> bool {
+        if self.lookout.is_needless() {
+            self.brought.load(Ordering::Relaxed)
+        } else {
+            self.glance.is_promising()
+        }
+    }
+
     /// Ready when the answer of `call` has come, and leaves it there.
-    pub(crate) fn poll_settled(&self, cx: &Context<'_>, call: CallId) -> Poll<()> {
+    pub(crate) fn poll_settled(self: &Arc<Self>, cx: &Context<'_>, call: CallId) -> Poll<()> {
         let mut held = self.lock();
         self.drain(&mut held, None);
         if held.state.in_flight.is_settled(call) {
@@ -409,7 +415,7 @@ impl Exchange {
 
     /// Leaves the lock with `call` parked, and somebody sure to look.
     fn park(
-        &self,
+        self: &Arc<Self>,
         mut held: MutexGuard<'_, Locked<Core>>,
         waker: &Waker,
         call: CallId,
@@ -421,10 +427,9 @@ impl Exchange {
             held.state.spin.sleep(vigil);
         }
         held.state.in_flight.park(call, waker);
-        let mut wake_driver = !std::mem::replace(&mut held.state.watched, true);
-        if self.lookout.is_ringer() {
-            self.doze(&mut held);
-        } else if !held.state.driver_awake {
+        let is_watched = std::mem::replace(&mut held.state.watched, true);
+        let mut wake_driver = false;
+        if !self.lookout.is_needless() && !held.state.driver_awake {
             // Several calls: the driver looks for all of them. One: the bell will do.
             let crowd = held.state.in_flight.waiting() > 1 && held.state.spin.plan().is_some();
             if crowd || !held.state.receiver.doze() {
@@ -433,12 +438,15 @@ impl Exchange {
             }
         }
         drop(held);
+        if !is_watched {
+            self.watch();
+        }
         if wake_driver {
             self.lookout.wake();
         }
     }
 
-    /// Sees to it that the next answer is rung for; what has come meanwhile is taken in.
+    /// Sees to it that what comes next is rung for; what has come meanwhile is taken in.
     pub(super) fn doze(&self, held: &mut Locked<Core>) {
         // A link that has ended brings nothing any more.
         while !held.state.receiver.doze() && !self.is_over() {
@@ -462,13 +470,22 @@ impl Exchange {
     /// Takes in the answers that have come, up to the one of `last`, and wakes their tasks.
     #[inline]
     pub(super) fn drain(&self, held: &mut Locked<Core>, last: Option<CallId>) {
+        if self.lookout.is_needless() {
+            // Under the lock: what is brought later says so again.
+            self.brought.store(false, Ordering::Relaxed);
+            return;
+        }
         for _ in 0..DRAIN_MAX {
             if last.is_some_and(|call| held.state.in_flight.is_settled(call)) {
                 break;
             }
             match held.state.receiver.try_recv(&mut held.state.body) {
                 Ok(None) => break,
-                Ok(Some(head)) => self.take_in(held, head),
+                Ok(Some(head)) => {
+                    if let Some(waker) = self.accept(held, &head) {
+                        waker.wake();
+                    }
+                }
                 Err(error) => {
                     self.break_off(held, &error);
                     break;
@@ -483,8 +500,9 @@ impl Exchange {
         }
     }
 
+    /// Takes in the frame whose payload is in the core's buffer, and gives the task to wake.
     #[inline]
-    fn take_in(&self, held: &mut Locked<Core>, head: Head) {
+    pub(super) fn accept(&self, held: &mut Locked<Core>, head: &Head) -> Option<Waker> {
         match head.kind {
             Kind::Reply | Kind::Failure | Kind::Panicked | Kind::Refused => {
                 let Core {
@@ -496,11 +514,10 @@ impl Exchange {
                 if head.attached {
                     in_flight.attach(head.call, receiver.take_attached());
                 }
-                if let Some(waker) = in_flight.complete(head.call, head.kind, body) {
-                    waker.wake();
-                }
+                let waker = in_flight.complete(head.call, head.kind, body);
                 // The answer can be set aside, so its slot is as good as free.
                 held.state.queue.wake_first();
+                waker
             }
             // A server has no business to send these.
             Kind::Call
@@ -510,6 +527,7 @@ impl Exchange {
             | Kind::Abort
             | Kind::Beside => {
                 self.break_off(held, &LinkError::Unexpected);
+                None
             }
         }
     }
@@ -552,21 +570,6 @@ impl Exchange {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked<Core>> {
         self.sender.lock()
-    }
-}
-
-impl Listener for Exchange {
-    /// Takes in what has come, and wakes whose it is.
-    ///
-    /// Room is told of by the quarter of the ring, as it is made: a server that waits for some has
-    /// filled more than that.
-    fn heard(&self) {
-        self.sender.room_freed();
-        let mut held = self.lock();
-        self.drain(&mut held, None);
-        if held.state.in_flight.parked() > 0 || !held.state.queue.is_empty() {
-            self.doze(&mut held);
-        }
     }
 }
 

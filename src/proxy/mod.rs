@@ -8,8 +8,10 @@
 
 pub(crate) mod ambient;
 mod answer;
+mod brought;
 pub(crate) mod call;
 mod caller;
+pub(crate) mod clock;
 pub(crate) mod driver;
 pub(crate) mod exchange;
 pub(crate) mod failure;

@@ -118,12 +118,12 @@ impl Exchange {
         let mut held = self.lock();
         let patience = held.state.patience(bounded);
         let number = held.state.queue.join(patience);
-        held.state.watched = true;
-        // Answers free slots: from now on somebody has to look for them.
-        if self.lookout.is_ringer() {
-            self.doze(&mut held);
-        }
+        let is_watched = std::mem::replace(&mut held.state.watched, true);
         drop(held);
+        if !is_watched {
+            self.watch();
+        }
+        // Answers free slots: from now on somebody has to look for them.
         self.lookout.wake();
         Ticket {
             exchange: Arc::clone(self),

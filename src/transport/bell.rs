@@ -6,13 +6,12 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
-
 use super::relay::Relay;
+use super::sleeper::{Bed, Sleeper};
 use crate::sys::doorbell::{self, Doorbell};
 
 /// The end that rings.
@@ -44,7 +43,7 @@ pub(crate) enum Ear {
     /// Bound to the runtime in which it was made.
     Door(doorbell::Ear),
     /// In any runtime, or none.
-    Chime(Chime),
+    Chime(Listening),
 }
 
 impl Ear {
@@ -53,10 +52,10 @@ impl Ear {
     /// # Errors
     /// The runtime to which it is bound is shutting down.
     #[inline]
-    pub(crate) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_rung(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Door(ear) => ear.poll_rung(cx),
-            Self::Chime(chime) => chime.poll_rung(cx).map(Ok),
+            Self::Chime(listening) => listening.poll_rung(cx).map(Ok),
         }
     }
 
@@ -66,15 +65,9 @@ impl Ear {
     pub(crate) fn take_rung(&self) -> bool {
         match self {
             Self::Door(_) => false,
-            Self::Chime(chime) => chime.take(),
+            Self::Chime(listening) => listening.chime.take(),
         }
     }
-}
-
-/// Does at once what a ring asks for, in the place of who rings.
-pub(crate) trait Listener: Send + Sync {
-    /// The bell was rung. The sender that rang is locked, this one's own is not.
-    fn heard(&self);
 }
 
 /// A bell within one process; a clone is the same bell.
@@ -84,43 +77,53 @@ pub(crate) struct Chime(Arc<Rope>);
 #[derive(Default)]
 struct Rope {
     rung: AtomicBool,
-    waker: AtomicWaker,
-    listener: OnceLock<Arc<dyn Listener>>,
+    sleeper: Sleeper,
 }
 
 impl Chime {
-    /// Tells `listener` of each ring from now on; nobody waits for it any more.
-    pub(crate) fn tell(&self, listener: Arc<dyn Listener>) {
-        // Set once, by the owner of the ear.
-        let _ = self.0.listener.set(listener);
+    /// The end that hears it; there is one.
+    pub(super) fn ear(&self) -> Ear {
+        Ear::Chime(Listening {
+            chime: self.clone(),
+            bed: Bed::default(),
+        })
     }
 
     pub(super) fn ring(&self) {
-        if let Some(listener) = self.0.listener.get() {
-            listener.heard();
-            return;
-        }
-        // Release: pairs with the Acquire in `take`, for what was done before the ring. That the
-        // flag is seen by who registers meanwhile is the waker's promise.
+        // Release: pairs with the Acquire in `take`, for what was done before the ring. Who sleeps
+        // is woken after it, and who lies down after that sees the flag, by the sleeper's lock.
         self.0.rung.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-
-    fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.take() {
-            return Poll::Ready(());
-        }
-        self.0.waker.register(cx.waker());
-        if self.take() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        self.0.sleeper.wake();
     }
 
     /// Whether it was rung since the last question. A look costs nothing when it was not.
     fn take(&self) -> bool {
         self.0.rung.load(Ordering::Relaxed) && self.0.rung.swap(false, Ordering::Acquire)
+    }
+}
+
+/// The end of a chime that waits.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    chime: Chime,
+    bed: Bed,
+}
+
+impl Listening {
+    fn poll_rung(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let rope = &*self.chime.0;
+        self.bed.lie_down(&rope.sleeper, cx);
+        if self.chime.take() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.chime.0.sleeper.leave();
     }
 }
 
@@ -139,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    fn heard(ear: &Ear) -> bool {
+    fn heard(ear: &mut Ear) -> bool {
         poll_fn(|cx| ear.poll_rung(cx)).now_or_never().is_some()
     }
 
@@ -147,13 +150,13 @@ mod tests {
     #[test]
     fn rings_are_kept_and_heard_once() {
         let chime = Chime::default();
-        let (bell, ear) = (Bell::Chime(chime.clone()), Ear::Chime(chime));
-        assert!(!heard(&ear));
+        let (mut ear, bell) = (chime.ear(), Bell::Chime(chime));
+        assert!(!heard(&mut ear));
         for _ in 0..2 {
             bell.ring();
             bell.ring();
-            assert!(heard(&ear));
-            assert!(!heard(&ear));
+            assert!(heard(&mut ear));
+            assert!(!heard(&mut ear));
         }
     }
 
@@ -163,7 +166,7 @@ mod tests {
         const ROUNDS: u32 = 20_000;
         let chimes = [Chime::default(), Chime::default()];
         let player = |own: usize, begins: bool| {
-            let ear = Ear::Chime(chimes[own].clone());
+            let mut ear = chimes[own].ear();
             let bell = Bell::Chime(chimes[1 - own].clone());
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()

@@ -132,7 +132,7 @@ fn reader(link: Link) -> Reader {
 }
 
 /// One end that only sends; a task hears that there is room.
-fn writer(link: Link) -> Arc<Sender> {
+fn writer(mut link: Link) -> Arc<Sender> {
     let sender = Arc::new(link.sender);
     let hearing = Arc::clone(&sender);
     tokio::spawn(async move {
@@ -480,7 +480,7 @@ async fn cancels_cross_over(make: Make) {
 }
 
 async fn cancels_wake_who_sleeps(make: Make) {
-    let (caller, server) = make(small());
+    let (caller, mut server) = make(small());
     let call = CallId::new(2, 1);
     let hearing = tokio::spawn(async move {
         while !server.board.is_cancelled(call) {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Link;
-use super::bell::{Bell, Chime, Ear};
+use super::bell::{Bell, Chime};
 use super::board::{Geometry, Memory, Side};
 use super::porter::Porter;
 use crate::sys::memory::Segment;
@@ -16,7 +16,7 @@ pub(crate) fn pair(geometry: Geometry, message_len_max: u64) -> (Link, Link) {
     let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
     let (caller, server) = (Chime::default(), Chime::default());
     let end = |side, own: &Chime, peer: &Chime| {
-        let bells = (Ear::Chime(own.clone()), Bell::Chime(peer.clone()));
+        let bells = (own.ear(), Bell::Chime(peer.clone()));
         Link::over(memory.clone(), geometry, side, bells, message_len_max)
     };
     let [near, far] = Porter::here();

@@ -11,11 +11,13 @@
 
 pub(crate) mod bell;
 pub(crate) mod board;
+pub(crate) mod direct;
 pub(crate) mod idle;
 pub(crate) mod loopback;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod shm;
+pub(crate) mod sleeper;
 pub(crate) mod spin;
 
 pub(crate) mod link_kind;
@@ -110,7 +112,7 @@ impl Link {
         (chime, relay): (Chime, Arc<dyn Relay>),
         message_len_max: u64,
     ) -> Self {
-        let bells = (Ear::Chime(chime), Bell::Relay(Arc::clone(&relay)));
+        let bells = (chime.ear(), Bell::Relay(Arc::clone(&relay)));
         let mut link = Self::over(memory, geometry, side, bells, message_len_max);
         link.receiver.heed(Arc::clone(&relay));
         link.board.heed(relay);

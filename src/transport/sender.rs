@@ -12,13 +12,16 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::bell::Bell;
 use super::board::Memory;
+use super::direct::Addressee;
 use super::porter::{LIST_LEN_MAX, Porter, Word};
+use super::sleeper::Bed;
 use crate::ring::{ClaimError, Corrupt, Producer};
 use crate::wire::attached::Attached;
 use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind};
@@ -51,6 +54,8 @@ pub(crate) struct Sender<T = ()> {
     turn: tokio::sync::Mutex<()>,
     room: Notify,
     inline_len_max: usize,
+    /// Who takes the frames at once, in place of the ring.
+    addressee: Option<Arc<dyn Addressee>>,
 }
 
 /// What is guarded by a sender's lock.
@@ -67,6 +72,8 @@ pub(crate) struct Outbox {
     producer: Producer<Memory>,
     /// The peer's bell.
     bell: Bell,
+    /// The peer's task, if it is in this process and wants no bell for what it would find itself.
+    reader: Option<Waker>,
     closed: bool,
     /// How many wait in [`Sender::send`]; nobody overtakes them.
     waiting: usize,
@@ -84,6 +91,7 @@ impl Sender {
         let outbox = Outbox {
             producer,
             bell,
+            reader: None,
             closed: false,
             waiting: 0,
             abort_due: false,
@@ -91,6 +99,11 @@ impl Sender {
             porter: None,
         };
         Self::guarding(outbox, ())
+    }
+
+    /// Hands each frame to `addressee` from now on, which is in this process.
+    pub(crate) fn deliver_to(&mut self, addressee: Arc<dyn Addressee>) {
+        self.addressee = Some(addressee);
     }
 }
 
@@ -109,6 +122,7 @@ impl<T> Sender<T> {
             is_waited_on: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
+            addressee: None,
         }
     }
 
@@ -118,7 +132,7 @@ impl<T> Sender<T> {
         self.inline_len_max
     }
 
-    /// Sends a frame now, and gives the position behind it.
+    /// Sends a frame now, and gives the position behind it, where it went into a ring.
     ///
     /// # Errors
     /// As [`try_send_with`](Self::try_send_with).
@@ -139,6 +153,10 @@ impl<T> Sender<T> {
         body: &[u8],
         attached: &Attached,
     ) -> Result<u64, SendError> {
+        if let Some(addressee) = &self.addressee {
+            addressee.take_in(head, body, attached);
+            return Ok(0);
+        }
         self.lock().outbox.try_send_with(head, body, attached)
     }
 
@@ -180,6 +198,15 @@ impl<T> Sender<T> {
         }
     }
 
+    /// Has the task, which is about to doze in `bed`, woken by what the other end sends, if that is
+    /// in this process.
+    #[inline]
+    pub(crate) fn listen(&self, bed: &mut Bed, cx: &Context<'_>) {
+        if let Some(addressee) = &self.addressee {
+            bed.lie_elsewhere(cx, |waker| addressee.wake_by_calls(waker));
+        }
+    }
+
     /// Memory travels beside the frames by way of `porter`.
     pub(super) fn attach(&self, porter: Arc<Porter>) {
         self.lock().outbox.porter = Some(porter);
@@ -204,6 +231,9 @@ impl<T> Sender<T> {
 
     /// Rings the peer for room that it waits for.
     pub(crate) fn ring(&self) {
+        if let Some(addressee) = &self.addressee {
+            return addressee.tell_of_room();
+        }
         self.lock().outbox.ring();
     }
 
@@ -351,6 +381,16 @@ impl Outbox {
     /// Sends nothing any more. Those who wait are still to be [woken](Sender::wake_all).
     pub(crate) fn close(&mut self) {
         self.closed = true;
+        self.reader = None;
+    }
+
+    /// Wakes this task for what is written while it dozes, and gives the one that it takes the
+    /// place of. Its bell rings for all else.
+    pub(crate) fn wake_by_writing(&mut self, reader: &Waker) -> Option<Waker> {
+        if self.closed {
+            return None;
+        }
+        self.reader.replace(reader.clone())
     }
 
     #[inline]
@@ -401,7 +441,10 @@ impl Outbox {
         }
         let position = self.commit(head, body)?;
         if self.producer.announce() {
-            self.bell.ring();
+            match &self.reader {
+                Some(reader) => reader.wake_by_ref(),
+                None => self.bell.ring(),
+            }
         }
         Ok(position)
     }

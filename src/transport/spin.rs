@@ -158,6 +158,10 @@ impl Spin {
     /// Notes how the wait ended.
     #[inline]
     pub(crate) fn found(&mut self, vigil: &mut Vigil) {
+        // Who never looks learns nothing, and keeps no time.
+        if self.idle == Idle::Park {
+            return;
+        }
         let was_away = vigil.was_away(Instant::now);
         match vigil.began {
             _ if vigil.is_shared => {}

@@ -50,6 +50,18 @@ impl<P, Args, E> Start<P, Args, E> {
     }
 }
 
+impl<P: Proxy, Args: callboard::Arguments> Start<P, Args> {
+    pub async fn scope<T>(
+        self,
+        body: impl AsyncFnOnce(P) -> callboard::Result<T>,
+    ) -> callboard::Result<T> {
+        match self {
+            Self::Process(start) => start.scope(body).await,
+            Self::Local(start) => start.scope(body).await,
+        }
+    }
+}
+
 impl<P: Proxy, Args: callboard::Arguments, E: Send + 'static> IntoFuture for Start<P, Args, E> {
     type Output = Result<P, SpawnError<E>>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;

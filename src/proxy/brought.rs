@@ -1,0 +1,53 @@
+//! The calling end of a link within one process: answers are brought to it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use super::driver::Lookout;
+use super::exchange::Exchange;
+use crate::transport::Link;
+use crate::transport::direct::Addressee;
+use crate::transport::idle::Idle;
+use crate::wire::attached::Attached;
+use crate::wire::frame::Head;
+
+impl Exchange {
+    /// Callers of a [loopback](crate::transport::loopback) link, whose far end brings the answers
+    /// itself: there is no driver.
+    pub(crate) fn local((near, far): (Link, &mut Link), slots: usize, idle: Idle) -> Arc<Self> {
+        // Nobody rings for what is brought.
+        let (exchange, _) = Self::over(near, slots, idle, Lookout::none());
+        far.sender
+            .deliver_to(Arc::clone(&exchange) as Arc<dyn Addressee>);
+        exchange
+    }
+}
+
+impl Addressee for Exchange {
+    #[inline]
+    fn take_in(&self, head: &Head, body: &[u8], attached: &Attached) {
+        let mut held = self.lock();
+        if !attached.is_empty() {
+            held.state.in_flight.attach(head.call, attached.clone());
+        }
+        held.state.body.clear();
+        held.state.body.extend_from_slice(body);
+        let waker = self.accept(&mut held, head);
+        self.brought.store(true, Ordering::Relaxed);
+        drop(held);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn wake_by_calls(&self, waker: &Waker) {
+        let last = self.lock().outbox.wake_by_writing(waker);
+        // Without the lock: what lets a task go may run what the task holds.
+        drop(last);
+    }
+
+    fn tell_of_room(&self) {
+        self.sender.room_freed();
+    }
+}
