@@ -11,11 +11,12 @@ use std::sync::Arc;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::ring::{AtomicU64, CONTROL_WORDS, Consumer, Glance, Ordering, Place, Producer, Words};
+use crate::sys::body::Body;
 use crate::sys::memory::Segment;
 use crate::transport::board::{Geometry, Memory, Side};
 use crate::transport::pump::Pump;
 use crate::transport::receiver::Receiver;
-use crate::wire::codec::{self, Buffer, Message};
+use crate::wire::codec::{self, Message};
 use crate::wire::frame::Head;
 use crate::wire::hello::{self, Greeting, Hello};
 use crate::wire::lent::Lend;
@@ -104,8 +105,8 @@ pub fn frame(input: &[u8]) {
     let geometry = Geometry::new(4096, 8).expect("these sizes are possible");
     let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
     let mut peer = Producer::new(memory.clone(), geometry.requests());
-    let mut receiver = Receiver::new(Consumer::new(memory, geometry.requests()), MESSAGE_LEN_MAX);
-    let (mut rest, mut body) = (input, Buffer::new());
+    let mut receiver = Receiver::of(memory, geometry, MESSAGE_LEN_MAX);
+    let (mut rest, mut body) = (input, Body::new());
     while let [len, a, b, c, d, after @ ..] = rest {
         let (bytes, after) = after.split_at(after.len().min(usize::from(*len) * 2));
         rest = after;
@@ -259,7 +260,7 @@ fn borrow(bytes: &[u8]) {
 
 /// What could be read can be written and read again, and is the same then.
 fn decode<M: Message + PartialEq>(bytes: &[u8]) {
-    let viewed = View::<M>::__read(codec::copy(bytes));
+    let viewed = View::<M>::__read(codec::copy(bytes).into());
     let Ok(value) = codec::decode::<M>(&codec::copy(bytes)) else {
         assert!(!viewed.is_ok_and(|view| view.deserialize().is_ok()));
         return;

@@ -114,11 +114,13 @@ pub mod __private {
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::node::settings::Settings;
+    pub use crate::sys::body::Body;
     pub use crate::wire::blob::{ArchivedBlob, Part, PartResolver};
-    pub use crate::wire::codec::{Checker, Decoder, Encoder, Sink, own};
+    pub use crate::wire::codec::{Checker, Decoder, Encoder, own};
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;
     pub use crate::wire::parts::{joined, names, names_len, place_in, within};
+    pub use crate::wire::sink::Sink;
 
     /// What calls methods with JSON.
     #[cfg(feature = "json")]

@@ -13,6 +13,7 @@ use super::server::End;
 use super::signals::Signals;
 use crate::proxy::exchange::Peer;
 use crate::proxy::failure::{CallError, Death, Ended, Outcome};
+use crate::sys::body::Body;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
 use crate::sys::process::Exit;
@@ -108,7 +109,7 @@ fn a_caller_that_breaks_the_rules_ends_the_actor() {
 fn invented_answers_meet_no_call() {
     run(async {
         let (pair, peer) = Pair::alone(small(2), Idle::Park);
-        let mut body = codec::Buffer::new();
+        let mut body = Body::new();
         let mut peer_recv = peer.receiver;
         let given_up = pair.call(ADD, 1).start();
         let old = peer_recv.try_recv(&mut body).unwrap().unwrap().call;
@@ -149,11 +150,7 @@ fn unreadable_answers_are_errors_of_their_calls() {
                     .target()
                     .call_fallible::<_, String, String>(ADD, (1_u64,))
                     .start();
-                let head = peer
-                    .receiver
-                    .try_recv(&mut codec::Buffer::new())
-                    .unwrap()
-                    .unwrap();
+                let head = peer.receiver.try_recv(&mut Body::new()).unwrap().unwrap();
                 peer.sender
                     .try_send(&Head::new(kind, 0, head.call), bytes)
                     .unwrap();

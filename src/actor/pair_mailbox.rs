@@ -12,6 +12,7 @@ use super::pair::{
 use super::server::End;
 use super::signals::Signals;
 use crate::proxy::failure::{CallError, Death, Ended, Outcome};
+use crate::sys::body::Body;
 use crate::sys::process::Exit;
 use crate::transport::idle::Idle;
 use crate::transport::loopback;
@@ -282,7 +283,7 @@ fn refusals_wait_for_room() {
         }
         assert!((100..900).contains(&sent), "both rings are full: {sent}");
         let mut refused = Vec::new();
-        let mut body = codec::Buffer::new();
+        let mut body = Body::new();
         for _ in 0..1000 {
             while let Some(head) = near.receiver.try_recv(&mut body).unwrap() {
                 refused.extend((head.kind == Kind::Refused).then(|| head.call.slot()));

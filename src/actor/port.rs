@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use super::signals::Signals;
 use crate::ring::Glance;
+use crate::sys::body::Body;
 use crate::sys::clock;
 use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Memory, Side};
@@ -13,7 +14,6 @@ use crate::transport::sender::Sender;
 use crate::transport::sleeper::Bed;
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
 use crate::wire::attached::Attached;
-use crate::wire::codec::Buffer;
 use crate::wire::frame::{Head, Kind};
 
 /// One link of an actor, and how it waits.
@@ -93,7 +93,7 @@ impl Port {
     pub(crate) fn take(
         &mut self,
         sender: &Sender,
-        body: &mut Buffer,
+        body: &mut Body,
     ) -> Result<Option<Head>, LinkError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -122,6 +122,7 @@ impl Port {
                 return Ok(Some(head));
             }
             drop(self.take_attached(&head));
+            body.let_go();
         }
     }
 

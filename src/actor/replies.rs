@@ -5,12 +5,14 @@
 
 use std::error::Error;
 
+use crate::transport::arena::Parcel;
 use crate::transport::sender::Sender;
 use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, EncodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 use crate::wire::report::{PanicReport, Refusal};
+use crate::wire::sink::{Spill, Written};
 
 /// That a call was answered, or what is still to be sent for it.
 #[doc(hidden)]
@@ -24,6 +26,8 @@ pub(crate) struct Late {
     head: Head,
     body: Buffer,
     attached: Attached,
+    /// Where its payload lies, if not in the body.
+    parcel: Option<Parcel>,
 }
 
 impl Late {
@@ -34,7 +38,9 @@ impl Late {
         let _ = sender
             .send_with(&self.head, &self.body, &self.attached)
             .await;
-        codec::recycle(self.body);
+        // Once it is sent, it is the caller's.
+        drop(self.parcel);
+        codec::recycle(self.body.into());
     }
 }
 
@@ -61,10 +67,36 @@ impl<'a> Replies<'a> {
     #[inline]
     pub(crate) fn send<M: Message>(self, kind: Kind, call: CallId, message: &M) -> Answer {
         let head = Head::new(kind, 0, call);
-        let sent = codec::encode_with(message, self.message_len_max, |bytes, attached| {
+        let mut draft = self.sender.draft();
+        let edge = self.sender.inline_len_max();
+        let spill = draft.as_mut().map(|draft| (edge, draft as &mut dyn Spill));
+        let limit = self.message_len_max;
+        let written = codec::encode_by(message, limit, spill, |bytes, attached| {
             self.send_bytes(head, bytes, attached)
         });
-        sent.unwrap_or_else(|error| self.refuse(call, &error))
+        match written {
+            Ok(Written::Here(answer)) => answer,
+            Ok(Written::There(len, attached)) => {
+                let parcel = draft.and_then(|draft| draft.seal(len));
+                self.send_parcel(head, parcel, attached)
+            }
+            Err(error) => self.refuse(call, &error),
+        }
+    }
+
+    /// Answers with what lies in the arena.
+    #[inline(never)]
+    fn send_parcel(self, head: Head, parcel: Option<Parcel>, attached: Attached) -> Answer {
+        let head = parcel.as_ref().map_or(head, |parcel| parcel.address(head));
+        match self.sender.try_send_with(&head, &[], &attached) {
+            Ok(_) => Answer(None),
+            Err(_) => Answer(Some(Late {
+                head,
+                body: codec::spare(),
+                attached,
+                parcel,
+            })),
+        }
     }
 
     /// Answers that the method panicked.
@@ -81,6 +113,7 @@ impl<'a> Replies<'a> {
                 head,
                 body: codec::copy(bytes),
                 attached: attached.clone(),
+                parcel: None,
             })),
         }
     }

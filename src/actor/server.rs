@@ -27,11 +27,12 @@ use super::replies::{Answer, Late, Replies};
 use super::shared;
 use super::signals::Line;
 use crate::proxy::ambient::{Serving, within, within_async};
+use crate::sys::body::Body;
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::wire::attached::Attached;
 use crate::wire::chain::{ActorKey, Chain};
-use crate::wire::codec::{self, Buffer};
+use crate::wire::codec;
 use crate::wire::frame::{FrameError, Head, Kind};
 use crate::wire::id::CallId;
 use crate::wire::interface::{Method, OWN};
@@ -41,7 +42,7 @@ use crate::wire::report::PanicReport;
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) head: Head,
-    pub(crate) body: Buffer,
+    pub(crate) body: Body,
     /// The memory that came with it.
     pub(super) attached: Attached,
     /// Over which further link; none: over the main one.
@@ -61,7 +62,7 @@ impl Work {
     pub(crate) fn new() -> Self {
         Self {
             head: Head::new(Kind::Call, 0, CallId::NONE),
-            body: Buffer::new(),
+            body: Body::new(),
             attached: Attached::default(),
             line: None,
             chain: None,
@@ -119,11 +120,9 @@ impl Work {
 
     #[cold]
     fn take_chain(&mut self) -> Result<(), LinkError> {
-        let chain_len = usize::try_from(self.head.chain_len).ok();
-        let len = chain_len.and_then(|len| self.body.len().checked_sub(len));
-        let len = len.ok_or(FrameError::Chain)?;
-        self.chain = Some(Chain::read(&self.body[len..])?);
-        self.body.resize(len, 0);
+        let len = usize::try_from(self.head.chain_len).ok();
+        let chain = len.and_then(|len| self.body.cut(len, Chain::read));
+        self.chain = Some(chain.ok_or(FrameError::Chain)??);
         Ok(())
     }
 
@@ -161,7 +160,8 @@ impl Work {
     /// Forgets a call that is done, and keeps its memory for the next one.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        codec::trim(&mut self.body);
+        self.body.let_go();
+        codec::trim(self.body.own_mut());
         self.attached = Attached::default();
         self.line = None;
         self.chain = None;
@@ -169,7 +169,7 @@ impl Work {
 
     /// Takes the call out, leaving room for another one.
     pub(crate) fn take(&mut self) -> Self {
-        let body = std::mem::replace(&mut self.body, codec::spare());
+        let body = std::mem::replace(&mut self.body, codec::spare_body());
         Self {
             head: self.head,
             body,

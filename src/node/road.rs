@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::sys::doorbell::Doorbell;
-use crate::sys::memory::{Segment, SegmentError};
+use crate::sys::memory::{Segment, SegmentError, segment_len_max};
 use crate::transport::Link;
 use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
@@ -27,6 +27,7 @@ use crate::wire::interface::Interface;
 /// A link that was made for a child, and what the child needs for its end.
 pub(super) struct Paved {
     pub(super) kind: LinkKind,
+    pub(super) geometry: Geometry,
     pub(super) link: Link,
     pub(super) named: Option<Named>,
     /// Of a link that is carried on: who does it.
@@ -78,25 +79,51 @@ pub(super) fn say_why(interface: &Interface, reason: &NoMemory) {
     );
 }
 
-/// Makes the caller's end of a link of this kind.
+/// Makes the caller's end of a link of this kind; over shared memory with arenas that take up to
+/// `arena_limit` bytes each, if the addresses can be had. `in_place`: what the child writes there
+/// is read there.
 ///
 /// # Errors
 /// [`PaveError`], the system's. Must be called within a tokio runtime.
 pub(super) fn pave(
     kind: LinkKind,
     geometry: Geometry,
+    (arena_limit, in_place): (u64, bool),
     message_len_max: u64,
 ) -> Result<Paved, PaveError> {
-    match kind {
-        LinkKind::SharedMemory | LinkKind::Local => pave_shared(geometry, message_len_max),
-        LinkKind::Socket => pave_socket(geometry, message_len_max),
+    let mut paved = pave_best(kind, geometry, arena_limit, message_len_max)?;
+    if !in_place {
+        paved.link.receiver.distrust();
     }
+    Ok(paved)
+}
+
+fn pave_best(
+    kind: LinkKind,
+    geometry: Geometry,
+    arena_limit: u64,
+    message_len_max: u64,
+) -> Result<Paved, PaveError> {
+    if kind == LinkKind::Socket {
+        return pave_socket(geometry, message_len_max);
+    }
+    let with_arenas = geometry.with_arenas(arena_limit).ok();
+    let with_arenas = with_arenas.filter(|with| with.segment_len() <= segment_len_max());
+    if let Some(with_arenas) = with_arenas {
+        match pave_shared(with_arenas, message_len_max) {
+            Err(PaveError::Segment(error)) if arena_limit > 0 => {
+                tracing::debug!(%error, "no arenas: large messages go in pieces");
+            }
+            paved => return paved,
+        }
+    }
+    pave_shared(geometry, message_len_max)
 }
 
 fn pave_shared(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
     let segment = Segment::create(geometry.segment_len()).map_err(PaveError::Segment)?;
     let segment = Arc::new(segment);
-    let named = Named(Arc::clone(&segment));
+    let named = Named(Arc::clone(&segment), geometry);
     Board::new(Memory(Arc::clone(&segment)), geometry).stamp();
     let bells = || -> io::Result<_> {
         let (own, peer) = (Doorbell::new()?, Doorbell::new()?);
@@ -111,6 +138,7 @@ fn pave_shared(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
     fds.push(beside);
     Ok(Paved {
         kind: LinkKind::SharedMemory,
+        geometry,
         link: link.attach(porter),
         named: Some(named),
         pumping: None,
@@ -129,6 +157,7 @@ fn pave_socket(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
     let (link, pumping, fds) = lay().map_err(PaveError::Resources)?;
     Ok(Paved {
         kind: LinkKind::Socket,
+        geometry,
         link,
         named: None,
         pumping: Some(pumping),
@@ -146,19 +175,19 @@ pub(super) fn idle_over(kind: LinkKind, idle: Idle) -> Idle {
 }
 
 /// Removes the segment's name, which is needed only until the child has mapped it.
-pub(super) struct Named(Arc<Segment>);
+pub(super) struct Named(Arc<Segment>, Geometry);
 
 impl Named {
     pub(super) fn name(&self) -> &str {
         self.0.name().unwrap_or_default()
     }
 
-    /// Puts a page behind every byte.
+    /// Puts a page behind every byte of the rings. The arenas get theirs when they need them.
     ///
     /// # Errors
     /// As [`Segment::allocate`].
     pub(super) fn allocate(&self) -> Result<(), SegmentError> {
-        self.0.allocate()
+        self.0.allocate(self.1.rings_len())
     }
 }
 
@@ -180,6 +209,7 @@ enum Way {
         segment: Arc<Segment>,
         geometry: Geometry,
         bells: Bells,
+        in_place: bool,
     },
     Socket {
         laid: Laid,
@@ -204,8 +234,9 @@ impl Road {
 
     fn take_way(hello: &Hello, fds: Vec<OwnedFd>) -> Result<Way, GreetRefusal> {
         let system = |error: &dyn std::error::Error| GreetRefusal::System(error.to_string());
-        let geometry =
-            Geometry::new(hello.ring_capacity, hello.slots).map_err(|error| system(&error))?;
+        let geometry = Geometry::new(hello.ring_capacity, hello.slots)
+            .and_then(|geometry| geometry.with_arenas(hello.arena_limit))
+            .map_err(|error| system(&error))?;
         match LinkKind::from_number(hello.link) {
             Some(LinkKind::SharedMemory | LinkKind::Local) => Self::map(hello, geometry, fds),
             Some(LinkKind::Socket) => {
@@ -246,6 +277,7 @@ impl Road {
             segment,
             geometry,
             bells,
+            in_place: hello.in_place,
         })
     }
 
@@ -284,8 +316,12 @@ impl Road {
                 segment,
                 geometry,
                 bells,
+                in_place,
             } => {
-                let link = connect(segment, geometry, Side::Server, bells, message_len_max)?;
+                let mut link = connect(segment, geometry, Side::Server, bells, message_len_max)?;
+                if !in_place {
+                    link.receiver.distrust();
+                }
                 Ok((link.attach(porter), Rest(None)))
             }
             Way::Socket { laid, pumping } => {

@@ -368,14 +368,13 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
     let Plan {
         interface, options, ..
     } = plan;
-    let geometry = geometry();
-    let paved = pave(
-        link.unwrap_or(LinkKind::SharedMemory),
-        geometry,
-        MESSAGE_LEN_MAX,
-    );
+    let kind = link.unwrap_or(LinkKind::SharedMemory);
+    // Another program may be anything.
+    let in_place = options.exe.is_none();
+    let paved = pave(kind, geometry(), (options.arena, in_place), MESSAGE_LEN_MAX);
     let Paved {
         kind,
+        geometry,
         link,
         named,
         pumping,
@@ -396,6 +395,8 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         segment: segment.to_owned(),
         segment_len: geometry.segment_len() as u64,
         ring_capacity: RING_CAPACITY,
+        arena_limit: geometry.arena_limit(),
+        in_place,
         slots: SLOTS,
         message_len_max: MESSAGE_LEN_MAX,
         idle: idle.number(),

@@ -25,6 +25,9 @@ const GREET_WITHIN: Duration = Duration::from_secs(10);
 /// How long an actor has to end in order before it is killed.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
+/// How much shared memory the large messages of one direction take at most.
+const ARENA_LIMIT: u64 = 64 << 20;
+
 /// What [`Spawn`] was told.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -38,6 +41,8 @@ pub(super) struct Options {
     pub(super) mailbox: Mailbox,
     pub(super) grace: Duration,
     pub(super) greet_within: Duration,
+    /// How much memory each of the link's arenas takes at most, in bytes.
+    pub(super) arena: u64,
     /// None: shared memory, and a socket where that cannot be had.
     pub(super) link: Option<LinkKind>,
     /// None: where this process's thread runs that starts processes.
@@ -59,6 +64,7 @@ impl Default for Options {
             mailbox: Mailbox::default(),
             grace: GRACE,
             greet_within: GREET_WITHIN,
+            arena: ARENA_LIMIT,
             link: None,
             cores: None,
             cpus: None,
@@ -333,6 +339,38 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// ```
     pub fn greet_within(mut self, within: Duration) -> Self {
         self.options.greet_within = within;
+        self
+    }
+
+    /// How much shared memory large arguments may take on their way to the actor, and large results
+    /// on their way back, each: up to so many bytes, rounded up to a power of two. Default: 64 MiB.
+    ///
+    /// Arguments and results longer than some 16 KiB are written once, to where they are read:
+    /// `&Archived<T>`, `&[u8]` and `&str` parameters and [`View`](crate::View)s are that very
+    /// memory, which its reader keeps until the method returns or the view is dropped. Memory comes
+    /// when it is written, is used again, and all but 1 MiB of it is given back when no large
+    /// message was sent for a second. What finds no room there, because the actor or a view keeps
+    /// it, because `/dev/shm` is full or because the message is larger than all of it, travels in
+    /// pieces as it does over a socket: it waits for room, and is copied. So it does with 0, which
+    /// is none.
+    ///
+    /// Memory that an actor reads in place is its caller's to change: the two trust each other, as
+    /// parts of one program do. Of another program's actor ([`exe`](Self::exe)), and by it,
+    /// everything is copied before it is looked at.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// // Frames of 200 MiB, one after the other.
+    /// Ok(Echo::spawn().arena(256 << 20).await?)
+    /// # }
+    /// ```
+    pub fn arena(mut self, bytes: u64) -> Self {
+        self.options.arena = bytes;
         self
     }
 

@@ -31,8 +31,9 @@ impl Addressee for Exchange {
         if !attached.is_empty() {
             held.state.in_flight.attach(head.call, attached.clone());
         }
-        held.state.body.clear();
-        held.state.body.extend_from_slice(body);
+        let own = held.state.body.own_mut();
+        own.clear();
+        own.extend_from_slice(body);
         let waker = self.accept(&mut held, head);
         self.brought.store(true, Ordering::Relaxed);
         drop(held);

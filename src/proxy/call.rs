@@ -19,19 +19,22 @@ use std::time::Duration;
 use tokio::task::coop;
 
 use super::ambient::{self, chained};
-use super::exchange::{BeginError, Exchange};
+use super::exchange::BeginError;
 use super::failure::{CallError, Outcome, TryCallError};
+use super::letter::{Letter, send_parcel};
 use super::pending::Pending;
 use super::target::Target;
 use super::timer::Timer;
 use super::{Bound, Caller};
 use crate::sys::clock;
 use crate::transport::spin::Vigil;
+use crate::wire::attached::Attached;
 use crate::wire::chain::Chain;
 use crate::wire::codec::{self, Arguments, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Mismatch;
 use crate::wire::id::CallId;
+use crate::wire::sink::{Spill, Written};
 use crate::wire::view::{Reply, View};
 
 /// Decodes a method's own error.
@@ -163,8 +166,18 @@ impl<'a> Target<'a> {
 
 /// Why a call was not sent at once.
 enum Refused<E> {
-    Full,
+    /// There is no room now. Who wants to wait gets the call as it was written.
+    Full(Option<Box<Letter>>),
     Failed(CallError<E>),
+}
+
+/// What becomes of a call for which there is no room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnFull {
+    /// It is kept as it was written, to be sent when there is.
+    Wait,
+    /// Its owner keeps it.
+    GiveBack,
 }
 
 impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
@@ -258,10 +271,10 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
     /// ```
     pub fn try_tell(mut self) -> Result<(), TryCallError<Self, E>> {
         let kind = std::mem::replace(&mut self.kind, Kind::Tell);
-        match self.try_begin(false, None) {
+        match self.try_begin(false, None, OnFull::GiveBack) {
             Ok(_) => Ok(()),
             Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
-            Err(Refused::Full) => {
+            Err(Refused::Full(_)) => {
                 self.kind = kind;
                 Err(TryCallError::Full(self))
             }
@@ -276,11 +289,12 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
         &mut self,
         awaits: bool,
         waker: Option<&Waker>,
+        on_full: OnFull,
     ) -> Result<(CallId, Vigil), Refused<E>> {
         self.caller.settle();
         let chain = self.inherit(awaits).map_err(Refused::Failed)?;
         let Some(args) = &self.args else {
-            return Err(Refused::Full);
+            return Err(Refused::Full(None));
         };
         let exchange = self.caller.exchange();
         let head = self
@@ -288,25 +302,42 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             .head(self.kind, self.method, self.timeout)
             .map_err(Refused::Failed)?;
         let bounded = self.is_bounded();
+        let send = |head: Head, body: &[u8], attached: &Attached| {
+            let begun = exchange.try_begin(head, (body, attached), bounded, waker);
+            begun.map_err(|error| {
+                let keep = error == BeginError::Full && on_full == OnFull::Wait;
+                (error, keep.then(|| Letter::copy(head, body, attached)))
+            })
+        };
+        let (edge, mut draft) = exchange.draft();
+        let spill = draft.as_mut().map(|draft| (edge, draft as &mut dyn Spill));
         let limit = self.caller.message_len_max();
-        let begun = codec::encode_with(args, limit, |body, attached| match &chain {
-            None => exchange.try_begin(head, (body, attached), bounded, waker),
+        let written = codec::encode_by(args, limit, spill, |body, attached| match &chain {
+            None => send(head, body, attached),
             Some(chain) => {
                 let (head, body) = chained(head, body, chain);
-                exchange.try_begin(head, (&body, attached), bounded, waker)
+                send(head, &body, attached)
             }
         });
+        let begun = match written {
+            Ok(Written::Here(begun)) => begun,
+            Ok(Written::There(len, attached)) => {
+                let parcel = draft.and_then(|draft| draft.seal(len));
+                let send = |head: Head, body: &[u8]| send(head, body, &attached);
+                send_parcel(head, chain.as_ref(), parcel, send)
+            }
+            Err(source) => {
+                let method = self.caller.method_name(self.method);
+                return Err(Refused::Failed(CallError::Encode { method, source }));
+            }
+        };
         match begun {
-            Ok(Ok(begun)) => {
+            Ok(begun) => {
                 self.args = None;
                 Ok(begun)
             }
-            Ok(Err(BeginError::Full)) => Err(Refused::Full),
-            Ok(Err(error)) => Err(Refused::Failed(self.caller.not_begun(error))),
-            Err(source) => {
-                let method = self.caller.method_name(self.method);
-                Err(Refused::Failed(CallError::Encode { method, source }))
-            }
+            Err((BeginError::Full, letter)) => Err(Refused::Full(letter)),
+            Err((error, _)) => Err(Refused::Failed(self.caller.not_begun(error))),
         }
     }
 
@@ -331,10 +362,12 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             let progress = ready!(coop::poll_proceed(cx));
             progress.made_progress();
             let awaits = self.kind == Kind::Call;
-            match self.try_begin(awaits, awaits.then_some(cx.waker())) {
+            match self.try_begin(awaits, awaits.then_some(cx.waker()), OnFull::Wait) {
                 Ok(begun) => return Poll::Ready(Ok(begun)),
                 Err(Refused::Failed(error)) => return Poll::Ready(Err(error)),
-                Err(Refused::Full) => self.stage = Stage::Beginning(self.begin_later(awaits)?),
+                Err(Refused::Full(letter)) => {
+                    self.stage = Stage::Beginning(self.begin_later(letter));
+                }
             }
         }
         let Stage::Beginning(beginning) = &mut self.stage else {
@@ -346,28 +379,11 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
     }
 
     /// A future that sends the call when there is room; its place in the queue is taken already.
-    fn begin_later(&mut self, awaits: bool) -> Result<Beginning, CallError<E>> {
-        let chain = self.inherit(awaits)?;
-        let method = self.caller.method_name(self.method);
-        let head = self.caller.head(self.kind, self.method, self.timeout)?;
-        let args = self
-            .args
-            .take()
-            .expect("the arguments are kept until the call is sent");
-        let limit = self.caller.message_len_max();
-        let encoded = codec::encode_with(&args, limit, |body, attached| {
-            let (head, body) = match &chain {
-                None => (head, codec::copy(body)),
-                Some(chain) => chained(head, body, chain),
-            };
-            (head, body, attached.clone())
-        });
-        let (head, body, attached) =
-            encoded.map_err(|source| CallError::Encode { method, source })?;
+    fn begin_later(&mut self, letter: Option<Box<Letter>>) -> Beginning {
+        self.args = None;
+        let letter = letter.expect("a call that is to wait is kept as it was written");
         let ticket = self.caller.exchange().queue_up(self.is_bounded());
-        Ok(Box::pin(async move {
-            Exchange::begin(ticket, head, (&body, &attached)).await
-        }))
+        Box::pin(letter.begin(ticket))
     }
 }
 
@@ -386,17 +402,15 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
     /// }
     /// ```
     pub fn start(mut self) -> Pending<T, E> {
-        let begun = match self.try_begin(false, None) {
+        let begun = match self.try_begin(false, None, OnFull::Wait) {
             Ok((call, vigil)) => Ok(Stage::Waiting(call, vigil)),
             Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::Full) => match self.begin_later(false) {
-                Ok(beginning) => {
-                    let caller = Caller::clone(&self.caller);
-                    let (method, timeout) = (self.method, self.timeout);
-                    return Pending::later(caller, method, self.failure, timeout, beginning);
-                }
-                Err(error) => Err(error),
-            },
+            Err(Refused::Full(letter)) => {
+                let beginning = self.begin_later(letter);
+                let caller = Caller::clone(&self.caller);
+                let (method, timeout) = (self.method, self.timeout);
+                return Pending::later(caller, method, self.failure, timeout, beginning);
+            }
         };
         Pending::new(
             Caller::clone(&self.caller),
@@ -420,7 +434,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
     /// }
     /// ```
     pub fn try_start(mut self) -> Result<Pending<T, E>, TryCallError<Self, E>> {
-        match self.try_begin(false, None) {
+        match self.try_begin(false, None, OnFull::GiveBack) {
             Ok((call, vigil)) => {
                 let begun = Ok(Stage::Waiting(call, vigil));
                 let caller = Caller::clone(&self.caller);
@@ -433,7 +447,7 @@ impl<Args: Arguments, T: Reply, E, K> Call<'_, Args, T, E, K> {
                 ))
             }
             Err(Refused::Failed(error)) => Err(TryCallError::Failed(error)),
-            Err(Refused::Full) => Err(TryCallError::Full(self)),
+            Err(Refused::Full(_)) => Err(TryCallError::Full(self)),
         }
     }
 

@@ -30,7 +30,9 @@ use super::failure::{Ended, Outcome};
 use super::in_flight::{Answer, InFlight, Patience, Waiting};
 use super::queue::Queue;
 use crate::ring::Glance;
+use crate::sys::body::Body;
 use crate::transport::Link;
+use crate::transport::arena::Draft;
 use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
@@ -38,7 +40,7 @@ use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::{Locked, SendError, Sender};
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
 use crate::wire::attached::Attached;
-use crate::wire::codec::{Buffer, spare};
+use crate::wire::codec::spare_body;
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Tables;
 use crate::wire::id::CallId;
@@ -91,7 +93,7 @@ pub(super) struct Core {
     pub(super) receiver: Receiver,
     pub(super) in_flight: InFlight,
     pub(super) spin: Spin,
-    pub(super) body: Buffer,
+    pub(super) body: Body,
     /// Those who wait for a slot or room; nobody overtakes them.
     pub(super) queue: Queue,
     /// The driver looks again by himself: nobody need announce that he dozes.
@@ -141,7 +143,7 @@ impl Exchange {
             receiver: link.receiver,
             in_flight,
             spin: Spin::new(idle),
-            body: Buffer::new(),
+            body: Body::new(),
             queue: Queue::default(),
             driver_awake: false,
             watched: false,
@@ -237,6 +239,12 @@ impl Exchange {
     #[inline]
     pub(crate) fn load(&self) -> usize {
         self.waiting.get()
+    }
+
+    /// Room for the arguments of a call that are too long for a frame, and how long that is.
+    #[inline]
+    pub(super) fn draft(&self) -> (usize, Option<Draft<'_>>) {
+        (self.sender.inline_len_max(), self.sender.draft())
     }
 
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
@@ -461,7 +469,7 @@ impl Exchange {
     #[inline]
     fn look_for(&self, held: &mut Locked<Core>, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
         self.drain(held, Some(call));
-        let answer = held.state.in_flight.take(call, spare)?;
+        let answer = held.state.in_flight.take(call, spare_body)?;
         held.state.spin.found(vigil);
         held.state.queue.wake_first();
         Some(answer)
@@ -515,6 +523,8 @@ impl Exchange {
                     in_flight.attach(head.call, receiver.take_attached());
                 }
                 let waker = in_flight.complete(head.call, head.kind, body);
+                // What nobody waits for any more.
+                body.let_go();
                 // The answer can be set aside, so its slot is as good as free.
                 held.state.queue.wake_first();
                 waker

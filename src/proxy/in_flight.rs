@@ -17,8 +17,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::failure::Outcome;
+use crate::sys::body::Body;
 use crate::wire::attached::Attached;
-use crate::wire::codec::Buffer;
 use crate::wire::frame::Kind;
 use crate::wire::id::CallId;
 
@@ -26,7 +26,7 @@ use crate::wire::id::CallId;
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// What the callee sent.
-    Frame(Kind, Buffer, Attached),
+    Frame(Kind, Body, Attached),
     /// The link is gone. Whether the callee had read the call.
     Lost {
         /// False: it certainly did not run.
@@ -53,7 +53,7 @@ struct Slot {
     position: Option<u64>,
     /// Up to which look at the clock it waits.
     patience: Patience,
-    buffer: Buffer,
+    buffer: Body,
     /// What came beside the answer.
     attached: Attached,
 }
@@ -134,7 +134,7 @@ impl InFlight {
         let at = match self.free.pop() {
             Some(at) => at,
             None if self.slots.len() < self.limit => {
-                let buffer = Buffer::new();
+                let buffer = Body::new();
                 self.slots.push(Slot {
                     id: CallId::NONE,
                     state: State::Free,
@@ -193,7 +193,7 @@ impl InFlight {
     ///
     /// An answer that nobody waits for is dropped: it came late, or the peer made it up.
     #[inline]
-    pub(crate) fn complete(&mut self, id: CallId, kind: Kind, body: &mut Buffer) -> Option<Waker> {
+    pub(crate) fn complete(&mut self, id: CallId, kind: Kind, body: &mut Body) -> Option<Waker> {
         let slot = self.find(id)?;
         let State::Waiting(waker) = &mut slot.state else {
             return None;
@@ -218,7 +218,7 @@ impl InFlight {
 
     /// Takes the answer out, if it has come, leaving a spare buffer in its place.
     #[inline]
-    pub(crate) fn take(&mut self, id: CallId, spare: impl FnOnce() -> Buffer) -> Option<Answer> {
+    pub(crate) fn take(&mut self, id: CallId, spare: impl FnOnce() -> Body) -> Option<Answer> {
         let Some(slot) = self
             .find(id)
             .filter(|slot| !matches!(slot.state, State::Free))
@@ -364,9 +364,9 @@ impl InFlight {
 mod tests {
     use super::*;
 
-    fn buffer(byte: u8) -> Buffer {
-        let mut buffer = Buffer::new();
-        buffer.extend_from_slice(&[byte]);
+    fn buffer(byte: u8) -> Body {
+        let mut buffer = Body::new();
+        buffer.fill(1, |own| own[0] = byte);
         buffer
     }
 
@@ -383,10 +383,10 @@ mod tests {
         );
         table.complete(second, Kind::Reply, &mut buffer(2));
         assert!(matches!(
-            table.take(second, Buffer::new),
+            table.take(second, Body::new),
             Some(Answer::Frame(Kind::Reply, body, _)) if body[..] == [2]
         ));
-        assert!(table.take(first, Buffer::new).is_none());
+        assert!(table.take(first, Body::new).is_none());
         let third = table.insert(Patience::Endless).unwrap();
         assert_eq!(third.slot(), second.slot(), "the slot is used again");
         table.complete(second, Kind::Reply, &mut buffer(9));
@@ -414,12 +414,12 @@ mod tests {
         let fourth = table.insert(Patience::Endless).unwrap();
         assert!(table.is_settled(first) && !table.is_settled(third));
         assert!(!table.remove(second), "it was no longer waiting");
-        assert!(table.take(second, Buffer::new).is_none());
+        assert!(table.take(second, Body::new).is_none());
         assert!(matches!(
-            table.take(first, Buffer::new),
+            table.take(first, Body::new),
             Some(Answer::Frame(Kind::Reply, body, _)) if body[..] == [1]
         ));
-        assert!(table.take(first, Buffer::new).is_none());
+        assert!(table.take(first, Body::new).is_none());
         assert_eq!(table.calls().collect::<Vec<_>>(), [third, fourth]);
         assert!(table.aside.is_empty());
     }
@@ -435,7 +435,7 @@ mod tests {
         table.sent(ids[1], 200);
         table.park(ids[1], Waker::noop());
         assert_eq!(table.lose_all(150, |_| false).len(), 1);
-        let mut lost = |id| match table.take(id, Buffer::new) {
+        let mut lost = |id| match table.take(id, Body::new) {
             Some(Answer::Lost { was_read }) => was_read,
             other => panic!("{other:?}"),
         };
@@ -468,10 +468,10 @@ mod tests {
         assert_eq!(cancelled, [first, second]);
         let after = Duration::from_secs(2);
         assert!(
-            matches!(table.take(first, Buffer::new), Some(Answer::Late(late, _)) if late == after)
+            matches!(table.take(first, Body::new), Some(Answer::Late(late, _)) if late == after)
         );
         assert_eq!((table.waiting(), table.parked()), (1, 0));
-        assert!(table.take(endless, Buffer::new).is_none());
+        assert!(table.take(endless, Body::new).is_none());
     }
 
     /// The counts of waiting and sleeping calls are right after any order of events.
@@ -489,7 +489,7 @@ mod tests {
                 1 if !ids.is_empty() => table.park(ids[seed as usize % ids.len()], Waker::noop()),
                 2 if !ids.is_empty() => {
                     let id = ids[seed as usize % ids.len()];
-                    table.complete(id, Kind::Reply, &mut Buffer::new());
+                    table.complete(id, Kind::Reply, &mut Body::new());
                 }
                 3 if !ids.is_empty() => {
                     let id = ids.swap_remove(seed as usize % ids.len());
@@ -497,7 +497,7 @@ mod tests {
                 }
                 4 if !ids.is_empty() => {
                     let at = seed as usize % ids.len();
-                    if table.take(ids[at], Buffer::new).is_some() {
+                    if table.take(ids[at], Body::new).is_some() {
                         ids.swap_remove(at);
                     }
                 }

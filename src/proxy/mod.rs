@@ -16,6 +16,7 @@ pub(crate) mod driver;
 pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod in_flight;
+mod letter;
 pub(crate) mod pending;
 mod queue;
 pub(crate) mod retry;

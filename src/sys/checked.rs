@@ -7,32 +7,32 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use rkyv::util::AlignedVec;
+use super::body::Body;
 
 /// A value of type `A` within the bytes beside it.
 ///
 /// ```text
-///  bytes ──> [ ......... | root: A ]     private memory, never written again
+///  bytes ──> [ ......... | root: A ]     never written again as long as they are here
 ///  root  ────────────────^
 /// ```
-pub(crate) struct Checked<A: 'static, const ALIGNMENT: usize> {
+pub(crate) struct Checked<A: 'static> {
     /// Lies in `bytes`, or lives for ever; valid until `bytes` is changed or given back.
     root: NonNull<A>,
     /// Not touched before the drop.
-    bytes: AlignedVec<ALIGNMENT>,
-    give_back: fn(AlignedVec<ALIGNMENT>),
+    bytes: Body,
+    give_back: fn(Body),
 }
 
-impl<A, const ALIGNMENT: usize> Checked<A, ALIGNMENT> {
+impl<A> Checked<A> {
     /// Keeps `bytes` with the value that `find` finds in them; hands them to `give_back` when they
     /// are no longer needed.
     ///
     /// # Errors
     /// That of `find`.
     pub(crate) fn new<E>(
-        bytes: AlignedVec<ALIGNMENT>,
+        bytes: Body,
         find: impl FnOnce(&[u8]) -> Result<&A, E>,
-        give_back: fn(AlignedVec<ALIGNMENT>),
+        give_back: fn(Body),
     ) -> Result<Self, E> {
         match find(&bytes).map(NonNull::from) {
             Ok(root) => Ok(Self {
@@ -53,20 +53,20 @@ impl<A, const ALIGNMENT: usize> Checked<A, ALIGNMENT> {
     }
 }
 
-impl<A, const ALIGNMENT: usize> Deref for Checked<A, ALIGNMENT> {
+impl<A> Deref for Checked<A> {
     type Target = A;
 
     #[inline]
     fn deref(&self) -> &A {
         // SAFETY: `find` made this reference from a borrow of `bytes` whose lifetime it could not
         // know, so it is valid for any: as long as the bytes stay where they are and as they are.
-        // They lie on the heap, where moving `self` leaves them, and nobody has access to them
-        // before the drop.
+        // They lie on the heap or are `Still`, where moving `self` leaves them, and nobody has
+        // access to them before the drop.
         unsafe { self.root.as_ref() }
     }
 }
 
-impl<A, const ALIGNMENT: usize> Drop for Checked<A, ALIGNMENT> {
+impl<A> Drop for Checked<A> {
     fn drop(&mut self) {
         // From here on nobody can ask for the root.
         (self.give_back)(std::mem::take(&mut self.bytes));
@@ -75,12 +75,12 @@ impl<A, const ALIGNMENT: usize> Drop for Checked<A, ALIGNMENT> {
 
 // SAFETY: the bytes may go to another thread, and of the value nothing but shared references is
 // ever had, which may go there because it is `Sync`.
-unsafe impl<A: Sync, const ALIGNMENT: usize> Send for Checked<A, ALIGNMENT> {}
+unsafe impl<A: Sync> Send for Checked<A> {}
 
 // SAFETY: a shared one gives nothing but shared references to a value that is `Sync`.
-unsafe impl<A: Sync, const ALIGNMENT: usize> Sync for Checked<A, ALIGNMENT> {}
+unsafe impl<A: Sync> Sync for Checked<A> {}
 
-impl<A, const ALIGNMENT: usize> fmt::Debug for Checked<A, ALIGNMENT> {
+impl<A> fmt::Debug for Checked<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checked")
             .field("len", &self.len())
@@ -94,19 +94,19 @@ mod tests {
 
     use super::*;
 
-    type Four = Checked<[u8; 4], 16>;
+    type Four = Checked<[u8; 4]>;
 
     thread_local! {
         static GIVEN_BACK: Cell<usize> = const { Cell::new(0) };
     }
 
-    fn count(_: AlignedVec<16>) {
+    fn count(_: Body) {
         GIVEN_BACK.set(GIVEN_BACK.get() + 1);
     }
 
     fn four(bytes: &[u8]) -> Result<Four, usize> {
-        let mut own = AlignedVec::new();
-        own.extend_from_slice(bytes);
+        let mut own = Body::new();
+        own.fill(bytes.len(), |own| own.copy_from_slice(bytes));
         Four::new(own, |bytes| bytes.last_chunk().ok_or(bytes.len()), count)
     }
 

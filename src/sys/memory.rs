@@ -29,6 +29,7 @@ use nix::fcntl::{OFlag, posix_fallocate};
 use nix::sys::mman::{
     MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap, shm_open, shm_unlink,
 };
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::geteuid;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
@@ -149,13 +150,15 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Puts a page behind every byte of a segment whose name is still there.
+    /// Puts a page behind each of the first `len` bytes of a segment whose name is still there.
+    /// What lies behind them is an address and no memory, until it is
+    /// [populated](Self::populate).
     ///
     /// # Errors
     ///
     /// `Allocate` (`ENOSPC`: /dev/shm is full).
-    pub(crate) fn allocate(&self) -> Result<(), SegmentError> {
-        self.allocate_to(self.len)
+    pub(crate) fn allocate(&self, len: usize) -> Result<(), SegmentError> {
+        self.allocate_to(len.min(self.len))
     }
 
     fn allocate_to(&self, end: usize) -> Result<(), SegmentError> {
@@ -309,6 +312,13 @@ impl fmt::Debug for Segment {
     }
 }
 
+/// The longest segment that may be made: the system ends a process that makes a longer file than
+/// its user allows.
+pub(crate) fn segment_len_max() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 /// Removes the names that dead processes of our user have left in /dev/shm.
 ///
 /// Names from another pid namespace stay: whether their owners live cannot be seen from here.
@@ -395,7 +405,7 @@ mod tests {
         let name = ours.name().unwrap().to_owned();
         assert!(exists(&name) && Owner::of(&name).unwrap() == Owner::current().unwrap());
         assert_eq!(blocks(&name), 8, "of two pages the first");
-        ours.allocate().unwrap();
+        ours.allocate(8192).unwrap();
         assert_eq!(blocks(&name), 16);
         assert!(
             ours.words().len() == 1024
@@ -442,7 +452,7 @@ mod tests {
             return;
         }
         let segment = Segment::create(len).unwrap();
-        let error = segment.allocate().unwrap_err();
+        let error = segment.allocate(len).unwrap_err();
         drop(segment);
         assert_eq!(error.what, SegmentStep::Allocate);
         assert_eq!(error.source.raw_os_error(), Some(Errno::ENOSPC as i32));

@@ -7,6 +7,7 @@
 //! This room does not know what the bytes mean, who the peer is, or what an actor is.
 
 pub(crate) mod memory;
+pub(crate) mod span;
 mod owner;
 pub(crate) mod sealed;
 mod room;
@@ -23,6 +24,7 @@ pub(crate) mod places;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod failpoint;
+pub(crate) mod body;
 pub(crate) mod checked;
 
 /// For tests of what belongs to a whole process: the test program runs itself again.

@@ -7,7 +7,10 @@
 //!        112..112+slots   cancel table: per slot the latest call of it that nobody wants any more
 //!        then slots       hold table: per slot the call of it that was read and is not begun
 //!        then 512         last words: a length, then text
+//!        then 2 * 128     leases: per chunk how often it came back; of requests, of replies
 //!        then             data of the request ring, data of the reply ring
+//!        then             the arenas of requests and of replies, if there are any: without
+//!                         memory until it is asked for
 //! ```
 //!
 //! A cancel does not queue behind calls: it is one store here, and the callee looks before it
@@ -17,7 +20,7 @@
 use std::sync::Arc;
 
 use super::relay::Relay;
-use crate::ring::{AtomicU64, CONTROL_WORDS, Ordering, Place, WORD, Words};
+use crate::ring::{AtomicU64, CONTROL_WORDS, GRAIN_LEN, LEASES, Ordering, Place, WORD, Words};
 use crate::sys::memory::Segment;
 use crate::wire::id::CallId;
 
@@ -38,6 +41,16 @@ pub(crate) enum Side {
     Server,
 }
 
+impl Side {
+    /// The end at the other side.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Server,
+            Self::Server => Self::Caller,
+        }
+    }
+}
+
 /// A segment that both ends hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory(pub(crate) Arc<Segment>);
@@ -54,14 +67,36 @@ impl Words for Memory {
 pub(crate) struct Geometry {
     ring_capacity: usize,
     slots: usize,
+    /// Bytes of addresses of each arena; 0: there is none.
+    arena_len: usize,
+}
+
+/// Where one arena lies in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ground {
+    /// The first word of its leases.
+    pub(crate) words: usize,
+    /// The first byte of its data.
+    pub(crate) data: usize,
+    /// Bytes of addresses; 0: there is no arena.
+    pub(crate) len: usize,
+}
+
+impl Ground {
+    /// How many of the bytes have memory at most. There are twice as many addresses, so that chunks
+    /// find a place whatever else there is.
+    pub(crate) fn limit(&self) -> usize {
+        self.len / 2
+    }
 }
 
 /// The peer's sizes cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("impossible sizes: rings of {ring_capacity} bytes and {slots} slots")]
+#[error("impossible sizes: rings of {ring_capacity} bytes, {slots} slots, arenas of {arena} bytes")]
 pub(crate) struct GeometryError {
     ring_capacity: u64,
     slots: u64,
+    arena: u64,
 }
 
 impl Geometry {
@@ -77,6 +112,7 @@ impl Geometry {
         let error = GeometryError {
             ring_capacity,
             slots,
+            arena: 0,
         };
         let (Ok(capacity), Ok(count)) = (usize::try_from(ring_capacity), usize::try_from(slots))
         else {
@@ -89,11 +125,41 @@ impl Geometry {
             Ok(Self {
                 ring_capacity: capacity,
                 slots: count,
+                arena_len: 0,
             })
         } else {
             Err(error)
         }
     }
+
+    /// The same with arenas, each of which takes up to `limit` bytes of memory. 0: without.
+    ///
+    /// # Errors
+    /// [`GeometryError`] when the limit is beyond [`Geometry::ARENA_LIMIT_MAX`].
+    pub(crate) fn with_arenas(self, limit: u64) -> Result<Self, GeometryError> {
+        let error = GeometryError {
+            ring_capacity: self.ring_capacity as u64,
+            slots: self.slots as u64,
+            arena: limit,
+        };
+        let limit = usize::try_from(limit).ok();
+        let limit = limit
+            .filter(|&limit| limit <= Self::ARENA_LIMIT_MAX)
+            .ok_or(error)?;
+        let arena_len = match limit {
+            0 => 0,
+            limit => 2 * limit.next_power_of_two().max(GRAIN_LEN),
+        };
+        Ok(Self { arena_len, ..self })
+    }
+
+    /// How much memory each arena takes at most; 0: there are none.
+    pub(crate) fn arena_limit(&self) -> u64 {
+        self.arena_of(Side::Caller).limit() as u64
+    }
+
+    /// The most memory of one arena.
+    pub(crate) const ARENA_LIMIT_MAX: usize = 1 << 40;
 
     pub(crate) fn ring_capacity(&self) -> usize {
         self.ring_capacity
@@ -105,7 +171,25 @@ impl Geometry {
 
     /// The length of the segment in bytes.
     pub(crate) fn segment_len(&self) -> usize {
+        self.rings_len() + 2 * self.arena_len
+    }
+
+    /// The length of the part of it that has memory from the beginning.
+    pub(crate) fn rings_len(&self) -> usize {
         self.data_at() * WORD + 2 * self.ring_capacity
+    }
+
+    /// The arena of what `side` sends.
+    pub(crate) fn arena_of(&self, side: Side) -> Ground {
+        let at = match side {
+            Side::Caller => 0,
+            Side::Server => 1,
+        };
+        Ground {
+            words: self.leases_at() + at * LEASES,
+            data: self.rings_len() + at * self.arena_len,
+            len: self.arena_len,
+        }
     }
 
     /// The ring that carries calls.
@@ -127,8 +211,12 @@ impl Geometry {
         self.hold_at() + self.slots
     }
 
+    fn leases_at(&self) -> usize {
+        self.last_words_at() + LAST_WORDS
+    }
+
     fn data_at(&self) -> usize {
-        (self.last_words_at() + LAST_WORDS).next_multiple_of(PAGE_WORDS)
+        (self.leases_at() + 2 * LEASES).next_multiple_of(PAGE_WORDS)
     }
 }
 
@@ -159,6 +247,12 @@ impl Board {
     /// The peer does not see the memory: what it shall know is told by `relay`.
     pub(super) fn heed(&mut self, relay: Arc<dyn Relay>) {
         self.relay = Some(relay);
+    }
+
+    /// What it lies in.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Marks a fresh segment as one of ours.

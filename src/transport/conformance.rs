@@ -13,10 +13,10 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 use super::Link;
 use super::bell::Ear;
 use super::board::Geometry;
-use super::kinds::{Dice, MESSAGE_LEN_MAX, Make};
+use super::kinds::{Dice, MESSAGE_LEN_MAX, Make, send};
 use super::receiver::{LinkError, Receiver};
 use super::sender::{SendError, Sender};
-use crate::wire::codec::Buffer;
+use crate::sys::body::Body;
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
@@ -72,7 +72,7 @@ struct Reader {
 
 impl Reader {
     async fn recv(&mut self) -> Result<(Head, Vec<u8>), LinkError> {
-        let mut body = Buffer::new();
+        let mut body = Body::new();
         let Self {
             receiver,
             sender,
@@ -105,7 +105,7 @@ impl Reader {
 
     /// The next frame, if it is there already.
     fn try_recv(&mut self) -> Result<Option<(Head, Vec<u8>)>, LinkError> {
-        let mut body = Buffer::new();
+        let mut body = Body::new();
         let head = self.receiver.try_recv(&mut body)?;
         Ok(head.map(|head| (head, body.to_vec())))
     }
@@ -189,6 +189,7 @@ macro_rules! over_every_kind {
     ($($(#[$doc:meta])* $test:ident)*) => {
         over_every_kind! { @ over_loopback loopback $($(#[$doc])* $test)* }
         over_every_kind! { @ over_shm shm $($(#[$doc])* $test)* }
+        over_every_kind! { @ over_arenas arenas $($(#[$doc])* $test)* }
         over_every_kind! { @ over_a_socket socket $($(#[$doc])* $test)* }
         over_every_kind! { @ over_a_narrow_stream narrow $($(#[$doc])* $test)* }
     };
@@ -240,7 +241,7 @@ async fn frames_arrive_whole_and_in_order(make: Make) {
         let len_max = sender.inline_len_max() * 5;
         for number in 0..1000 {
             let (head, body) = any_frame(&mut dice, number, len_max);
-            sender.send(&head, &body).await.unwrap();
+            send(&sender, &head, &body).await.unwrap();
         }
     }
     async fn recv_all(mut reader: Reader, seed: u64) {
@@ -281,14 +282,14 @@ async fn payloads_around_the_inline_limit_arrive(make: Make) {
     ]
     .concat();
     for (number, len) in (1..).zip(sizes.into_iter().chain([3 << 20, MESSAGE_LEN_MAX as usize])) {
-        let sent = sending(&sender, number, len);
-        server.expect(number, len).await;
-        sent.await.unwrap().unwrap();
+        let (head, body) = (head(number), body(number, len));
+        let sent = send(&sender, &head, &body);
+        tokio::join!(sent, server.expect(number, len)).0.unwrap();
     }
 }
 
 async fn a_full_link_loses_nothing(make: Make) {
-    for len in [0, 1, 8, 100, 480] {
+    for len in [0, 1, 8, 100, 472] {
         let (caller, server) = make(small());
         let mut server = reader(server);
         let mut total = 0_usize;
@@ -344,7 +345,7 @@ async fn tasks_keep_their_order(make: Make) {
                     u16::try_from(task).unwrap(),
                     CallId::new(number, task),
                 );
-                sender.send(&head, &body(number, len)).await.unwrap();
+                send(&sender, &head, &body(number, len)).await.unwrap();
             }
         });
     }

@@ -16,9 +16,9 @@ use super::receiver::LinkError;
 use super::sender::SendError;
 use super::shm::{Bells, connect};
 use crate::ring::{Ordering, Producer, WORD};
+use crate::sys::body::Body;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
-use crate::wire::codec::Buffer;
 use crate::wire::frame::{FrameError, Head, Kind};
 use crate::wire::id::CallId;
 
@@ -93,7 +93,7 @@ fn live_on(link: &mut Link, frames: usize) -> Result<(), LinkError> {
         board,
         ..
     } = link;
-    let mut body = Buffer::new();
+    let mut body = Body::new();
     for number in 1..=frames {
         let head = Head::new(Kind::Reply, 0, CallId::new(number as u64, number % SLOTS));
         match sender.try_send(&head, &[7; 100][..number % 100]) {
@@ -198,7 +198,7 @@ fn recv_raw(tag: u32, bytes: &[u8]) -> Result<Option<Head>, LinkError> {
     };
     claim.write(bytes);
     claim.commit(tag);
-    server.receiver.try_recv(&mut Buffer::new())
+    server.receiver.try_recv(&mut Body::new())
 }
 
 /// Kinds and flags without a meaning, and heads cut short, end the link.
@@ -229,6 +229,11 @@ async fn strange_frames_are_refused() {
             128..136 => assert!(
                 matches!(found, Err(LinkError::Blob(_) | LinkError::Chunks)),
                 "with memory that was not listed"
+            ),
+            18 | 19 | 22 | 23 => assert_eq!(found, Err(LinkError::Arena), "there is none"),
+            146 | 147 | 150 | 151 => assert!(
+                matches!(found, Err(LinkError::Arena | LinkError::Blob(_))),
+                "neither a place nor memory that was listed"
             ),
             _ => assert_eq!(found, Err(FrameError::Flags(byte).into())),
         }

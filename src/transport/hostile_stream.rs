@@ -13,8 +13,8 @@ use super::board::{Geometry, Memory, Side};
 use super::pump::{HEADER_LEN, Pump};
 use super::receiver::LinkError;
 use super::stream::{Pumping, lay};
+use crate::sys::body::Body;
 use crate::sys::memory::Segment;
-use crate::wire::codec::Buffer;
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
@@ -159,7 +159,7 @@ fn end(side: Side) -> (Link, Pumping, DuplexStream) {
 
 /// The next frame or error, waiting as the link's owner does.
 async fn next(link: &mut Link) -> Result<Head, LinkError> {
-    let mut body = Buffer::new();
+    let mut body = Body::new();
     loop {
         if let Some(head) = link.receiver.try_recv(&mut body)? {
             return Ok(head);
@@ -218,7 +218,7 @@ async fn what_was_sent_comes_before_the_end() {
         let (ended, mut end) = tokio::sync::oneshot::channel();
         pumping.finish(Box::new(move || ended.send(()).unwrap()));
         (&mut end).await.unwrap();
-        let mut body = Buffer::new();
+        let mut body = Body::new();
         for _ in 0..50 {
             assert_eq!(link.receiver.try_recv(&mut body), Ok(Some(head)));
         }

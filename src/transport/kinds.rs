@@ -1,20 +1,24 @@
 //! The kinds of links over which `conformance.rs` runs, and its dice.
 //!
-//! Loopback; shared memory, mapped a second time by its name, as another process would; a Unix
-//! socket; and a stream so narrow that hardly a frame passes whole.
+//! Loopback; shared memory, mapped a second time by its name, as another process would, without
+//! and with arenas; a Unix socket; and a stream so narrow that hardly a frame passes whole.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use super::Link;
+use super::arena::Parcel;
 use super::aside::Aside;
 use super::board::{Geometry, Side};
+use super::sender::{SendError, Sender};
 use super::shm::{Bells, connect};
 use super::stream::{Laid, Pumping, lay};
 use super::unix::Plug;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
+use crate::wire::frame::Head;
+use crate::wire::sink::Spill as _;
 
 /// The largest message of these links.
 pub(super) const MESSAGE_LEN_MAX: u32 = 8 << 20;
@@ -24,6 +28,30 @@ pub(super) type Make = fn(Geometry) -> (Link, Link);
 
 pub(super) fn loopback(geometry: Geometry) -> (Link, Link) {
     super::loopback::pair(geometry, MESSAGE_LEN_MAX.into())
+}
+
+/// The memory of each arena where there are some.
+pub(super) const ARENA_LIMIT: u64 = 4 << 20;
+
+pub(super) fn arenas(geometry: Geometry) -> (Link, Link) {
+    shm(geometry.with_arenas(ARENA_LIMIT).unwrap())
+}
+
+/// Writes `body` into the arena, if there is one with room for it.
+pub(super) fn place(sender: &Sender, body: &[u8]) -> Option<Parcel> {
+    let mut draft = sender.draft()?;
+    draft.extend(0, body.len())?.write(0, body);
+    draft.seal(body.len())
+}
+
+/// Sends a frame as callers and callees do: what is long lies in the arena, if there is one.
+pub(super) async fn send(sender: &Sender, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+    if body.len() > sender.inline_len_max()
+        && let Some(parcel) = place(sender, body)
+    {
+        return sender.send(&parcel.address(*head), &[]).await;
+    }
+    sender.send(head, body).await
 }
 
 pub(super) fn shm(geometry: Geometry) -> (Link, Link) {

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod arena;
 pub(crate) mod bell;
 pub(crate) mod board;
 pub(crate) mod direct;
@@ -33,12 +34,15 @@ mod conformance;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
+mod arena_tests;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod hostile_stream;
 
 use std::sync::Arc;
 
+use arena::{Arena, Shelf};
 use bell::{Bell, Chime, Ear};
 use board::{Board, Geometry, Memory, Side};
 use porter::Porter;
@@ -82,9 +86,11 @@ impl Link {
         };
         let producer = Producer::new(memory.clone(), out);
         let consumer = Consumer::new(memory.clone(), back);
+        let arena = Arena::new(memory.clone(), geometry.arena_of(side));
+        let shelf = Shelf::new(memory.clone(), geometry.arena_of(side.other()));
         Self {
-            sender: sender::Sender::new(producer, geometry.ring_capacity(), bell),
-            receiver: receiver::Receiver::new(consumer, message_len_max),
+            sender: sender::Sender::new(producer, geometry.ring_capacity(), bell, arena),
+            receiver: receiver::Receiver::new(consumer, shelf, message_len_max),
             glance: Glance::new(memory.clone(), back),
             board: Board::new(memory, geometry),
             ear,

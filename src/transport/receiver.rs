@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
+use super::arena::Shelf;
 use super::board::Memory;
+#[cfg(fuzzing)]
+use super::board::{Geometry, Side};
 use super::porter::{Heard, LIST_LEN_MAX, Porter};
 use super::relay::Relay;
 use crate::ring::{Consumer, Corrupt};
+use crate::sys::body::Body;
 use crate::wire::attached::Attached;
 use crate::wire::chain::CHAIN_LEN_MAX;
 use crate::wire::codec::Buffer;
@@ -39,6 +43,9 @@ pub(crate) enum LinkError {
     /// Memory beside the frames that is not what it should be.
     #[error("the peer sent {0}")]
     Blob(&'static str),
+    /// A payload that lies in no arena, or not in it.
+    #[error("the peer sent a message that lies nowhere")]
+    Arena,
     /// A payload longer than was agreed.
     #[error("the peer announced a message of {len} bytes, and {limit} is the most")]
     TooLarge {
@@ -63,6 +70,8 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     consumer: Consumer<Memory>,
+    /// Where large payloads lie.
+    shelf: Option<Shelf>,
     partial: Option<Frame>,
     message_len_max: u64,
     /// Who carries the frames here, if the peer does not see this memory.
@@ -82,9 +91,14 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) fn new(consumer: Consumer<Memory>, message_len_max: u64) -> Self {
+    pub(super) fn new(
+        consumer: Consumer<Memory>,
+        shelf: Option<Shelf>,
+        message_len_max: u64,
+    ) -> Self {
         Self {
             consumer,
+            shelf,
             partial: None,
             message_len_max,
             relay: None,
@@ -95,6 +109,14 @@ impl Receiver {
             attached: Attached::default(),
             has_room: false,
         }
+    }
+
+    /// One that reads the requests of a link, without anything else of it.
+    #[cfg(fuzzing)]
+    pub(crate) fn of(memory: Memory, geometry: Geometry, message_len_max: u64) -> Self {
+        let shelf = Shelf::new(memory.clone(), geometry.arena_of(Side::Caller));
+        let consumer = Consumer::new(memory, geometry.requests());
+        Self::new(consumer, shelf, message_len_max)
     }
 
     /// Memory comes beside the frames by way of `porter`.
@@ -130,6 +152,13 @@ impl Receiver {
         self.relay = Some(relay);
     }
 
+    /// The peer is of another family: nothing that it can write is read where it lies.
+    pub(crate) fn distrust(&mut self) {
+        if let Some(shelf) = &mut self.shelf {
+            shelf.distrust();
+        }
+    }
+
     /// Takes the next frame, putting its payload into `body`, whose memory is used again.
     ///
     /// # Errors
@@ -138,7 +167,7 @@ impl Receiver {
     /// None may also mean that many pieces have come and no whole frame yet: `doze` then says that
     /// there is more.
     #[inline]
-    pub(crate) fn try_recv(&mut self, body: &mut Buffer) -> Result<Option<Head>, LinkError> {
+    pub(crate) fn try_recv(&mut self, body: &mut Body) -> Result<Option<Head>, LinkError> {
         for _ in 0..RECORDS_MAX {
             let Some(record) = self.consumer.read()? else {
                 return match self.relay.as_ref().and_then(|relay| relay.fault()) {
@@ -168,13 +197,18 @@ impl Receiver {
                 self.hear_beside(&head, list)?;
                 continue;
             }
+            if head.place.is_some() && self.partial.is_none() {
+                body.fill(len, |own| record.copy_to(head_len, own));
+                record.release();
+                return self.fetch(head, body).map(Some);
+            }
             if head.kind == Kind::Chunk || head.total.is_some() || self.partial.is_some() {
                 let piece = &mut Buffer::with_capacity(len);
                 piece.resize(len, 0);
                 record.copy_to(head_len, piece);
                 record.release();
                 if let Some(whole) = self.assemble(head, piece)? {
-                    *body = whole.body;
+                    *body = whole.body.into();
                     self.attached = std::mem::take(&mut self.kept);
                     return Ok(Some(whole.head));
                 }
@@ -184,8 +218,7 @@ impl Receiver {
                 record.release();
                 continue;
             }
-            body.resize(len, 0);
-            record.copy_to(head_len, body);
+            body.fill(len, |own| record.copy_to(head_len, own));
             record.release();
             if head.attached {
                 self.attached = self.take_listed()?;
@@ -237,8 +270,34 @@ impl Receiver {
         self.consumer.owes_room()
     }
 
+    /// Takes a payload that lies in the arena; of the frame itself `body` has the chain.
+    #[inline(never)]
+    fn fetch(&mut self, mut head: Head, body: &mut Body) -> Result<Head, LinkError> {
+        let (Some(place), Some(len)) = (head.place.take(), head.total.take()) else {
+            return Err(LinkError::Arena);
+        };
+        let is_fit = body.len() as u64 == head.chain_len && body.len() <= CHAIN_LEN_MAX;
+        if !is_fit || matches!(head.kind, Kind::Chunk | Kind::Abort) {
+            return Err(LinkError::Arena);
+        }
+        if len > self.message_len_max {
+            return Err(LinkError::TooLarge {
+                len,
+                limit: self.message_len_max,
+            });
+        }
+        if head.attached {
+            self.attached = self.take_listed()?;
+        }
+        let shelf = self.shelf.as_ref().ok_or(LinkError::Arena)?;
+        shelf.take(place, len, body).map(|()| head)
+    }
+
     /// Takes a frame of a payload in pieces; gives the whole with its last piece.
     fn assemble(&mut self, head: Head, piece: &[u8]) -> Result<Option<Frame>, LinkError> {
+        if head.place.is_some() {
+            return Err(LinkError::Chunks);
+        }
         match (self.partial.take(), head.kind, head.total) {
             (Some(_), Kind::Abort, None) => {
                 self.kept = Attached::default();

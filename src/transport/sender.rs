@@ -5,9 +5,9 @@
 //!    └─ none ─> send: queue for the turn (first come, first served), then wait for room
 //! ```
 //!
-//! What it does not know: what a frame means. A payload beyond [`Sender::inline_len_max`] goes in
-//! chunks; the turn is kept meanwhile, so nothing comes between them, and if the future is dropped
-//! half-way the peer is told to forget them.
+//! What it does not know: what a frame means. A payload beyond [`Sender::inline_len_max`] that is
+//! in no arena goes in chunks; the turn is kept meanwhile, so nothing comes between them, and if
+//! the future is dropped half-way the peer is told to forget them.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,7 @@ use std::task::{Context, Waker};
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::arena::{Arena, Draft};
 use super::bell::Bell;
 use super::board::Memory;
 use super::direct::Addressee;
@@ -56,6 +57,8 @@ pub(crate) struct Sender<T = ()> {
     inline_len_max: usize,
     /// Who takes the frames at once, in place of the ring.
     addressee: Option<Arc<dyn Addressee>>,
+    /// Where payloads are written that are longer.
+    arena: Option<Arena>,
 }
 
 /// What is guarded by a sender's lock.
@@ -82,11 +85,17 @@ pub(crate) struct Outbox {
     inline_len_max: usize,
     /// Who carries the memory beside the frames, if it can travel at all.
     porter: Option<Arc<Porter>>,
+    arena: Option<Arena>,
 }
 
 impl Sender {
     /// Sends through `producer` and rings `bell`. One frame carries at most an eighth of the ring.
-    pub(crate) fn new(producer: Producer<Memory>, ring_capacity: usize, bell: Bell) -> Self {
+    pub(super) fn new(
+        producer: Producer<Memory>,
+        ring_capacity: usize,
+        bell: Bell,
+        arena: Option<Arena>,
+    ) -> Self {
         let inline_len_max = ring_capacity / 8 - HEAD_LEN_MAX;
         let outbox = Outbox {
             producer,
@@ -97,6 +106,7 @@ impl Sender {
             abort_due: false,
             inline_len_max,
             porter: None,
+            arena,
         };
         Self::guarding(outbox, ())
     }
@@ -118,6 +128,7 @@ impl<T> Sender<T> {
     fn guarding(outbox: Outbox, state: T) -> Self {
         Self {
             inline_len_max: outbox.inline_len_max,
+            arena: outbox.arena.clone(),
             locked: CachePadded::new(Mutex::new(Locked { outbox, state })),
             is_waited_on: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
@@ -127,9 +138,21 @@ impl<T> Sender<T> {
     }
 
     /// The longest payload that one frame carries.
-    #[cfg(test)]
+    #[inline]
     pub(crate) fn inline_len_max(&self) -> usize {
         self.inline_len_max
+    }
+
+    /// Room for a payload that is longer, if there is an arena. Its frame is sent like any other.
+    #[inline]
+    pub(crate) fn draft(&self) -> Option<Draft<'_>> {
+        self.arena.as_ref().map(Arena::draft)
+    }
+
+    /// The arena, if there is one.
+    #[cfg(test)]
+    pub(super) fn arena(&self) -> Option<&Arena> {
+        self.arena.as_ref()
     }
 
     /// Sends a frame now, and gives the position behind it, where it went into a ring.
@@ -322,7 +345,11 @@ impl Outbox {
         body: &[u8],
         attached: &Attached,
     ) -> Result<u64, SendError> {
-        if self.waiting > 0 || body.len() > self.inline_len_max {
+        if body.len() > self.inline_len_max {
+            self.check_arena()?;
+            return Err(SendError::Full);
+        }
+        if self.waiting > 0 {
             return Err(SendError::Full);
         }
         self.write_with(head, body, attached)
@@ -356,6 +383,20 @@ impl Outbox {
             }
         }
         true
+    }
+
+    /// A payload that is too long and in no arena may be that because the peer has lied about it.
+    #[cold]
+    fn check_arena(&self) -> Result<(), Corrupt> {
+        let fault = self.arena.as_ref().and_then(Arena::fault);
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Sends what no honest end sends.
+    #[cfg(test)]
+    pub(super) fn lie(&mut self, head: &Head, body: &[u8]) {
+        self.arena = None;
+        self.commit(head, body).expect("there is room");
     }
 
     /// Rings the peer for room that it waits for.
@@ -464,6 +505,10 @@ impl Outbox {
         claim.write(head_bytes);
         crate::sys::failpoint::at("send.claimed");
         claim.write(body);
+        if let (Some(place), Some(arena)) = (head.place, &self.arena) {
+            arena.tell(place);
+            crate::sys::failpoint::at("send.placed");
+        }
         Ok(claim.commit(tag))
     }
 }

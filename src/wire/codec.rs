@@ -1,7 +1,8 @@
 //! Values to archives and back. Pure.
 //!
 //! Encoding writes into memory of this thread that is used again, so it allocates nothing once
-//! warm, and no user's code runs while a link is locked. Decoding checks the whole archive first:
+//! warm, and no user's code runs while a link is locked. What is long goes straight to where it is
+//! read ([`Spill`]), if there is room. Decoding checks the whole archive first:
 //! lengths, offsets, utf-8, and a depth of at most [`DEPTH_MAX`]; then it copies the value out.
 //!
 //! An archive carries no schema: both sides must mean the same type. The greeting sees to that.
@@ -13,26 +14,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rkyv::api::{access_with_context, deserialize_using, serialize_using};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{Error as Cause, Strategy};
+use rkyv::ser::Serializer;
 use rkyv::ser::allocator::{Arena, ArenaHandle};
-use rkyv::ser::{Positional, Serializer, Writer};
 use rkyv::util::AlignedVec;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 use super::attached::{AttachError, Attached, Collecting};
+use super::sink::{Sink, Spill, Written};
+use crate::sys::body::{self, Body};
 
 /// The deepest nesting of an archive that is decoded.
 pub(crate) const DEPTH_MAX: usize = 128;
 
 /// Archives begin at multiples of this many bytes, in private memory.
-pub(crate) const ALIGNMENT: usize = 16;
+pub(crate) const ALIGNMENT: usize = body::ALIGNMENT;
 
 /// Memory for one archive.
 pub(crate) type Buffer = AlignedVec<ALIGNMENT>;
-
-/// The least that a thread's memory for encoding grows to.
-const GROWTH_LEN_MIN: usize = 1024;
 
 /// A thread's memory for encoding shrinks back to this after something larger.
 const SCRATCH_LEN_MAX: usize = 64 * 1024;
@@ -111,47 +111,6 @@ pub trait Arguments: Archive<Archived: Portable> + for<'a> Serialize<Encoder<'a>
 
 #[diagnostic::do_not_recommend]
 impl<T: Archive<Archived: Portable> + for<'a> Serialize<Encoder<'a>>> Arguments for T {}
-
-/// Collects an archive up to a limit, and counts what is beyond it.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Sink<'a> {
-    /// Memory of this thread, all of it initialised; it grows with the archive.
-    bytes: &'a mut Buffer,
-    limit: usize,
-    /// The archive's length so far, also beyond the limit.
-    len: usize,
-}
-
-impl Sink<'_> {
-    #[cold]
-    fn grow(&mut self, len: usize) {
-        let doubled = self.bytes.len().saturating_mul(2);
-        self.bytes.resize(len.max(doubled).max(GROWTH_LEN_MIN), 0);
-    }
-}
-
-impl Positional for Sink<'_> {
-    #[inline]
-    fn pos(&self) -> usize {
-        self.len
-    }
-}
-
-impl<E> Writer<E> for Sink<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), E> {
-        let begin = self.len;
-        self.len += bytes.len();
-        if self.len <= self.limit {
-            if self.len > self.bytes.len() {
-                self.grow(self.len);
-            }
-            self.bytes[begin..self.len].copy_from_slice(bytes);
-        }
-        Ok(())
-    }
-}
 
 /// A value could not be written as an archive.
 ///
@@ -235,6 +194,13 @@ impl Fault {
     }
 }
 
+/// Where an archive lies.
+enum Archived<'a> {
+    Here(&'a [u8]),
+    /// In the spill, with this length.
+    There(usize),
+}
+
 /// Reused memory of one thread.
 struct Scratch {
     bytes: Buffer,
@@ -249,21 +215,22 @@ impl Scratch {
         }
     }
 
-    fn encode<A: Arguments>(&mut self, message: &A, limit: usize) -> Result<&[u8], EncodeError> {
+    fn encode<A: Arguments>(
+        &mut self,
+        message: &A,
+        limit: usize,
+        spill: Option<(usize, &mut dyn Spill)>,
+    ) -> Result<Archived<'_>, EncodeError> {
         const {
             assert!(
                 align_of::<A::Archived>() <= ALIGNMENT,
                 "archives are aligned to at most 16"
             )
         };
-        let sink = Sink {
-            bytes: &mut self.bytes,
-            limit,
-            len: 0,
-        };
+        let sink = Sink::new(&mut self.bytes, limit, spill);
         let mut encoder = Serializer::new(sink, self.arena.acquire(), ());
         let written = serialize_using::<_, Cause>(message, &mut encoder);
-        let len = encoder.into_writer().len;
+        let (len, is_there) = encoder.into_writer().end();
         written.map_err(|source| EncodeError::Refused {
             type_name: std::any::type_name::<A>(),
             source,
@@ -271,7 +238,11 @@ impl Scratch {
         if len > limit {
             return Err(EncodeError::TooLarge { len, limit });
         }
-        Ok(&self.bytes[..len])
+        Ok(if is_there {
+            Archived::There(len)
+        } else {
+            Archived::Here(&self.bytes[..len])
+        })
     }
 }
 
@@ -302,25 +273,42 @@ pub(crate) fn encode<A: Arguments, R>(
 ///
 /// # Errors
 /// [`EncodeError`] when the archive is longer than `limit` or the type cannot be archived.
-#[inline]
 pub(crate) fn encode_with<A: Arguments, R>(
     message: &A,
     limit: usize,
     use_both: impl FnOnce(&[u8], &Attached) -> R,
 ) -> Result<R, EncodeError> {
+    match encode_by(message, limit, None, use_both)? {
+        Written::Here(used) => Ok(used),
+        Written::There(..) => unreachable!("there is nowhere else"),
+    }
+}
+
+/// The same for a message that may go elsewhere: beyond a length, into what `spill` has room for.
+/// Where there is none, it is handed to `use_both` whatever its length.
+///
+/// # Errors
+/// As [`encode_with`].
+#[inline]
+pub(crate) fn encode_by<A: Arguments, R>(
+    message: &A,
+    limit: usize,
+    spill: Option<(usize, &mut dyn Spill)>,
+    use_both: impl FnOnce(&[u8], &Attached) -> R,
+) -> Result<Written<R>, EncodeError> {
     let collecting = Collecting::begin();
+    let used = |archive: Archived<'_>| match archive {
+        Archived::Here(bytes) => Written::Here(use_both(bytes, &collecting.finish())),
+        Archived::There(len) => Written::There(len, collecting.finish()),
+    };
     SCRATCH.with(|cell| {
         if let Ok(mut scratch) = cell.try_borrow_mut() {
-            let used = scratch
-                .encode(message, limit)
-                .map(|bytes| use_both(bytes, &collecting.finish()));
+            let used = scratch.encode(message, limit, spill).map(used);
             trim(&mut scratch.bytes);
             used
         } else {
             // A message whose own archiving encodes another one.
-            let mut scratch = Scratch::new();
-            let bytes = scratch.encode(message, limit);
-            bytes.map(|bytes| use_both(bytes, &collecting.finish()))
+            Scratch::new().encode(message, limit, spill).map(used)
         }
     })
 }
@@ -374,9 +362,17 @@ pub(crate) fn spare() -> Buffer {
     SPARES.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-/// Keeps a buffer to be used again, unless it is large or there are enough.
+/// The same, for a message that is to come.
 #[inline]
-pub(crate) fn recycle(buffer: Buffer) {
+pub(crate) fn spare_body() -> Body {
+    spare().into()
+}
+
+/// Lets a message go, and keeps its buffer to be used again, unless that is large or there are
+/// enough.
+#[inline]
+pub(crate) fn recycle(body: Body) {
+    let buffer = body.into_own();
     if buffer.capacity() <= SCRATCH_LEN_MAX {
         SPARES.with_borrow_mut(|spares| {
             if spares.len() < SPARES_MAX {
@@ -523,7 +519,7 @@ mod tests {
 
     #[derive(Archive, Serialize, Deserialize)]
     #[rkyv(serialize_bounds(
-        __S: Writer + rkyv::ser::Allocator,
+        __S: rkyv::ser::Writer + rkyv::ser::Allocator,
         __S::Error: rkyv::rancor::Source
     ))]
     #[rkyv(deserialize_bounds(__D::Error: rkyv::rancor::Source))]

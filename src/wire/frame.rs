@@ -1,10 +1,11 @@
-//! What travels as one record: a header of 8 to 32 bytes and a payload. Pure.
+//! What travels as one record: a header of 8 to 40 bytes and a payload. Pure.
 //!
 //! ```text
 //! tag (32 bits, in the record's word)   kind | flags | method
 //! +0   call id                          8 bytes
 //! +8   deadline                         8 bytes, if flagged
-//! +..  total length                     8 bytes, if flagged: the payload goes on in chunks
+//! +..  total length                     8 bytes, if flagged: the payload goes on in chunks, or
+//! +..  place                            8 bytes, if flagged: lies in the arena and not here
 //! +..  chain length                     8 bytes, if flagged: so much of the end is a chain
 //! +..  payload
 //! ```
@@ -14,13 +15,14 @@
 use super::id::CallId;
 
 /// The longest header, in bytes.
-pub(crate) const HEAD_LEN_MAX: usize = 32;
+pub(crate) const HEAD_LEN_MAX: usize = 40;
 
 const DEADLINE: u8 = 1;
 const LARGE: u8 = 2;
 const CHAINED: u8 = 4;
+const PLACED: u8 = 16;
 /// Those that say that the header has another word.
-const WORDS: u8 = DEADLINE | LARGE | CHAINED;
+const WORDS: u8 = DEADLINE | LARGE | CHAINED | PLACED;
 const ATTACHED: u8 = 128;
 const FLAGS: u8 = WORDS | ATTACHED;
 
@@ -68,6 +70,28 @@ impl Kind {
     }
 }
 
+/// Where a payload lies in the arena: under which lease, and from which page on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The number of the lease.
+    pub(crate) lease: u16,
+    /// The number of the page.
+    pub(crate) page: u32,
+}
+
+impl Place {
+    fn bits(self) -> u64 {
+        (u64::from(self.lease) << 32) | u64::from(self.page)
+    }
+
+    /// None: there is no such place in any arena.
+    fn from_bits(bits: u64) -> Option<Self> {
+        let [low, high] = [bits & u64::from(u32::MAX), bits >> 32];
+        let (lease, page) = (u16::try_from(high).ok()?, u32::try_from(low).ok()?);
+        Some(Self { lease, page })
+    }
+}
+
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -79,8 +103,10 @@ pub(crate) struct Head {
     pub(crate) call: CallId,
     /// Nanoseconds of the machine's monotonic clock after which nobody wants the answer.
     pub(crate) deadline: Option<u64>,
-    /// The payload's whole length, where it goes on in chunks.
+    /// The payload's whole length, where it goes on in chunks or has a place.
     pub(crate) total: Option<u64>,
+    /// Where it lies, if in the arena. The frame's own bytes are the chain then.
+    pub(crate) place: Option<Place>,
     /// How many bytes at the end of the whole payload are a [chain](super::chain::Chain).
     pub(crate) chain_len: u64,
     /// It has the memory with it that the record before it listed.
@@ -96,6 +122,7 @@ impl Head {
             call,
             deadline: None,
             total: None,
+            place: None,
             chain_len: 0,
             attached: false,
         }
@@ -116,6 +143,10 @@ impl Head {
         if let Some(total) = self.total {
             flags |= LARGE;
             bytes.push(total);
+        }
+        if let Some(place) = self.place {
+            flags |= PLACED;
+            bytes.push(place.bits());
         }
         if self.chain_len != 0 {
             flags |= CHAINED;
@@ -143,7 +174,8 @@ impl Head {
     /// [`FrameError`] for what no version of this library writes.
     pub(crate) fn decode(tag: u32, bytes: &[u8]) -> Result<Self, FrameError> {
         let [kind, flags, low, high] = tag.to_le_bytes();
-        if flags & !FLAGS != 0 {
+        // What has a place has a length.
+        if flags & !FLAGS != 0 || flags & (PLACED | LARGE) == PLACED {
             return Err(FrameError::Flags(flags));
         }
         let kind = Kind::parse(kind).ok_or(FrameError::Kind(kind))?;
@@ -164,6 +196,11 @@ impl Head {
         } else {
             Some(next()?)
         };
+        let place = if flags & PLACED == 0 {
+            None
+        } else {
+            Some(Place::from_bits(next()?).ok_or(FrameError::Place)?)
+        };
         let chain_len = if flags & CHAINED == 0 { 0 } else { next()? };
         Ok(Self {
             kind,
@@ -171,6 +208,7 @@ impl Head {
             call,
             deadline,
             total,
+            place,
             chain_len,
             attached: flags & ATTACHED != 0,
         })
@@ -207,6 +245,9 @@ pub(crate) enum FrameError {
     /// Less than a header.
     #[error("a frame of {0} bytes")]
     Short(usize),
+    /// A place that no arena has.
+    #[error("a frame that lies in no arena")]
+    Place,
     /// The end of its payload is no chain.
     #[error("a frame whose chain of callers is none")]
     Chain,
@@ -222,10 +263,18 @@ mod tests {
         for kind in 1..=10 {
             let kind = Kind::parse(kind).unwrap();
             for deadline in [None, Some(0), Some(u64::MAX)] {
-                for (total, chain_len) in [(None, 0), (Some(1 << 26), 7)] {
+                let place = Place {
+                    lease: 127,
+                    page: u32::MAX,
+                };
+                let large = Some(1 << 26);
+                for (total, place, chain_len) in
+                    [(None, None, 0), (large, None, 7), (large, Some(place), 7)]
+                {
                     let head = Head {
                         deadline,
                         total,
+                        place,
                         chain_len,
                         attached: chain_len == 0,
                         ..Head::new(kind, 0xBEEF, CallId::new(9, 3))
@@ -242,11 +291,13 @@ mod tests {
     #[test]
     fn strange_heads_are_refused() {
         for tag in (0..=u32::from(u16::MAX)).chain([u32::MAX]) {
-            for len in [0, 7, 8, 24, 32] {
-                let known = Kind::parse((tag & 0xFF) as u8).is_some() && (tag >> 8) & 0x78 == 0;
+            for len in [0, 7, 8, 24, 32, 40] {
+                let flags = (tag >> 8) as u8;
+                let fits = flags & !FLAGS == 0 && flags & (PLACED | LARGE) != PLACED;
+                let known = Kind::parse((tag & 0xFF) as u8).is_some() && fits;
                 let long_enough = len >= Head::len_of(tag);
                 assert_eq!(
-                    Head::decode(tag, &[0; 32][..len]).is_ok(),
+                    Head::decode(tag, &[0; 40][..len]).is_ok(),
                     known && long_enough
                 );
             }

@@ -52,6 +52,10 @@ pub(crate) struct Hello {
     pub(crate) segment_len: u64,
     /// The capacity of each ring in bytes.
     pub(crate) ring_capacity: u64,
+    /// How much memory each arena takes at most; 0: there are none.
+    pub(crate) arena_limit: u64,
+    /// Both ends run one program: what the other wrote is read where it lies.
+    pub(crate) in_place: bool,
     /// How many calls the parent keeps in flight.
     pub(crate) slots: u64,
     /// The longest message in bytes.
@@ -313,6 +317,8 @@ mod tests {
             segment: "s".into(),
             segment_len: 1,
             ring_capacity: 2,
+            arena_limit: 7,
+            in_place: true,
             slots: 3,
             message_len_max: 4,
             idle: 0,

@@ -20,6 +20,7 @@ use serde_json::{Error, Value};
 
 use super::codec::{self, Buffer, DecodeError, EncodeError, Encoder, Message};
 use super::view::Reply;
+use crate::sys::body::Body;
 
 /// How a method is called with JSON. It says nothing of what the method is, so it is equal to any
 /// other one.
@@ -434,7 +435,7 @@ impl Serialize<Encoder<'_>> for Written {
 }
 
 /// A result that stays the archive that it is.
-pub(crate) struct Unread(Buffer);
+pub(crate) struct Unread(Body);
 
 impl Unread {
     /// Reads it, and gives its memory back.
@@ -446,7 +447,7 @@ impl Unread {
 }
 
 impl Reply for Unread {
-    fn __read(body: Buffer) -> Result<Self, DecodeError> {
+    fn __read(body: Body) -> Result<Self, DecodeError> {
         Ok(Self(body))
     }
 }

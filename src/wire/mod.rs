@@ -10,6 +10,7 @@ pub(crate) mod attached;
 pub(crate) mod blob;
 pub(crate) mod chain;
 pub(crate) mod codec;
+pub(crate) mod sink;
 pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod holding;

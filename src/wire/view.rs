@@ -4,14 +4,17 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::attached::Attached;
-use super::codec::{self, ALIGNMENT, Buffer, DecodeError, Message};
+use super::codec::{self, DecodeError, Message};
+use crate::sys::body::Body;
 use crate::sys::checked::Checked;
 
 /// A result that is read where it lies: what [`Call::view`](crate::Call::view) gives.
 ///
-/// It is the archive of a `T`, checked once, in memory that it owns: nothing is deserialised, and
-/// nothing is copied but the bytes out of the link. Dropped, its memory is used again. It may go to
-/// other threads.
+/// It is the archive of a `T`, checked once: nothing is deserialised. One that is short lies in
+/// memory of its own, copied out of the link. One that is longer than a frame (some 16 KiB) lies
+/// where the actor wrote it, in shared memory, and is not copied at all: as long as the view lives,
+/// the actor does not use that place again. Dropped, its memory is. It may go to other threads, and
+/// may outlive its actor.
 ///
 /// # Examples
 /// ```standalone_crate
@@ -42,7 +45,7 @@ use crate::sys::checked::Checked;
 ///     book.shutdown().await
 /// }
 /// ```
-pub struct View<T: Message>(Checked<T::Archived, ALIGNMENT>, Attached);
+pub struct View<T: Message>(Checked<T::Archived>, Attached);
 
 impl<T: Message> View<T> {
     /// Copies the value out.
@@ -106,13 +109,13 @@ pub trait Reply: Sized {
     /// # Errors
     /// [`DecodeError`] when the bytes are no such archive.
     #[doc(hidden)]
-    fn __read(body: Buffer) -> Result<Self, DecodeError>;
+    fn __read(body: Body) -> Result<Self, DecodeError>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<M: Message> Reply for M {
     #[inline]
-    fn __read(body: Buffer) -> Result<Self, DecodeError> {
+    fn __read(body: Body) -> Result<Self, DecodeError> {
         let decoded = codec::decode(&body);
         codec::recycle(body);
         decoded
@@ -121,7 +124,7 @@ impl<M: Message> Reply for M {
 
 impl<M: Message> Reply for View<M> {
     #[inline]
-    fn __read(body: Buffer) -> Result<Self, DecodeError> {
+    fn __read(body: Body) -> Result<Self, DecodeError> {
         let checked = Checked::new(body, codec::check::<M>, codec::recycle);
         checked.map(|checked| Self(checked, Attached::here()))
     }
@@ -131,8 +134,10 @@ impl<M: Message> Reply for View<M> {
 mod tests {
     use super::*;
 
-    fn archive<M: Message>(message: &M) -> Buffer {
-        codec::encode(message, usize::MAX, codec::copy).unwrap()
+    fn archive<M: Message>(message: &M) -> Body {
+        codec::encode(message, usize::MAX, codec::copy)
+            .unwrap()
+            .into()
     }
 
     /// A view shows what was written, can become a value, and gives its memory back.

@@ -1,0 +1,75 @@
+//! A call that is written and waits to be sent.
+
+use super::ambient::chained;
+use super::exchange::{BeginError, Exchange};
+use super::queue::Ticket;
+use crate::transport::arena::Parcel;
+use crate::wire::attached::Attached;
+use crate::wire::chain::Chain;
+use crate::wire::codec::{self, Buffer};
+use crate::wire::frame::Head;
+use crate::wire::id::CallId;
+
+/// A call that is written and not sent.
+pub(super) struct Letter {
+    head: Head,
+    body: Buffer,
+    /// What travels beside it.
+    attached: Attached,
+    /// Where its payload lies, if not in the body.
+    parcel: Option<Parcel>,
+}
+
+impl Letter {
+    #[cold]
+    /// One with bytes of its own.
+    pub(super) fn copy(head: Head, body: &[u8], attached: &Attached) -> Box<Self> {
+        Box::new(Self {
+            head,
+            body: codec::copy(body),
+            attached: attached.clone(),
+            parcel: None,
+        })
+    }
+
+    /// Sends it when its turn and room have come.
+    ///
+    /// # Errors
+    /// As [`Exchange::begin`].
+    pub(super) async fn begin(self: Box<Self>, ticket: Ticket) -> Result<CallId, BeginError> {
+        let Self {
+            head,
+            body,
+            attached,
+            parcel,
+        } = *self;
+        let begun = Exchange::begin(ticket, head, (&body, &attached)).await;
+        // Once it is sent, it is the actor's; before that, its room is free again.
+        drop(parcel);
+        begun
+    }
+}
+
+/// Sends what lies in the arena: its frame carries the chain and nothing else.
+#[inline(never)]
+pub(super) fn send_parcel<T>(
+    head: Head,
+    chain: Option<&Chain>,
+    parcel: Option<Parcel>,
+    send: impl FnOnce(Head, &[u8]) -> Result<T, (BeginError, Option<Box<Letter>>)>,
+) -> Result<T, (BeginError, Option<Box<Letter>>)> {
+    let head = parcel.as_ref().map_or(head, |parcel| parcel.address(head));
+    let sent = match chain {
+        None => send(head, &[]),
+        Some(chain) => {
+            let (head, body) = chained(head, &[], chain);
+            send(head, &body)
+        }
+    };
+    sent.map_err(|(error, mut letter)| {
+        if let Some(letter) = &mut letter {
+            letter.parcel = parcel;
+        }
+        (error, letter)
+    })
+}

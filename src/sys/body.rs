@@ -1,0 +1,181 @@
+//! The bytes of a message: in memory of their own, or where the peer has put them. Pure.
+//!
+//! It stands in this room because a value that lies within its bytes wherever they are
+//! ([`checked`](super::checked)) cannot be said in safe Rust; it knows nothing of messages.
+
+use std::fmt;
+use std::ops::Deref;
+
+use rkyv::util::AlignedVec;
+
+/// Bytes that stay where they are and as they are as long as their owner lives, wherever that is
+/// moved.
+///
+/// # Safety
+/// Two calls of `bytes` give the same bytes at the same place, also after a move.
+pub(crate) unsafe trait Still: fmt::Debug + Send + Sync {
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+}
+
+/// Bytes begin at a multiple of so many.
+pub(crate) const ALIGNMENT: usize = 16;
+
+/// The bytes of one message. Those of its own memory are there to be used again; those that lie
+/// elsewhere are let go when they are no longer needed.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct Body {
+    /// The bytes; beside those that lie elsewhere, what came with them.
+    own: AlignedVec<ALIGNMENT>,
+    elsewhere: Option<Box<dyn Still>>,
+}
+
+impl Body {
+    /// No bytes.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            own: AlignedVec::new(),
+            elsewhere: None,
+        }
+    }
+
+    /// Makes it `len` bytes of its own memory, which are written by `fill`.
+    #[inline]
+    pub(crate) fn fill(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
+        self.let_go();
+        self.own.resize(len, 0);
+        fill(&mut self.own);
+    }
+
+    /// Makes it the bytes of `still`, beside the few of its own.
+    pub(crate) fn put(&mut self, still: Box<dyn Still>) {
+        self.elsewhere = Some(still);
+    }
+
+    /// Its own memory, to write into.
+    pub(crate) fn own_mut(&mut self) -> &mut AlignedVec<ALIGNMENT> {
+        self.let_go();
+        &mut self.own
+    }
+
+    /// Cuts the last `len` bytes off, and shows them to `see` before: those that came beside it, if
+    /// it lies elsewhere. None: it has not so many.
+    pub(crate) fn cut<R>(&mut self, len: usize, see: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let rest = self.own.len().checked_sub(len)?;
+        if self.elsewhere.is_some() && rest > 0 {
+            return None;
+        }
+        let seen = see(&self.own[rest..]);
+        self.own.resize(rest, 0);
+        Some(seen)
+    }
+
+    /// Lets what lies elsewhere go.
+    #[inline]
+    pub(crate) fn let_go(&mut self) {
+        if self.elsewhere.is_some() {
+            self.elsewhere = None;
+            self.own.clear();
+        }
+    }
+
+    /// Forgets the bytes, and keeps the memory.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.let_go();
+        self.own.clear();
+    }
+
+    /// Its own memory, to be used again.
+    #[inline]
+    pub(crate) fn into_own(mut self) -> AlignedVec<ALIGNMENT> {
+        self.let_go();
+        self.own
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.elsewhere {
+            None => &self.own,
+            Some(still) => still.bytes(),
+        }
+    }
+}
+
+impl From<AlignedVec<ALIGNMENT>> for Body {
+    #[inline]
+    fn from(own: AlignedVec<ALIGNMENT>) -> Self {
+        let elsewhere = None;
+        Self { own, elsewhere }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("len", &self.len())
+            .field("lies_elsewhere", &self.elsewhere.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Counts how often it was let go.
+    #[derive(Debug)]
+    struct Counted(Arc<AtomicUsize>, Vec<u8>);
+
+    // SAFETY: the bytes are on the heap, and nobody changes them.
+    unsafe impl Still for Counted {
+        fn bytes(&self) -> &[u8] {
+            &self.1
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A body shows its own bytes or those elsewhere, and lets the latter go once, whatever it
+    /// becomes.
+    #[test]
+    fn bodies_let_go() {
+        let gone = Arc::new(AtomicUsize::new(0));
+        let elsewhere = |bytes: &[u8]| Box::new(Counted(Arc::clone(&gone), bytes.to_vec()));
+        let mut body = Body::new();
+        body.fill(3, |own| own.copy_from_slice(&[1, 2, 3]));
+        assert_eq!(body.cut(4, <[u8]>::to_vec), None);
+        assert_eq!(body.cut(1, <[u8]>::to_vec), Some(vec![3]));
+        assert_eq!(*body, [1, 2]);
+        body.put(elsewhere(b"there"));
+        assert_eq!(*body, *b"there");
+        assert_eq!(
+            body.cut(1, <[u8]>::to_vec),
+            None,
+            "what came beside it is cut whole"
+        );
+        assert_eq!(body.cut(2, <[u8]>::to_vec), Some(vec![1, 2]));
+        assert_eq!(*body, *b"there");
+        body.fill(1, |own| own[0] = 9);
+        assert_eq!((&*body, gone.load(Ordering::Relaxed)), (&[9][..], 1));
+        body.put(elsewhere(b"again"));
+        body.clear();
+        assert!(body.is_empty());
+        body.put(elsewhere(b"last"));
+        assert!(body.into_own().is_empty());
+        assert_eq!(gone.load(Ordering::Relaxed), 3);
+    }
+}

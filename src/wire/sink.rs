@@ -1,0 +1,148 @@
+//! Where an archive goes while it is written: into memory of the thread, and what is long straight
+//! to where it will be read.
+
+use std::fmt;
+
+use rkyv::ser::{Positional, Writer};
+
+use super::attached::Attached;
+use super::codec::Buffer;
+use crate::sys::span::Span;
+
+/// The least that a thread's memory for encoding grows to.
+const GROWTH_LEN_MIN: usize = 1024;
+
+/// Collects an archive up to a limit, and counts what is beyond it.
+#[doc(hidden)]
+pub struct Sink<'a> {
+    /// Memory of this thread, all of it initialised; it grows with the archive.
+    bytes: &'a mut Buffer,
+    /// Up to this length it goes there.
+    edge: usize,
+    /// The most that may travel.
+    limit: usize,
+    /// The archive's length so far, also beyond the limit.
+    len: usize,
+    /// Where it goes beyond the edge.
+    spill: Option<&'a mut dyn Spill>,
+    /// What it has got from there.
+    span: Option<Span>,
+}
+
+/// Has room for archives that are too long to be copied.
+pub(crate) trait Spill {
+    /// Room for at least `len` bytes and a few more, in which the first `used` of the last span
+    /// are already, if there was one. None: the archive goes elsewhere from here on.
+    fn extend(&mut self, used: usize, len: usize) -> Option<Span>;
+}
+
+/// Where an archive was written.
+#[derive(Debug)]
+pub(crate) enum Written<R> {
+    /// Into memory of the thread: this is what was made of it.
+    Here(R),
+    /// There, with this length, and this beside it.
+    There(usize, Attached),
+}
+
+impl<'a> Sink<'a> {
+    /// Collects in `bytes` up to `limit`, or up to a length and what is longer in a spill.
+    #[inline]
+    pub(super) fn new(
+        bytes: &'a mut Buffer,
+        limit: usize,
+        spill: Option<(usize, &'a mut (dyn Spill + '_))>,
+    ) -> Self {
+        let mut sink = Self {
+            bytes,
+            edge: limit,
+            limit,
+            len: 0,
+            spill: None,
+            span: None,
+        };
+        if let Some((edge, spill)) = spill {
+            sink.edge = edge.min(limit);
+            sink.spill = Some(spill);
+        }
+        sink
+    }
+
+    /// How long the archive is, and whether it lies in the spill.
+    #[inline]
+    pub(super) fn end(self) -> (usize, bool) {
+        (self.len, self.span.is_some())
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        let doubled = self.bytes.len().saturating_mul(2);
+        self.bytes.resize(len.max(doubled).max(GROWTH_LEN_MIN), 0);
+    }
+
+    /// Writes what goes beyond the edge.
+    fn write_beyond(&mut self, begin: usize, bytes: &[u8]) {
+        match &self.span {
+            Some(span) if self.len <= span.len() => span.write(begin, bytes),
+            _ => self.overflow(begin, bytes),
+        }
+    }
+
+    #[cold]
+    fn overflow(&mut self, begin: usize, bytes: &[u8]) {
+        if self.len > self.limit {
+            return;
+        }
+        let spill = self.spill.as_mut();
+        if let Some(span) = spill.and_then(|spill| spill.extend(begin, self.len)) {
+            if self.span.is_none() {
+                span.write(0, &self.bytes[..begin]);
+            }
+            span.write(begin, bytes);
+            self.span = Some(span);
+            return;
+        }
+        // No more room there: it goes on here.
+        (self.spill, self.edge) = (None, self.limit);
+        if self.len > self.bytes.len() {
+            self.grow(self.len);
+        }
+        if let Some(span) = self.span.take() {
+            span.read_back(&mut self.bytes[..begin]);
+        }
+        self.bytes[begin..self.len].copy_from_slice(bytes);
+    }
+}
+
+impl fmt::Debug for Sink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink")
+            .field("limit", &self.limit)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Positional for Sink<'_> {
+    #[inline]
+    fn pos(&self) -> usize {
+        self.len
+    }
+}
+
+impl<E> Writer<E> for Sink<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), E> {
+        let begin = self.len;
+        self.len += bytes.len();
+        if self.len <= self.edge {
+            if self.len > self.bytes.len() {
+                self.grow(self.len);
+            }
+            self.bytes[begin..self.len].copy_from_slice(bytes);
+        } else {
+            self.write_beyond(begin, bytes);
+        }
+        Ok(())
+    }
+}
