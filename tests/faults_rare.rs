@@ -1,4 +1,5 @@
-//! U11, F37, F49, F52, F75: what is rarely done to an actor: forks, signals, limits, long checks.
+//! U11, F37, F49, F52, F61, F62, F75: what is rarely done to an actor: forks, signals, limits, torn
+//! memory, long checks.
 
 mod common;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::{Exit, LinkKind, ShutdownError};
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -20,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Barrier;
 
 use common::{
-    LONG, MemoryGroup, Scratch, again_args, eventually, fork, gone, is_gone, is_role, signal,
+    LONG, MemoryGroup, SOON, Scratch, again_args, eventually, fork, gone, is_gone, is_role, signal,
     skipped, within,
 };
 
@@ -386,4 +388,111 @@ async fn many_tiny_strings_cost_what_their_bytes_do() -> callboard::Result<()> {
     assert!(costs[1] < costs[0] * TIMES * 4, "{costs:?}");
     clerk.shutdown().await?;
     other.shutdown().await
+}
+
+/// Calls through memory that is emptied meanwhile.
+const CALLS: u64 = 8;
+
+/// Has an actor of its own, and may tear the memory that they share.
+pub struct Tearing {
+    leaf: ClerkProxy,
+    /// What its link lies in.
+    memory: Option<fs::File>,
+}
+
+#[actor]
+impl Tearing {
+    pub async fn new() -> Self {
+        let before = links();
+        let leaf = Clerk::spawn("/dev/null".into()).await;
+        let leaf = leaf.expect("there is room for one");
+        let mut new = links();
+        new.retain(|path| !before.contains(path));
+        let open = |path| OpenOptions::new().read(true).write(true).open(path);
+        let memory = new.first().map(|path| open(path).expect("it is ours"));
+        Self { leaf, memory }
+    }
+
+    /// The process of its own actor; none: their link has no memory that can be torn.
+    pub fn leaf(&self) -> Option<u32> {
+        self.memory.as_ref().map(|_| self.leaf.process_id())
+    }
+
+    /// Takes the memory away from under both, and calls.
+    pub async fn cut(&mut self) -> u64 {
+        let memory = self.memory.as_ref().expect("it was asked for");
+        setrlimit(Resource::RLIMIT_CORE, 0, 0).expect("less is always allowed");
+        memory.set_len(0).expect("only seals forbid it");
+        self.leaf.echo(1).await.unwrap_or_default()
+    }
+
+    /// Empties it again and again, and calls meanwhile: how many calls have ended, each with its
+    /// own answer or an error of the link.
+    pub async fn empty(&mut self) -> u64 {
+        let memory = self.memory.as_ref().expect("it was asked for");
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let len = memory.metadata().expect("it is open").len().cast_signed();
+        for value in 0..CALLS {
+            let call = self.leaf.echo(value).timeout(Duration::from_millis(200));
+            let call = call.start();
+            fallocate(memory, hole, 0, len).expect("only seals forbid it");
+            match call.await {
+                Ok(answer) => assert_eq!(answer, value),
+                Err(CallError::Timeout { .. } | CallError::Corrupt { .. }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        CALLS
+    }
+}
+
+/// The paths under which the links that this process has open can be opened again.
+fn links() -> Vec<std::path::PathBuf> {
+    let open = fs::read_dir("/proc/self/fd").expect("there is a proc");
+    let paths = open.flatten().map(|entry| entry.path());
+    let links = paths.filter(|path| {
+        let target = fs::read_link(path).unwrap_or_default();
+        target.to_string_lossy().contains("/shm/callboard-")
+    });
+    links.collect()
+}
+
+/// Memory that one of its two processes takes away ends them, for that no seal can forbid; whoever
+/// called them is told, others live on, and nothing is left.
+#[callboard::test]
+async fn memory_that_is_cut_ends_those_who_share_it() -> callboard::Result<()> {
+    let survivor = Clerk::spawn("/dev/null".into()).await?;
+    let tearing = Tearing::spawn().await?;
+    let Some(leaf) = tearing.leaf().await? else {
+        skipped("without shared memory there is nothing to cut");
+        return Ok(());
+    };
+    match within(SOON, tearing.cut().into_future()).await {
+        Err(CallError::Died { death, outcome }) => {
+            let is_bus_error = matches!(death.exit(), Exit::Signal { number: 7, .. });
+            assert!(is_bus_error, "{death}");
+            assert_eq!(outcome, Outcome::MayHaveRun);
+        }
+        other => panic!("{other:?}"),
+    }
+    gone(leaf).await;
+    assert_eq!(survivor.echo(1).await?, 1);
+    survivor.shutdown().await
+}
+
+/// Memory that is emptied again and again makes calls fail within their bounds, and harms nobody:
+/// no answer is another's, and both processes live on.
+#[callboard::test]
+async fn memory_that_is_emptied_harms_nobody() -> callboard::Result<()> {
+    let tearing = Tearing::spawn().await?;
+    let Some(leaf) = tearing.leaf().await? else {
+        skipped("without shared memory there is nothing to empty");
+        return Ok(());
+    };
+    let empty = tearing.empty().timeout(LONG).into_future();
+    assert_eq!(within(LONG, empty).await?, CALLS);
+    assert!(tearing.is_alive());
+    within(LONG, tearing.kill()).await;
+    gone(leaf).await;
+    Ok(())
 }

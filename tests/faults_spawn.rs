@@ -1,4 +1,4 @@
-//! U01, UB7, K01: starts that fail: no program, a silent one, no room, given up half-way.
+//! U01, UB7, K01, F51, F64, F65: starts that fail: no program, a silent one, no room, given up.
 
 mod common;
 
@@ -9,8 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Exit, LinkKind, SpawnError};
+use callboard::{Blob, Exit, LinkKind, SpawnError};
+use nix::fcntl::posix_fallocate;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::statvfs::statvfs;
 use tokio::time::{sleep, timeout};
 
 use common::{
@@ -35,6 +37,10 @@ impl Plain {
 
     pub fn echo(&self, value: u64) -> u64 {
         value
+    }
+
+    pub fn sum(&self, blob: Blob) -> u64 {
+        blob.iter().copied().map(u64::from).sum()
     }
 
     pub fn exe(&self) -> String {
@@ -235,31 +241,105 @@ async fn with_few_descriptors(free: u64, word: &str) -> callboard::Result<()> {
     survivor.shutdown().await
 }
 
-/// Without room in shared memory an actor is reached over a socket, or its start is an error that
-/// says so where nothing else is wanted; and room is used again.
-#[callboard::test]
-async fn shared_memory_runs_out() -> callboard::Result<()> {
-    const TEST: &str = "shared_memory_runs_out";
-    if is_role("cramped") {
-        return in_cramped_memory().await;
-    }
-    let exe = std::env::current_exe()?;
+/// Runs `test` again as `role`, where `/dev/shm` has a mebibyte.
+fn must_pass_cramped(test: &str, role: &str) {
     let script = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$0\" \"$@\"";
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(["-m", "sh", "-c", script])
-        .arg(exe)
-        .args(again_args(TEST));
     let may = Command::new("unshare")
         .args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"])
         .output();
     if !may.is_ok_and(|output| output.status.success()) {
         skipped("a small /dev/shm needs the right to mount");
-        return Ok(());
+        return;
     }
-    unshare.env("CALLBOARD_TEST_ROLE", "cramped");
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(["-m", "sh", "-c", script])
+        .arg(std::env::current_exe().expect("it has a path"))
+        .args(again_args(test))
+        .env("CALLBOARD_TEST_ROLE", role);
     must_pass(&mut unshare);
+}
+
+/// Without room in shared memory an actor is reached over a socket, or its start is an error that
+/// says so where nothing else is wanted; and room is used again.
+#[callboard::test]
+async fn shared_memory_runs_out() -> callboard::Result<()> {
+    if is_role("cramped") {
+        return in_cramped_memory().await;
+    }
+    must_pass_cramped("shared_memory_runs_out", "cramped");
     Ok(())
+}
+
+/// Whichever page of a link is the first that finds no room: the start says so or goes another way,
+/// what needs no such room goes on, and nothing is left.
+#[callboard::test]
+async fn any_page_may_find_no_room() -> callboard::Result<()> {
+    if is_role("paged") {
+        return page_by_page().await;
+    }
+    must_pass_cramped("any_page_may_find_no_room", "paged");
+    Ok(())
+}
+
+/// Takes all room of `/dev/shm` but for so many pages, until it is dropped.
+struct Ballast;
+
+impl Ballast {
+    const PATH: &str = "/dev/shm/ballast";
+
+    fn new(free: u64) -> callboard::Result<Self> {
+        let found = statvfs("/dev/shm")?;
+        let len = (found.blocks_free() - free) * found.fragment_size();
+        posix_fallocate(&fs::File::create(Self::PATH)?, 0, i64::try_from(len)?)?;
+        assert_eq!(statvfs("/dev/shm")?.blocks_free(), free);
+        Ok(Self)
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        fs::remove_file(Self::PATH).expect("it was made");
+    }
+}
+
+/// Where `/dev/shm` has no room, and then one page more at a time.
+async fn page_by_page() -> callboard::Result<()> {
+    use_links().await?;
+    let survivor = Plain::spawn().await?;
+    assert_eq!(survivor.link(), LinkKind::SharedMemory);
+    let before = Holdings::settled().await;
+    let mut refused = 0;
+    loop {
+        let ballast = Ballast::new(refused)?;
+        let spawn = Plain::spawn().link(LinkKind::SharedMemory);
+        match within(LONG, spawn.into_future()).await {
+            Err(SpawnError::Resources { what, source }) => {
+                let found = (what, source.raw_os_error());
+                assert_eq!(found, ("shared memory", Some(libc::ENOSPC)));
+            }
+            Err(other) => panic!("{refused} pages: {other:?}"),
+            Ok(plain) => {
+                assert_eq!(plain.echo(refused).await?, refused);
+                plain.shutdown().await?;
+                break;
+            }
+        }
+        if refused.is_multiple_of(16) {
+            let plain = within(LONG, Plain::spawn().into_future()).await?;
+            assert_eq!(plain.link(), LinkKind::Socket);
+            let blob = Blob::copy_from(&[7_u8; 100_000])?;
+            assert_eq!(plain.sum(blob).await?, 700_000);
+            plain.shutdown().await?;
+        }
+        assert_eq!(survivor.echo(refused).await?, refused);
+        drop(ballast);
+        refused += 1;
+    }
+    // The pages of two rings, and of what stands beside them.
+    assert!(refused > 64, "{refused}");
+    before.back().await;
+    survivor.shutdown().await
 }
 
 /// Where `/dev/shm` has room for three links.
@@ -302,6 +382,49 @@ async fn in_cramped_memory() -> callboard::Result<()> {
         before.back().await;
     }
     Ok(())
+}
+
+/// With any limit of its address space an actor's process starts, or its start is an error in time;
+/// others are not touched, and nothing is left.
+#[callboard::test]
+async fn address_space_runs_out() -> callboard::Result<()> {
+    const MIB: u64 = 1 << 20;
+    if !alone("address_space_runs_out") {
+        return Ok(());
+    }
+    let scratch = Scratch::new();
+    let program = scratch.script(
+        "limited",
+        "ulimit -c 0\\nulimit -v $LIMIT\\nexec \"$PROGRAM\"",
+    );
+    let exe = std::env::current_exe()?;
+    let spawn = |limit: u64| {
+        let spawn = Plain::spawn().exe(&program).env("PROGRAM", &exe);
+        spawn.env("LIMIT", (limit / 1024).to_string())
+    };
+    use_links().await?;
+    let survivor = Plain::spawn().await?;
+    let before = Holdings::settled().await;
+    let mut refused = 0;
+    for limit in (0..1024).map(|step| step * 2 * MIB) {
+        match within(LONG, spawn(limit).into_future()).await {
+            Ok(plain) => {
+                assert_eq!(plain.echo(limit).await?, limit);
+                plain.shutdown().await?;
+                break;
+            }
+            Err(
+                SpawnError::Died(_) | SpawnError::Refused { .. } | SpawnError::Resources { .. },
+            ) => {
+                refused += 1;
+            }
+            Err(other) => panic!("{limit} bytes: {other:?}"),
+        }
+        assert_eq!(survivor.echo(limit).await?, limit);
+    }
+    assert!((3..1000).contains(&refused), "{refused}");
+    before.back().await;
+    survivor.shutdown().await
 }
 
 /// The program's file may be removed or replaced while it runs: actors are still of the same build.

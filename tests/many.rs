@@ -226,8 +226,9 @@ async fn missing(
 }
 
 async fn in_a_crowd() -> callboard::Result<()> {
-    // A user without other processes, whom the limit binds as root it would not.
-    let nobody = Uid::from_raw(3_999_999_999);
+    // A user without other processes, whom the limit binds as root it would not; another one where
+    // this is run twice.
+    let nobody = Uid::from_raw(3_900_000_000 + std::process::id());
     let is_alone = geteuid().is_root() && setresuid(nobody, nobody, nobody).is_ok();
     if geteuid().is_root() {
         skipped("root has no limit, and cannot become somebody else here");
