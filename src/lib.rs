@@ -33,6 +33,7 @@
 //! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
 //! - [`Idle`] is how to wait. [`LinkKind`] is what a link goes over, if it is not shared memory.
 //! - [`cpu`] shows the machine's cores; [`Spawn::pin`] keeps an actor on some.
+//! - [`supervision`] starts those again that have died; [`Proxy::monitor`] tells of each end.
 //! - [`pool`] has many actors that are called as one.
 //! - [`blocking`] is all of it for programs without async.
 //!
@@ -86,6 +87,9 @@ pub(crate) mod node;
 
 #[cfg(not(loom))]
 pub mod cpu;
+
+#[cfg(not(loom))]
+pub mod supervision;
 
 #[cfg(not(loom))]
 pub mod pool;

@@ -16,6 +16,7 @@ pub use crate::node::handle::{Proxy, ShutdownError};
 #[cfg(feature = "json")]
 pub use crate::node::invoke::InvokeError;
 pub use crate::node::local::Local;
+pub use crate::node::monitor::{DownReason, LifeEvent, Monitor};
 pub use crate::node::output::Output;
 pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;

@@ -30,6 +30,10 @@ const HOUSE: &[(&str, &[&str])] = &[
         &["sys", "cpu", "ring", "wire", "transport", "proxy", "actor"],
     ),
     (
+        "supervision",
+        &["sys", "ring", "wire", "transport", "proxy", "actor", "node"],
+    ),
+    (
         "pool",
         &[
             "sys",
@@ -40,6 +44,7 @@ const HOUSE: &[(&str, &[&str])] = &[
             "proxy",
             "actor",
             "node",
+            "supervision",
         ],
     ),
 ];

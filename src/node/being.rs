@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leash::Leash;
+use super::monitor::Monitor;
 use super::output::Tails;
 use super::ward::Ward;
 use crate::actor::signals::Signals;
@@ -37,12 +38,28 @@ pub(crate) trait Group: fmt::Debug + Send + Sync {
     fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>>;
     /// Asks all to end, each within its own grace.
     fn stop(&self);
-    /// Ends all now.
+    /// Ends all now, for good.
     fn kill(&self);
+    /// Ends all now, whoever may follow.
+    fn strike(&self) {
+        self.kill();
+    }
     /// Whether one of them had no time left to end by itself.
     fn is_overdue(&self) -> bool;
     /// What is known about the end of the one that ended by `exit`.
     fn death(&self, exit: Exit) -> Death;
+    /// Whether there is somebody to call just now.
+    fn is_alive(&self) -> bool {
+        self.exit().is_none()
+    }
+    /// Whether somebody else than the proxies keeps it alive.
+    fn is_kept(&self) -> bool {
+        false
+    }
+    /// What happens to it, if it tells more than its end.
+    fn monitor(&self) -> Option<Monitor> {
+        None
+    }
 }
 
 impl Being {
@@ -62,6 +79,14 @@ impl Being {
             Self::Task(leash) => leash.exit(),
             Self::Itself(_) => None,
             Self::Many(group) => group.exit(),
+        }
+    }
+
+    /// Whether it lives.
+    pub(crate) fn is_alive(&self) -> bool {
+        match self {
+            Self::Many(group) => group.is_alive(),
+            _ => self.exit().is_none(),
         }
     }
 
@@ -99,6 +124,14 @@ impl Being {
         }
     }
 
+    /// Ends its present life now: if somebody is to follow who dies, somebody follows.
+    pub(crate) fn strike(&self) {
+        match self {
+            Self::Many(group) => group.strike(),
+            _ => self.kill(),
+        }
+    }
+
     /// Whether it ended because it had no time left to end by itself.
     pub(crate) fn is_overdue(&self) -> bool {
         match self {
@@ -106,6 +139,16 @@ impl Being {
             Self::Task(leash) => leash.is_overdue(),
             Self::Itself(_) => false,
             Self::Many(group) => group.is_overdue(),
+        }
+    }
+
+    /// Whether it lives on when nobody has a proxy any more.
+    pub(crate) fn is_kept(&self) -> bool {
+        match self {
+            Self::Process(_) | Self::Task(_) => false,
+            // An actor's own proxies keep nobody alive.
+            Self::Itself(_) => true,
+            Self::Many(group) => group.is_kept(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::being::Being;
 use super::census::Life;
 use super::faces::{ActorId, Face};
+use super::monitor::Monitor;
 use super::output::{Tail, Tails};
 use super::ward::Ward;
 use crate::cpu::{self, CpuSet};
@@ -41,8 +42,7 @@ pub(crate) struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // An actor's own proxies keep nobody alive.
-        if !matches!(self.life.being, Being::Itself(_)) {
+        if !self.life.being.is_kept() {
             self.life.ask_to_stop();
         }
     }
@@ -56,7 +56,7 @@ impl Peer for Ward {
 
 /// How a process's end is told to its callers. Runs on the warden's thread.
 pub(crate) fn report_end(exchange: &Exchange, tails: &Tails, (pid, exit): (u32, Exit)) {
-    let ended = if exchange.is_stopping() && exit == Exit::Code(0) {
+    let ended = if exchange.was_stopped(exit) {
         Ended::Stopped
     } else {
         Ended::Died(death(exchange, tails, (pid, exit)))
@@ -444,9 +444,32 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
         }
     }
 
+    /// What happens to the actor from now on, as a stream: that it lives, and how it ends. Each
+    /// monitor tells it once.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::{DownReason, LifeEvent, Proxy};
+    ///
+    /// async fn report<P: Proxy>(actor: &P) {
+    ///     let mut monitor = actor.monitor();
+    ///     while let Some(event) = monitor.next().await {
+    ///         println!("{actor}: {event:?}");
+    ///     }
+    /// }
+    /// ```
+    fn monitor(&self) -> Monitor {
+        let owner = &self.__handle().owner;
+        let events = match &owner.life.being {
+            Being::Many(group) => group.monitor(),
+            _ => None,
+        };
+        events.unwrap_or_else(|| Monitor::of_one(owner.life.clone(), owner.tails.clone()))
+    }
+
     /// Whether the actor's process lives. It may be gone the moment after.
     fn is_alive(&self) -> bool {
-        self.__handle().owner.life.being.exit().is_none()
+        self.__handle().owner.life.being.is_alive()
     }
 
     /// What the link to the actor goes over. Shared memory, unless

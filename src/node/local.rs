@@ -438,7 +438,7 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         census::leave(self.id);
         self.leash.end_tasks();
-        let ended = if self.exchange.is_stopping() && self.exit == Exit::Code(0) {
+        let ended = if self.exchange.was_stopped(self.exit) {
             Ended::Stopped
         } else {
             Ended::Died(self.leash.death(self.exit))

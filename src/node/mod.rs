@@ -28,6 +28,7 @@ pub(crate) mod invoke;
 mod itself;
 mod leash;
 pub(crate) mod local;
+pub(crate) mod monitor;
 pub(crate) mod output;
 pub(crate) mod part;
 pub(crate) mod registry;

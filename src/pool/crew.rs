@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::balance::Routing;
-use super::restart::{History, Restart};
 use crate::node::being::Group;
 use crate::node::census::Life;
 use crate::node::handle::Proxy;
 use crate::proxy::Caller;
 use crate::proxy::failure::Death;
 use crate::proxy::target::Choose;
+use crate::supervision::restart::{History, Restart};
 use crate::sys::process::Exit;
 
 /// How often a member that is replaced is looked at until nobody calls it any more.
@@ -167,7 +167,7 @@ impl<P: Proxy> Crew<P> {
             }
             let failed = exit != Exit::Code(0);
             let pause = history.restart(self.restart, failed, began.elapsed());
-            let Some(pause) = pause.filter(|_| self.works()) else {
+            let Some(pause) = pause.filter(|_| self.works() && !life.exchange.is_stopping()) else {
                 if failed && self.works() {
                     tracing::error!(%exit, seat = at, "a pool's member died and is not replaced");
                 }

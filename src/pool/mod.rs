@@ -30,10 +30,9 @@ mod balance;
 mod crew;
 mod map;
 mod pools;
-mod restart;
 
+pub use crate::supervision::Restart;
 pub use balance::Routing;
 pub use crew::Member;
 pub use map::Map;
 pub use pools::{Pool, PoolBuilder, PoolError, Size};
-pub use restart::Restart;

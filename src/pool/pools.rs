@@ -14,7 +14,6 @@ use futures_util::future::join_all;
 use super::balance::{Routing, place_of};
 use super::crew::{Crew, Member, Start};
 use super::map::Map;
-use super::restart::Restart;
 use crate::cpu::{Cores, CoresError, CpuSet, TopologyError};
 use crate::node::being::Being;
 use crate::node::handle::{Handle, Proxy};
@@ -22,6 +21,7 @@ use crate::node::spawn::Spawn;
 use crate::node::spawn_error::SpawnError;
 use crate::proxy::call::Call;
 use crate::proxy::failure::CallError;
+use crate::supervision::restart::Restart;
 use crate::wire::codec::Arguments;
 use crate::wire::view::Reply;
 

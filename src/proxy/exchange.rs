@@ -31,6 +31,7 @@ use super::in_flight::{Answer, InFlight, Patience, Waiting};
 use super::queue::Queue;
 use crate::ring::Glance;
 use crate::sys::body::Body;
+use crate::sys::process::Exit;
 use crate::transport::Link;
 use crate::transport::arena::Draft;
 use crate::transport::bell::Ear;
@@ -216,6 +217,11 @@ impl Exchange {
     /// Whether the peer was asked to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether a peer that ended by `exit` did so because it was asked to.
+    pub(crate) fn was_stopped(&self, exit: Exit) -> bool {
+        self.is_stopping() && exit == Exit::Code(0)
     }
 
     /// Waits until no answer comes any more.

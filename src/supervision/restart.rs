@@ -7,14 +7,14 @@ use std::time::Duration;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Whether and how often a member that has ended is started again.
+/// Whether and how often an actor that has ended is started again.
 ///
 /// The first start in a while comes at once, each further one after a pause of 50 ms that doubles,
 /// up to 5 s.
 ///
 /// # Examples
 /// ```
-/// use callboard::pool::Restart;
+/// use callboard::supervision::Restart;
 /// use std::time::Duration;
 ///
 /// let restart = Restart::on_failure().max(3).within(Duration::from_secs(10));
@@ -47,7 +47,7 @@ impl Restart {
     ///
     /// # Examples
     /// ```
-    /// # use callboard::pool::Restart;
+    /// # use callboard::supervision::Restart;
     /// let restart = Restart::never();
     /// # drop(restart);
     /// ```
@@ -60,7 +60,7 @@ impl Restart {
     ///
     /// # Examples
     /// ```
-    /// # use callboard::pool::Restart;
+    /// # use callboard::supervision::Restart;
     /// assert_eq!(Restart::default(), Restart::on_failure());
     /// ```
     #[must_use]
@@ -68,11 +68,12 @@ impl Restart {
         Self::new(When::OnFailure)
     }
 
-    /// Started again however it ended, unless its pool ends. At most 5 times within 10 s.
+    /// Started again however it ended, unless it was stopped by who started it, or all end. At most
+    /// 5 times within 10 s.
     ///
     /// # Examples
     /// ```
-    /// # use callboard::pool::Restart;
+    /// # use callboard::supervision::Restart;
     /// assert_ne!(Restart::always(), Restart::on_failure());
     /// ```
     #[must_use]
@@ -85,7 +86,7 @@ impl Restart {
     ///
     /// # Examples
     /// ```
-    /// # use callboard::pool::Restart;
+    /// # use callboard::supervision::Restart;
     /// assert_ne!(Restart::on_failure().max(1), Restart::on_failure());
     /// ```
     #[must_use]
@@ -98,7 +99,7 @@ impl Restart {
     ///
     /// # Examples
     /// ```
-    /// # use callboard::pool::Restart;
+    /// # use callboard::supervision::Restart;
     /// let patient = Restart::on_failure().max(100).within(std::time::Duration::from_secs(3600));
     /// # drop(patient);
     /// ```
@@ -106,6 +107,20 @@ impl Restart {
     pub const fn within(mut self, time: Duration) -> Self {
         self.within = time;
         self
+    }
+
+    /// Whether who has ended, having `failed` or not, is to be started again.
+    pub(crate) fn wants(self, failed: bool) -> bool {
+        match self.when {
+            When::Never => false,
+            When::OnFailure => failed,
+            When::Always => true,
+        }
+    }
+
+    /// How often, as this one says, and whatever the reason.
+    pub(crate) fn limit(self) -> (usize, Duration) {
+        (self.max, self.within)
     }
 }
 
@@ -116,9 +131,9 @@ impl Default for Restart {
     }
 }
 
-/// The starts of one seat, as far as they count.
+/// The starts of one seat, or of several, as far as they count.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     /// Each as the time since the same moment.
     starts: VecDeque<Duration>,
 }
@@ -126,23 +141,23 @@ pub(super) struct History {
 impl History {
     /// It has ended at `now`, having `failed` or not: after which pause it is to be started again;
     /// none: it is not. All times are since one moment.
-    pub(super) fn restart(
+    pub(crate) fn restart(
         &mut self,
         restart: Restart,
         failed: bool,
         now: Duration,
     ) -> Option<Duration> {
-        let wanted = match restart.when {
-            When::Never => false,
-            When::OnFailure => failed,
-            When::Always => true,
-        };
+        restart.wants(failed).then(|| self.admit(restart, now))?
+    }
+
+    /// Counts a start at `now`, unless it were one too many: after which pause it may be.
+    pub(crate) fn admit(&mut self, restart: Restart, now: Duration) -> Option<Duration> {
         while let Some(first) = self.starts.front()
             && now.saturating_sub(*first) > restart.within
         {
             self.starts.pop_front();
         }
-        if !wanted || self.starts.len() >= restart.max {
+        if self.starts.len() >= restart.max {
             return None;
         }
         let pause = match u32::try_from(self.starts.len()) {
