@@ -1,6 +1,6 @@
 //! Cores: which there are, how they lie together, and how to keep work on them.
 //!
-//! [`topology`] shows the machine as this process may use it. [`Cores`] says which of it to take;
+//! [`topology()`] shows the machine as this process may use it. [`Cores`] says which of it to take;
 //! [`Spawn::pin`](crate::Spawn::pin) starts an actor there, [`pin_thread`] and [`pin_process`] keep
 //! what runs already, and [`Pins`] the threads of a runtime.
 //!

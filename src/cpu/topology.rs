@@ -65,7 +65,7 @@ pub struct Cpu {
 pub struct TopologyError(#[from] io::Error);
 
 impl Topology {
-    /// Reads it; see [`topology`](super::topology).
+    /// Reads it; see [`topology`](super::topology()).
     pub(super) fn read() -> Result<Self, TopologyError> {
         let allowed = allowed_to(std::process::id())?;
         let permitted = numbered(system::permitted()?);

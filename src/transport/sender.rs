@@ -78,7 +78,7 @@ pub(crate) struct Outbox {
     /// The peer's task, if it is in this process and wants no bell for what it would find itself.
     reader: Option<Waker>,
     closed: bool,
-    /// How many wait in [`Sender::send`]; nobody overtakes them.
+    /// How many wait in `send_with`; nobody overtakes them.
     waiting: usize,
     /// Chunks were begun that will never be finished, and the peer has not been told.
     abort_due: bool,
@@ -183,25 +183,20 @@ impl<T> Sender<T> {
         self.lock().outbox.try_send_with(head, body, attached)
     }
 
-    /// Sends a frame, when its turn and room have come, and gives the position behind it.
+    /// As [`send_with`](Self::send_with), with nothing beside it.
+    #[cfg(test)]
+    pub(crate) async fn send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+        self.send_with(head, body, &Attached::default()).await
+    }
+
+    /// Sends a frame with memory beside it, when its turn and room have come, and gives the
+    /// position behind it.
     ///
     /// # Errors
     /// [`SendError`], never `Full`.
     ///
     /// # Cancel safety
     /// Dropped before it is done, nothing was sent, or the peer forgets the part that was.
-    #[cfg(test)]
-    pub(crate) async fn send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
-        self.send_with(head, body, &Attached::default()).await
-    }
-
-    /// The same with memory beside it.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    /// As [`send`](Self::send).
     pub(crate) async fn send_with(
         &self,
         head: &Head,

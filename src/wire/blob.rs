@@ -29,7 +29,7 @@ use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_nu
 /// - A peer that has got a blob need not be sent its descriptor again as long as the sender keeps a
 ///   blob of it: then passing it on makes no system call.
 /// - At most 64 different memories go with one message, and 256 are known to a peer at once; beyond
-///   the first bound is an [error](EncodeError::Refused), beyond the second a call waits.
+///   the first bound is an [error](crate::EncodeError::Refused), beyond the second a call waits.
 ///
 /// A blob pays from some ten KiB on; what is smaller travels faster as `Vec<u8>`, and what is made
 /// anew for one receiver each time may do so up to a MiB: making a blob costs its pages, about a
