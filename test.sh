@@ -194,14 +194,21 @@ left_behind() {
 }
 
 # The lines of a failed step that say what failed, to be read below the summary: test runners print
-# it in the midst of much else.
+# it in the midst of much else. First the names, each program's beneath it; then what compilers and
+# runners call errors, with what they say about them; then the messages of the tests.
 what_failed() {
     echo "--- $1"
     awk '/^ +Running |^ +Doc-tests /{file=$0}
-        /^test .*(FAILED|running for over)|^error/{if (file) print file; file=""; print}' \
+        /^test .*(FAILED$|running for over)/{if (file) print file; file=""; print}' \
+        "$scratch/output" | head -n 100
+    awk '/^(error|Caused by:)/{lines=12} /^$|^ +(Running|Doc-tests) /{lines=0} lines-->0' \
         "$scratch/output" | head -n 100
     # What the runner repeats of each failed test, with the message of its panic.
-    sed -n '/^failures:$/,/^test result: FAILED/p' "$scratch/output" | tail -n 200
+    awk '/^ +Running |^ +Doc-tests /{file=$0}
+        /^failures:$/{if (file) print file; file=""; inside=1}
+        inside
+        /^test result: FAILED/{inside=0}' \
+        "$scratch/output" | tail -n 200
     echo "--- the end of $1"
     tail -n 20 "$scratch/output"
 }
