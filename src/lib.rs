@@ -77,6 +77,9 @@ pub(crate) mod wire;
 pub(crate) mod transport;
 
 #[cfg(not(loom))]
+pub(crate) mod flow;
+
+#[cfg(not(loom))]
 pub(crate) mod proxy;
 
 #[cfg(not(loom))]

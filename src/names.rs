@@ -8,6 +8,7 @@ pub use callboard_macros::{actor, actor_part, actor_trait, main, message, test};
 pub use crate::actor::context::Context;
 pub use crate::actor::hooks::{MethodError, UnknownCall};
 pub use crate::actor::mailbox::{Mailbox, Overflow};
+pub use crate::actor::streamed::{StreamError, Streamed};
 pub use crate::node::census::shutdown_all;
 pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
@@ -22,13 +23,16 @@ pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;
 pub use crate::proxy::call::{Call, Once};
 pub use crate::proxy::failure::{CallError, Death, Outcome, TryCallError};
+pub use crate::proxy::feeding::FeedCall;
 pub use crate::proxy::pending::Pending;
 pub use crate::proxy::retry::Idempotent;
+pub use crate::proxy::streaming::{StreamCall, Streaming};
 pub use crate::proxy::timer::set_default_timeout;
 pub use crate::sys::process::Exit;
 pub use crate::sys::sealed::{BlobBuilder, BlobError, Number};
 pub use crate::transport::idle::Idle;
 pub use crate::transport::link_kind::LinkKind;
+pub use futures_util::Stream;
 pub use rkyv::Archived;
 
 pub use crate::wire::blob::{Blob, BlobContent};
@@ -83,7 +87,7 @@ macro_rules! register {
 pub mod prelude {
     pub use crate::{
         Archived, CallError, Context, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError,
-        actor, actor_part, actor_trait, message,
+        Stream, StreamError, Streamed, Streaming, actor, actor_part, actor_trait, message,
     };
 }
 
@@ -107,6 +111,8 @@ pub mod __private {
     pub use crate::actor::incoming::{Incoming, Rejected, decode_args, read_args};
     pub use crate::actor::replies::Answer;
     pub use crate::actor::text::{ByDebug, ByDisplay, ByError, ByName, Described};
+    pub use crate::flow::parcel::{Parcel, Put, put_result, put_value};
+    pub use crate::flow::window::{Feed, Opening};
     pub use crate::node::faces::{Face, Offers, TraitProxy, as_trait, place_of};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
@@ -115,6 +121,7 @@ pub mod __private {
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::node::settings::Settings;
+    pub use crate::proxy::feeding::Feeds;
     pub use crate::sys::body::Body;
     pub use crate::wire::blob::{ArchivedBlob, Part, PartResolver};
     pub use crate::wire::codec::{Checker, Decoder, Encoder, own};

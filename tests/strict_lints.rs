@@ -114,6 +114,38 @@ impl Counter {
         self.n
     }
 
+    /// Gives a stream that borrows it and an argument.
+    pub fn steps(&self, text: &str) -> impl callboard::Stream<Item = u64> {
+        futures_util::stream::iter(self.n..self.n + text.len() as u64)
+    }
+
+    /// Takes a stream, and gives one that has nothing of the actor, if at all.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
+    pub fn doubled(
+        &mut self,
+        by: u64,
+        feeds: callboard::Streamed<u64>,
+    ) -> Result<impl callboard::Stream<Item = Result<u64, String>> + 'static, String> {
+        self.n += 1;
+        if by == 0 {
+            return Err(String::from("none"));
+        }
+        Ok(futures_util::StreamExt::map(feeds, move |number| {
+            number.map_or_else(|error| Err(error.to_string()), |number| Ok(number * by))
+        }))
+    }
+
+    /// Adds a stream up.
+    pub async fn sum(&mut self, mut numbers: callboard::Streamed<u64>) -> u64 {
+        while let Some(Ok(number)) = numbers.next().await {
+            self.n += number;
+        }
+        self.n
+    }
+
     /// Nothing in, nothing out.
     pub const fn reset(&mut self) {
         self.n = 0;

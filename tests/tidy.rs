@@ -23,11 +23,24 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("cpu", &["sys"]),
     ("wire", &["sys"]),
     ("transport", &["sys", "ring", "wire"]),
-    ("proxy", &["sys", "ring", "wire", "transport"]),
-    ("actor", &["sys", "ring", "wire", "transport", "proxy"]),
+    ("flow", &["sys", "wire", "transport"]),
+    ("proxy", &["sys", "ring", "wire", "transport", "flow"]),
+    (
+        "actor",
+        &["sys", "ring", "wire", "transport", "flow", "proxy"],
+    ),
     (
         "node",
-        &["sys", "cpu", "ring", "wire", "transport", "proxy", "actor"],
+        &[
+            "sys",
+            "cpu",
+            "ring",
+            "wire",
+            "transport",
+            "flow",
+            "proxy",
+            "actor",
+        ],
     ),
     (
         "supervision",

@@ -1,7 +1,7 @@
 //! The asking side: `spawn` functions on the actor's type, and the proxy type with its methods.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, ext::IdentExt};
 
 use crate::{
@@ -197,10 +197,13 @@ pub(crate) fn method(owner: &Ident, function: &Function, through: &Through<'_>) 
     } else {
         (None, quote!(&self), quote!('_))
     };
-    let (answer, call) = match &function.answer {
-        Answer::Value(value) => (quote!(#value), quote!(call)),
-        Answer::Result { ok, error } => (quote!(#ok, #error), quote!(call_fallible)),
-    };
+    let Made {
+        call,
+        ty,
+        answer,
+        before,
+        behind,
+    } = Made::of(function);
     let (mark, marked) = match (function.is_idempotent, &function.answer) {
         (false, _) => (None, None),
         (true, Answer::Value(_)) => (
@@ -213,23 +216,72 @@ pub(crate) fn method(owner: &Ident, function: &Function, through: &Through<'_>) 
         ),
     };
     let made = match through {
-        Through::Own => quote!(self.handle.#call(#index, #arguments)),
+        Through::Own => quote!(self.handle.#call(#index, #arguments #behind)),
         Through::Trait(proxy) => quote! {
             ::callboard::Proxy::__handle(self).#call(
                 <Self as ::callboard::__private::Offers<#proxy>>::FIRST + #index,
-                #arguments,
+                #arguments #behind
             )
         },
     };
+    let before = before.map(|()| quote!(let mut __feeds = ::callboard::__private::Feeds::new();));
     Method {
         attributes: attributes(&function.attributes, &doc),
         function: quote! {
             fn #ident #generics (#receiver, #parameters)
-                -> ::callboard::Call<#lifetime, #arguments_type, #answer #mark>
+                -> ::callboard::#ty<#lifetime, #arguments_type, #answer #mark>
             {
+                #before
                 #made #marked
             }
         },
+    }
+}
+
+/// How a method of the proxy makes its call, by what its streams are.
+struct Made {
+    /// The function that makes it.
+    call: TokenStream,
+    /// What that gives.
+    ty: TokenStream,
+    answer: TokenStream,
+    /// Whether the streams that it takes are gathered first,
+    before: Option<()>,
+    /// and handed on behind the arguments.
+    behind: Option<TokenStream>,
+}
+
+impl Made {
+    fn of(function: &Function) -> Self {
+        let answer = match &function.answer {
+            Answer::Value(value) => quote!(#value),
+            Answer::Result { ok, error } => quote!(#ok, #error),
+        };
+        let (name, ty, behind) = match (&function.stream, function.is_fed()) {
+            (Some(_), true) => (
+                "stream_call",
+                quote!(StreamCall),
+                Some(quote!(, ::core::option::Option::Some(__feeds))),
+            ),
+            (Some(_), false) => (
+                "stream_call",
+                quote!(StreamCall),
+                Some(quote!(, ::core::option::Option::None)),
+            ),
+            (None, true) => ("feed_call", quote!(FeedCall), Some(quote!(, __feeds))),
+            (None, false) => ("call", quote!(Call), None),
+        };
+        let call = match &function.answer {
+            Answer::Value(_) => format_ident!("{name}"),
+            Answer::Result { .. } => format_ident!("{name}_fallible"),
+        };
+        Self {
+            call: quote!(#call),
+            ty,
+            answer,
+            before: function.is_fed().then_some(()),
+            behind,
+        }
     }
 }
 
@@ -244,10 +296,23 @@ fn attributes(attributes: &Attributes, doc: &str) -> TokenStream {
 /// `by: u64, text: &'call str`
 fn parameters(function: &Function) -> TokenStream {
     let parameters = function.arguments.iter().map(|argument| {
-        let Argument { name, ty, lent, .. } = argument;
+        let Argument {
+            name,
+            ty,
+            lent,
+            fed,
+            ..
+        } = argument;
         match lent {
             Some(referent) => quote!(#name: &'call #referent),
-            None => quote!(#name: #ty),
+            None => match fed {
+                Some(item) => quote! {
+                    #name: impl ::callboard::Stream<Item = #item>
+                        + ::core::marker::Send
+                        + 'static
+                },
+                None => quote!(#name: #ty),
+            },
         }
     });
     quote! { #(#parameters),* }
@@ -271,10 +336,13 @@ fn sent_type(function: &Function) -> TokenStream {
 /// `(by, Lent::new(text),)`
 fn values(function: &Function) -> TokenStream {
     let values = function.arguments.iter().map(|argument| {
-        let Argument { name, lent, .. } = argument;
-        match lent {
-            Some(_) => quote!(::callboard::Lent::new(#name)),
-            None => quote!(#name),
+        let Argument {
+            name, lent, fed, ..
+        } = argument;
+        match (lent, fed) {
+            (Some(_), _) => quote!(::callboard::Lent::new(#name)),
+            (None, Some(_)) => quote!(__feeds.add(#name)),
+            (None, None) => quote!(#name),
         }
     });
     quote! { (#(#values,)*) }

@@ -10,6 +10,7 @@ use crate::{
     function::{Answer, Function, Kind},
     helpers::Priority,
     interface::Interface,
+    streams::StreamAnswer,
 };
 
 /// Everything that the actor's process uses.
@@ -240,7 +241,7 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
         |of_trait| quote!(::core::concat!(#of_trait, "::", #name)),
     );
     let exclusive = (function.kind == Kind::Exclusive).then(|| quote!(.exclusive()));
-    let waits = function.is_async.then(|| quote!(.waits()));
+    let waits = (function.is_async || function.writes()).then(|| quote!(.waits()));
     let batch = function.batch.as_ref().map(|batch| {
         let max = Literal::u16_unsuffixed(batch.max);
         quote!(.batch(#max))
@@ -250,7 +251,8 @@ pub(crate) fn entry(function: &Function, of_trait: Option<&TokenStream>) -> Toke
         .priority
         .iter()
         .map(|Priority(name)| quote!(.priority(::callboard::__private::Priority::#name)));
-    let json = (cfg!(feature = "json") && function.kind != Kind::Constructor)
+    let is_plain = function.stream.is_none() && !function.is_fed();
+    let json = (cfg!(feature = "json") && is_plain && function.kind != Kind::Constructor)
         .then(|| expand_json::expand(function));
     let arguments = function.arguments_type();
     let (ok, error) = match &function.answer {
@@ -363,35 +365,38 @@ fn arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
         return batch_arm(function, callee);
     }
     let (index, present) = (&function.index, function.attributes.present());
-    let arguments_type = function.arguments_type();
-    let opened = if function.borrows() {
-        let places = places(function);
-        quote!(read::<#arguments_type, _>(|arguments| #places))
-    } else {
-        quote!(open::<#arguments_type>())
-    };
+    let opened = opened(function);
     let value = function.invoke(&callee.path, Some(&callee.receiver));
     let context = function
         .context_at
         .map(|_| quote!(let context = call.context();));
     let wait = wait(function);
-    let reply = |value| reply(function, &quote!(&#value), callee.notes_errors);
+    let reply = |value| match &function.stream {
+        Some(stream) => write_stream(stream, &value),
+        None => {
+            let reply = reply(function, &quote!(&#value), callee.notes_errors);
+            quote!(call.#reply)
+        }
+    };
     let pattern = if function.arguments.is_empty() {
         quote!(())
     } else {
         quote!(arguments)
     };
+    let pattern = match &function.stream {
+        Some(_) => quote!((#pattern, opening)),
+        None => pattern,
+    };
     let answer = if function.is_cancellable {
         let reply = reply(quote!(value));
         quote! {
             match call.unless_cancelled(#value).await {
-                ::core::result::Result::Ok(value) => call.#reply,
+                ::core::result::Result::Ok(value) => #reply,
                 ::core::result::Result::Err(cancelled) => cancelled,
             }
         }
     } else {
-        let reply = reply(quote!(#value #wait));
-        quote!(call.#reply)
+        reply(quote!(#value #wait))
     };
     let answer = match context {
         Some(context) => quote!({ #context #answer }),
@@ -403,6 +408,56 @@ fn arm(function: &Function, callee: &Callee<'_>) -> TokenStream {
             ::core::result::Result::Ok(#pattern) => #answer,
             ::core::result::Result::Err(refused) => refused,
         },
+    }
+}
+
+/// How a method's arguments are taken out of its call, with what opens its stream.
+fn opened(function: &Function) -> TokenStream {
+    let sent = function.sent_type();
+    if !function.borrows() {
+        return quote!(open::<#sent>());
+    }
+    let places = places(function);
+    match &function.stream {
+        None => quote!(read::<#sent, _>(|arguments| #places)),
+        Some(_) => quote! {
+            read::<#sent, _>(|sent| {
+                let opening = ::callboard::__private::own::<
+                    ::core::option::Option<::callboard::__private::Opening>
+                >(&sent.1)?;
+                let arguments = &sent.0;
+                ::core::result::Result::map(#places, |arguments| (arguments, opening))
+            })
+        },
+    }
+}
+
+/// How a stream is answered with.
+fn write_stream(stream: &StreamAnswer, value: &TokenStream) -> TokenStream {
+    let StreamAnswer {
+        put,
+        is_apart,
+        failure,
+    } = stream;
+    let write = |value: &TokenStream| {
+        if *is_apart {
+            quote!(call.stream_apart(opening, #value, #put))
+        } else {
+            quote!(call.stream(opening, #value, #put).await)
+        }
+    };
+    let Some(error) = failure else {
+        return write(value);
+    };
+    let (written, text) = (write(&quote!(stream)), expand_hooks::text(&quote!(error)));
+    quote! {
+        match #value {
+            ::core::result::Result::Ok(stream) => #written,
+            ::core::result::Result::Err(error) => call.reply_result::<(), #error>(
+                &::core::result::Result::Err(error),
+                |error| #text,
+            ),
+        }
     }
 }
 

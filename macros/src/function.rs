@@ -15,6 +15,7 @@ use crate::{
     helpers::{Helpers, Priority},
     lent::Lent,
     refusals::Refusals,
+    streams::{StreamAnswer, streamed},
     types::{Place, as_result, compact, last_segment, refuse_unowned, replace_self},
 };
 
@@ -47,7 +48,9 @@ pub(crate) struct Function {
     /// The parentheses around the arguments, where the compiler points if one cannot travel.
     pub(crate) span: Span,
     pub(crate) arguments: Vec<Argument>,
+    /// Of a method that returns a stream, what its call gives item by item.
     pub(crate) answer: Answer,
+    pub(crate) stream: Option<StreamAnswer>,
     /// Name and types as written, for the signature's hash: `add(u64)->u64`.
     pub(crate) text: String,
 }
@@ -87,6 +90,8 @@ pub(crate) struct Argument {
     pub(crate) ty: TokenStream,
     /// What the proxy lends to the call, and the method borrows from the message: `str` for `&str`.
     pub(crate) lent: Option<TokenStream>,
+    /// The type of its items, if it is a stream.
+    pub(crate) fed: Option<TokenStream>,
     /// What travels, for the signature's hash.
     text: String,
 }
@@ -121,7 +126,18 @@ impl Function {
             helpers.refuse_on_constructor(refusals);
         }
         refuse_qualifiers(signature, refusals);
-        let arguments = arguments(signature, actor, refusals);
+        let arguments = arguments(kind, signature, actor, refusals);
+        let stream = match &signature.output {
+            ReturnType::Type(_, ty) => StreamAnswer::read(kind, ty, actor, refusals),
+            ReturnType::Default => None,
+        };
+        let (stream, answer) = match stream {
+            Some((stream, answer)) => (Some(stream), answer),
+            None => (None, answer(kind, &signature.output, actor, refusals)),
+        };
+        if stream.is_some() || arguments.iter().any(|argument| argument.fed.is_some()) {
+            helpers.refuse_on_streams(refusals);
+        }
         if let Some(cancellable) = &helpers.cancellable
             && (kind == Kind::Constructor || signature.asyncness.is_none())
         {
@@ -151,7 +167,8 @@ impl Function {
             is_async: signature.asyncness.is_some(),
             attributes: Attributes::read(written.attributes),
             span: signature.paren_token.span.join(),
-            answer: answer(kind, &signature.output, actor, refusals),
+            answer,
+            stream,
             text: text(&wire_name, signature, &arguments, actor),
             arguments,
             wire_name,
@@ -169,7 +186,12 @@ impl Function {
 
     /// Whether it is run as a future.
     pub(crate) fn waits(&self) -> bool {
-        self.is_async || self.batch.is_some()
+        self.is_async || self.batch.is_some() || self.writes()
+    }
+
+    /// Whether its stream is written where the actor is.
+    pub(crate) fn writes(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| !stream.is_apart)
     }
 
     /// The name of the function that starts an actor by this constructor.
@@ -195,13 +217,25 @@ impl Function {
             .any(|argument| argument.lent.is_some())
     }
 
+    /// Whether it takes streams.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.arguments.iter().any(|argument| argument.fed.is_some())
+    }
+
     /// The user's function on what was opened as `arguments`, which are named by place so that no
     /// name can collide; and on `context`, where it asks for it. `path` is `Self`, or
     /// `<A as Feline>`.
     pub(crate) fn invoke(&self, path: &TokenStream, receiver: Option<&TokenStream>) -> TokenStream {
         let ident = &self.ident;
-        let places = (0..self.arguments.len()).map(Index::from);
-        let mut given: Vec<_> = places.map(|place| quote!(arguments.#place)).collect();
+        let given = self.arguments.iter().enumerate();
+        let given = given.map(|(place, argument)| {
+            let place = Index::from(place);
+            match &argument.fed {
+                Some(item) => quote!(call.streamed::<#item>(arguments.#place)),
+                None => quote!(arguments.#place),
+            }
+        });
+        let mut given: Vec<_> = given.collect();
         if let Some(at) = self.context_at {
             given.insert(at, quote!(&context));
         }
@@ -209,10 +243,21 @@ impl Function {
         quote! { #path::#ident(#(#receiver,)* #(#given),*) }
     }
 
-    /// What travels, as one type: `(u64, String,)`.
+    /// The arguments as they travel, as one type: `(u64, String,)`.
     pub(crate) fn arguments_type(&self) -> TokenStream {
         let types = self.arguments.iter().map(|argument| &argument.ty);
         quote_spanned! { self.span=> (#(#types,)*) }
+    }
+
+    /// What travels, as one type: behind the arguments stands what opens a stream.
+    pub(crate) fn sent_type(&self) -> TokenStream {
+        let arguments = self.arguments_type();
+        match &self.stream {
+            None => arguments,
+            Some(_) => quote_spanned! { self.span=>
+                (#arguments, ::core::option::Option<::callboard::__private::Opening>)
+            },
+        }
     }
 }
 
@@ -296,7 +341,12 @@ fn context_at(signature: &Signature, refusals: &mut Refusals) -> Option<usize> {
     Some(at)
 }
 
-fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Vec<Argument> {
+fn arguments(
+    kind: Kind,
+    signature: &Signature,
+    actor: &Type,
+    refusals: &mut Refusals,
+) -> Vec<Argument> {
     let typed = || parameters(signature).filter(|typed| !is_context(&typed.ty));
     if let Some(surplus) = typed().nth(ARGUMENT_COUNT_MAX) {
         let text = "at most 12 arguments: put them into a `#[message]` struct";
@@ -320,26 +370,44 @@ fn arguments(signature: &Signature, actor: &Type, refusals: &mut Refusals) -> Ve
             taken.push(name.clone());
             name
         });
-        arguments.push(match Lent::read(&typed.ty, actor, refusals) {
-            Some(lent) => Argument {
-                name,
-                ty: lent.owned,
-                lent: Some(lent.referent),
-                text: lent.text,
-            },
-            None => {
-                let ty = replace_self(typed.ty.to_token_stream(), actor);
-                let text = compact(&ty);
-                Argument {
-                    name,
-                    ty,
-                    lent: None,
-                    text,
-                }
-            }
-        });
+        if kind == Kind::Constructor && streamed(&typed.ty).is_some() {
+            let text = "a constructor takes no stream: give it to a method";
+            refusals.at(&typed.ty, text);
+        }
+        arguments.push(argument(name, &typed.ty, actor, refusals));
     }
     arguments
+}
+
+fn argument(name: Ident, written: &Type, actor: &Type, refusals: &mut Refusals) -> Argument {
+    let ty = replace_self(written.to_token_stream(), actor);
+    let text = compact(&ty);
+    if let Some(item) = streamed(written) {
+        refuse_unowned(item, Place::Argument, refusals);
+        return Argument {
+            name,
+            ty: quote!(::callboard::__private::Feed),
+            lent: None,
+            fed: Some(replace_self(item.to_token_stream(), actor)),
+            text,
+        };
+    }
+    match Lent::read(written, actor, refusals) {
+        Some(lent) => Argument {
+            name,
+            ty: lent.owned,
+            lent: Some(lent.referent),
+            fed: None,
+            text: lent.text,
+        },
+        None => Argument {
+            name,
+            ty,
+            lent: None,
+            fed: None,
+            text,
+        },
+    }
 }
 
 /// Whether a parameter is the call's context: it goes by the name alone.

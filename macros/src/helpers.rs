@@ -136,6 +136,17 @@ impl Helpers {
         }
     }
 
+    /// Refuses what is said about a method that takes or returns a stream.
+    pub(crate) fn refuse_on_streams(&self, refusals: &mut Refusals) {
+        if let Some(idempotent) = &self.idempotent {
+            refusals.at(idempotent, "a stream that was begun is not made again");
+        }
+        if let Some(batch) = &self.batch {
+            let text = "the calls of a batch are run at once: a stream has a call of its own";
+            refusals.at(&batch.attribute, text);
+        }
+    }
+
     /// Refuses what is said about a constructor: it comes before all calls.
     pub(crate) fn refuse_on_constructor(&self, refusals: &mut Refusals) {
         for attribute in &self.written {

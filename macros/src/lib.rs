@@ -27,6 +27,7 @@ mod function;
 mod helpers;
 mod hooks;
 mod durations;
+mod streams;
 mod types;
 mod lent;
 mod refusals;
@@ -63,6 +64,14 @@ use proc_macro::TokenStream;
 ///   it does in memory), and `&Archived<T>` of any message `T`. Those are checked and read where
 ///   they lie, and nothing is allocated or copied for them. The proxy then borrows too: `&str`,
 ///   `&[u8]`, `&T`, until the call is sent. At most twelve arguments.
+/// - **Streams**: a method, async or not, that returns `impl Stream<Item = T>`, `Pin<Box<dyn
+///   Stream<Item = T>>>` or a `Result` of one has a call that gives a `Streaming<T>`; an item may
+///   be a `Result`. A stream that borrows the actor, which only `&self` methods return, is a call
+///   of `&self` as long as it lasts: others run beside it, those of `&mut self` wait for its end.
+///   One that says `+ 'static` or `+ use<>`, or is behind a `Box` without `'_`, has nothing of the
+///   actor: it is `Send`, runs in a task beside any call, and its panic is only its own. When the
+///   actor is asked to end, its streams end where they are. A parameter `xs: Streamed<T>` is a
+///   stream of the caller's: the proxy takes `impl Stream<Item = T> + Send + 'static`.
 /// - All else in the block (private functions, constants) is left alone.
 ///
 /// Attributes on a function say more:
@@ -123,7 +132,7 @@ use proc_macro::TokenStream;
 /// that is exposed can be called too.
 ///
 /// Refused, with the place and what to do instead: generic and `unsafe` functions, arguments that
-/// are borrowed otherwise, borrowed results, `impl Trait`, receivers other than `&self` and
+/// are borrowed otherwise, borrowed results, other `impl Trait`, receivers other than `&self` and
 /// `&mut self`, and a method
 /// called `shutdown`, which every proxy has already.
 ///

@@ -200,6 +200,25 @@ fn methods_are_called_with_json() {
     insta::assert_snapshot!("json", pretty(expand_actor(TokenStream::new(), &block)));
 }
 
+#[cfg(not(feature = "json"))]
+#[test]
+fn streams_go_both_ways() {
+    let block = quote! {
+        impl Log {
+            pub fn new() -> Self { Self }
+            pub fn lines(&self, from: &str) -> impl Stream<Item = String> { body() }
+            pub async fn own(&mut self) -> Result<impl Stream<Item = u64> + 'static, Closed> {
+                body()
+            }
+            pub async fn extend(&mut self, lines: Streamed<String>) -> u64 { body() }
+            pub fn both(&self, feeds: Streamed<u8>) -> impl Stream<Item = Result<u8, Closed>> {
+                body()
+            }
+        }
+    };
+    insta::assert_snapshot!("streams", pretty(expand_actor(TokenStream::new(), &block)));
+}
+
 #[test]
 fn entry_points_wrap_the_async_function() {
     let function = quote! {

@@ -42,6 +42,8 @@ pub(super) struct Held<'a> {
     is_used: bool,
     /// Answers to refused calls that wait for room. Meanwhile nothing more is taken in.
     owed: VecDeque<Owed<'a>>,
+    /// What a stream of the actor waits for may be behind calls that wait for room.
+    streams_starve: bool,
     losses: Losses,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Held<'a> {
             sorts: false,
             is_used: false,
             owed: VecDeque::new(),
+            streams_starve: false,
             losses: Losses::default(),
         };
         held.serve(None);
@@ -139,7 +142,12 @@ impl<'a> Held<'a> {
 
     /// Whether calls are refused for which there is no room.
     pub(super) fn refuses(&self) -> bool {
-        self.lanes.limits().on_overflow() != Overflow::Wait
+        self.lanes.limits().on_overflow() != Overflow::Wait || self.streams_starve
+    }
+
+    /// Says whether a stream waits for its caller: then no call waits for room in its way.
+    pub(super) fn heed_streams(&mut self, starve: bool) {
+        self.streams_starve = starve;
     }
 
     /// Takes a call in; those for which there is no room are refused, `main` being the way back
@@ -147,8 +155,8 @@ impl<'a> Held<'a> {
     pub(super) fn admit(&mut self, work: Work, main: Replies<'a>) {
         let priority = self.priority(&work);
         let refusal = match self.lanes.limits().on_overflow() {
-            Overflow::Fail => Refusal::Full,
-            Overflow::Wait | Overflow::DropOldest | Overflow::DropNewest => Refusal::Dropped,
+            Overflow::Fail | Overflow::Wait => Refusal::Full,
+            Overflow::DropOldest | Overflow::DropNewest => Refusal::Dropped,
         };
         match self.lanes.put(priority, work.body.len(), work) {
             Put::In => {}

@@ -12,15 +12,17 @@
 //! comes first. A further link that breaks the rules is dropped alone; the main link's end is the
 //! actor's.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::held::Held;
 use super::mailbox::Mailbox;
 use super::own::Own;
 use super::port::{Port, is_wanted};
-use super::replies::Replies;
+use super::replies::{Back, Replies};
 use super::server::Work;
 use super::signals::{Arrival, Signals};
+use crate::flow::Way;
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::transport::sleeper::Bed;
@@ -49,6 +51,8 @@ pub(crate) struct Post<'a> {
     pub(crate) actor: ActorKey,
     pub(crate) interface: &'static Interface,
     pub(crate) main: Replies<'a>,
+    /// The same for streams.
+    pub(crate) back: &'a Arc<Back>,
     /// That of the main link.
     pub(crate) board: &'a Board,
     pub(crate) signals: &'a Signals,
@@ -183,6 +187,7 @@ impl<'a> Inbox<'a> {
             if self.post.signals.has_news() {
                 self.hear_news();
             }
+            self.heed_streams();
             match self.take_in(cx, Until::Empty) {
                 Ok(Intake::All) => {}
                 // The bells bring room for what is owed; the rest waits for the method.
@@ -209,6 +214,26 @@ impl<'a> Inbox<'a> {
         self.held.put_back(work);
     }
 
+    /// Where a stream waits for its caller, what it waits for may be behind calls that find no
+    /// room: they are refused then, and do not wait.
+    fn heed_streams(&mut self) {
+        let is_starving = |back: &Back| back.flows().is_starving();
+        let starve = is_starving(self.post.back)
+            || self
+                .lines
+                .iter()
+                .any(|arrival| is_starving(&arrival.line.back));
+        self.held.heed_streams(starve);
+    }
+
+    /// Has the streams that the actor writes end where they are: it is to end itself.
+    pub(super) fn stop_streams(&self) {
+        self.post.back.flows().stop_writing();
+        for arrival in &self.lines {
+            arrival.line.back.flows().stop_writing();
+        }
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>) {
         let signals = self.post.signals;
         self.main.poll_room(cx, self.post.main.sender, signals);
@@ -220,6 +245,7 @@ impl<'a> Inbox<'a> {
     /// The next call where some are held or all are sorted.
     fn next_held(&mut self, cx: &mut Context<'_>, work: &mut Work) -> Result<bool, LinkError> {
         self.held.poll_owed(cx);
+        self.heed_streams();
         if self.held.sorts() && self.held.is_empty() {
             if !self.take(work)? {
                 return Ok(false);
@@ -344,7 +370,7 @@ impl<'a> Inbox<'a> {
         if !self.lines.is_empty() {
             return self.take_in_turn(work);
         }
-        let head = self.main.take(self.post.main.sender, &mut work.body)?;
+        let head = self.main.take(self.post.back, &mut work.body)?;
         let Some(head) = head else {
             return Ok(false);
         };
@@ -357,14 +383,14 @@ impl<'a> Inbox<'a> {
             let at = self.next;
             self.next = (at + 1) % (self.lines.len() + 1);
             let Some(Arrival { port, line }) = self.lines.get_mut(at) else {
-                let head = self.main.take(self.post.main.sender, &mut work.body)?;
+                let head = self.main.take(self.post.back, &mut work.body)?;
                 if let Some(head) = head {
                     work.attached = self.main.take_attached(&head);
                     return work.set(head, None).map(|()| true);
                 }
                 continue;
             };
-            match port.take(line.sender(), &mut work.body) {
+            match port.take(&line.back, &mut work.body) {
                 Ok(Some(head)) => {
                     work.attached = port.take_attached(&head);
                     match work.set(head, Some(line)).and_then(|()| work.check()) {
@@ -396,8 +422,13 @@ impl<'a> Inbox<'a> {
     #[cold]
     fn hear_news(&mut self) {
         self.post.signals.take_news(&mut self.lines);
-        self.lines
-            .retain(|Arrival { port, line }| !(line.is_closed() && port.is_empty()));
+        self.lines.retain(|Arrival { port, line }| {
+            let is_over = line.is_closed() && port.is_empty();
+            if is_over {
+                line.back.flows().lose_all();
+            }
+            !is_over
+        });
         if self.lines.iter().any(|arrival| arrival.line.is_closed()) {
             // What was told over it before is still done.
             self.post.signals.keep_news();

@@ -61,8 +61,17 @@ impl<'a> Incoming<'a> {
         Self { work, ..self }
     }
 
-    pub(super) fn work(self) -> &'a Work {
+    pub(super) fn work(&self) -> &'a Work {
         self.work
+    }
+
+    pub(super) fn post(&self) -> Post<'a> {
+        self.post
+    }
+
+    /// The longest archive of one item.
+    pub(super) fn message_len_max(self) -> usize {
+        self.replies().message_len_max()
     }
 
     /// Leaves something to do for the actor's hooks.

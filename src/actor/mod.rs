@@ -21,6 +21,8 @@ pub(crate) mod replies;
 pub(crate) mod server;
 pub(crate) mod shared;
 pub(crate) mod signals;
+pub(crate) mod streamed;
+mod streams;
 pub(crate) mod text;
 
 #[cfg(test)]

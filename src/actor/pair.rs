@@ -21,7 +21,7 @@ use super::inbox::{Inbox, Post};
 use super::incoming::{Incoming, Rejected, decode_args};
 use super::mailbox::Mailbox;
 use super::port::Port;
-use super::replies::{Answer, Replies};
+use super::replies::{Answer, Back, Replies};
 use super::server::{End, serve};
 use super::signals::{Arrival, Line, Signals};
 use crate::proxy::Caller;
@@ -387,9 +387,11 @@ impl Pair {
 pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
     let board = link.board.clone();
     let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+    let back = Arc::new(Back::new(link.sender));
     let post = Post {
         actor: ActorKey::NONE,
-        main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+        main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
+        back: &back,
         interface: &INTERFACE,
         board: &board,
         signals: &signals,
@@ -405,10 +407,12 @@ pub(super) async fn server_with(
 ) -> End {
     let (receiver, board) = ((link.receiver, link.glance), link.board.clone());
     let port = Port::new(receiver, link.board, link.ear, Idle::Park);
+    let back = Arc::new(Back::new(link.sender));
     let post = Post {
         interface: &INTERFACE,
         actor: ActorKey::NONE,
-        main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+        main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
+        back: &back,
         board: &board,
         signals: &signals,
     };

@@ -14,7 +14,7 @@ use super::pair::{
     settle, small,
 };
 use super::port::Port;
-use super::replies::{Answer, Replies};
+use super::replies::{Answer, Back, Replies};
 use super::server::{End, serve};
 use crate::proxy::call::Call;
 use crate::proxy::failure::CallError;
@@ -120,9 +120,11 @@ async fn batcher(sorts: bool) -> (Pair, JoinHandle<End>) {
             link.ear,
             Idle::Park,
         );
+        let back = std::sync::Arc::new(Back::new(link.sender));
         let post = Post {
             actor: ActorKey::NONE,
-            main: Replies::new(&link.sender, MESSAGE_LEN_MAX),
+            main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
+            back: &back,
             interface: &INTERFACE,
             board: &board,
             signals: &signals,

@@ -58,6 +58,13 @@ pub(crate) fn caught_now<T>(action: impl FnOnce() -> T) -> Result<T, PanicReport
     std::panic::catch_unwind(AssertUnwindSafe(action)).map_err(|payload| report(&*payload))
 }
 
+/// Goes on with a panic that was caught and told.
+pub(crate) fn pass_on(report: PanicReport) -> ! {
+    let text = report.message().to_owned();
+    LAST.set(Some(report));
+    std::panic::resume_unwind(Box::new(text))
+}
+
 fn report(payload: &(dyn Any + Send)) -> PanicReport {
     let text = text(payload);
     let noted = LAST.with(RefCell::take);

@@ -1,8 +1,11 @@
 //! One link of an actor, as its calls come in: looks, and sleeps.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
+use super::replies::Back;
 use super::signals::Signals;
+use crate::flow::Way;
+use crate::flow::table::Taken;
 use crate::ring::Glance;
 use crate::sys::body::Body;
 use crate::sys::clock;
@@ -29,6 +32,8 @@ pub(crate) struct Port {
     vigil: Vigil,
     /// Why nothing more comes.
     broken: Option<LinkError>,
+    /// A stream has had news: whose it is has its turn before anybody sleeps.
+    is_stirred: bool,
 }
 
 impl Port {
@@ -48,6 +53,7 @@ impl Port {
             spin,
             vigil,
             broken: None,
+            is_stirred: false,
         }
     }
 
@@ -90,11 +96,7 @@ impl Port {
     /// # Errors
     /// [`LinkError`] when the caller breaks the rules.
     #[inline]
-    pub(crate) fn take(
-        &mut self,
-        sender: &Sender,
-        body: &mut Body,
-    ) -> Result<Option<Head>, LinkError> {
+    pub(crate) fn take(&mut self, back: &Back, body: &mut Body) -> Result<Option<Head>, LinkError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
@@ -103,12 +105,12 @@ impl Port {
             // Whoever waits for room has filled more than what is told here, and so need not be
             // told of the rest before we sleep.
             if self.receiver.owes_room() {
-                self.tell_of_room(sender);
+                self.tell_of_room(back.sender());
             }
             let head = match received {
                 Ok(Some(head)) => head,
                 Ok(None) => {
-                    self.hear_beside(sender);
+                    self.hear_beside(back.sender());
                     return Ok(None);
                 }
                 Err(error) => {
@@ -118,7 +120,9 @@ impl Port {
             };
             self.spin.found(&mut self.vigil);
             crate::sys::failpoint::at("callee.recv.after");
-            if is_wanted(&head, &self.board) {
+            if head.kind.is_flow() {
+                self.take_flow(back, head, body)?;
+            } else if is_wanted(&head, &self.board) {
                 return Ok(Some(head));
             }
             drop(self.take_attached(&head));
@@ -133,6 +137,24 @@ impl Port {
             sender.room_freed();
         }
         self.say_due(sender);
+    }
+
+    /// Takes in the frame of a stream.
+    #[cold]
+    fn take_flow(&mut self, back: &Back, head: Head, body: &mut Body) -> Result<(), LinkError> {
+        match back.flows().take(head, body) {
+            Ok(Taken::In(waker)) => {
+                self.is_stirred = true;
+                waker.into_iter().for_each(Waker::wake);
+                Ok(())
+            }
+            // Its end was sent, and this was on its way meanwhile.
+            Ok(Taken::Unknown) => Ok(()),
+            Err(error) => {
+                self.broken = Some(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Takes nothing more: the caller has broken the rules.
@@ -152,6 +174,10 @@ impl Port {
         sender: &Sender,
         signals: &Signals,
     ) -> bool {
+        if std::mem::take(&mut self.is_stirred) {
+            cx.waker().wake_by_ref();
+            return false;
+        }
         // Answers that wait for room, and calls that want to be cancelled, hear of it only by the
         // bell.
         let plan = if sender.is_waited_on() || signals.cancels().is_watched() {

@@ -4,9 +4,12 @@
 //! send when there is. So no method's code waits for its caller.
 
 use std::error::Error;
+use std::sync::Arc;
 
+use crate::flow::table::Flows;
+use crate::flow::{Sending, Way};
 use crate::transport::arena::Parcel;
-use crate::transport::sender::Sender;
+use crate::transport::sender::{SendError, Sender};
 use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, EncodeError, Message};
 use crate::wire::frame::{Head, Kind};
@@ -42,6 +45,54 @@ impl Late {
         drop(self.parcel);
         codec::recycle(self.body.into());
     }
+}
+
+/// The way back over one link, as streams use it: they may outlive the call.
+#[derive(Debug)]
+pub(crate) struct Back {
+    sender: Sender,
+    flows: Flows,
+}
+
+impl Back {
+    pub(crate) fn new(sender: Sender) -> Self {
+        let flows = Flows::default();
+        Self { sender, flows }
+    }
+
+    #[inline]
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.sender
+    }
+}
+
+impl Way for Back {
+    fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    fn try_send(&self, head: &Head, body: &[u8]) -> Result<(), SendError> {
+        self.sender
+            .try_send_with(head, body, &Attached::default())
+            .map(drop)
+    }
+
+    fn send(self: Arc<Self>, head: Head, body: Buffer) -> Sending {
+        Box::pin(async move {
+            self.sender
+                .send_with(&head, &body, &Attached::default())
+                .await
+                .map(drop)
+        })
+    }
+
+    /// The actor looks as long as it lives.
+    fn listen(self: Arc<Self>) {}
+
+    fn unlisten(&self) {}
+
+    /// Only the actor itself looks.
+    fn hear(&self) {}
 }
 
 /// The way back to the caller.

@@ -71,6 +71,9 @@ pub(crate) async fn run<A: Actor>(
                 return Poll::Ready(Ok(()));
             }
             if !matches!(next, Next::Idle) || running >= CONCURRENT_MAX {
+                if inbox.is_stop_asked() {
+                    inbox.stop_streams();
+                }
                 inbox.poll_meanwhile(cx);
                 return Poll::Pending;
             }

@@ -12,7 +12,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::cancel::Cancels;
 use super::port::Port;
-use super::replies::Replies;
+use super::replies::{Back, Replies};
+use crate::flow::Way;
 use crate::transport::board::Board;
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::Sender;
@@ -60,7 +61,7 @@ pub(crate) struct Arrival {
 /// The way back over a further link.
 #[derive(Debug)]
 pub(crate) struct Line {
-    sender: Sender,
+    pub(super) back: Arc<Back>,
     pub(super) board: Board,
     message_len_max: usize,
     /// Nobody calls over it any more.
@@ -70,7 +71,7 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn new(sender: Sender, board: Board, message_len_max: usize) -> Self {
         Self {
-            sender,
+            back: Arc::new(Back::new(sender)),
             board,
             message_len_max,
             closed: AtomicBool::new(false),
@@ -79,12 +80,12 @@ impl Line {
 
     #[inline]
     pub(super) fn replies(&self) -> Replies<'_> {
-        Replies::new(&self.sender, self.message_len_max)
+        Replies::new(self.sender(), self.message_len_max)
     }
 
     #[inline]
     pub(super) fn sender(&self) -> &Sender {
-        &self.sender
+        self.back.sender()
     }
 
     /// Whether nobody calls over it any more.
@@ -125,6 +126,7 @@ impl Signals {
     #[cold]
     pub(super) fn break_off(&self, line: &Line, error: &LinkError) {
         tracing::error!(%error, "a caller broke the rules; its link is closed");
+        line.back.flows().lose_all();
         self.close(line);
     }
 

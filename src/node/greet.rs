@@ -23,7 +23,7 @@ use crate::actor::inbox::{Inbox, Post};
 use crate::actor::mailbox::Mailbox;
 use crate::actor::panic::{caught_now, install_hook};
 use crate::actor::port::Port;
-use crate::actor::replies::Replies;
+use crate::actor::replies::{Back, Replies};
 use crate::actor::server::{self, End};
 use crate::actor::signals::Signals;
 use crate::proxy::ambient::Named;
@@ -305,9 +305,11 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         }
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+        let back = Arc::new(Back::new(link.sender));
         let post = Post {
             actor: named.actor(),
-            main: Replies::new(&link.sender, limit),
+            main: Replies::new(back.sender(), limit),
+            back: &back,
             interface: const { &A::INTERFACE },
             board: &board,
             signals: &signals,

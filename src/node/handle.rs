@@ -161,7 +161,7 @@ impl Handle {
 
     /// Whom a call goes to.
     #[inline]
-    fn target(&self) -> Target<'_> {
+    pub(super) fn target(&self) -> Target<'_> {
         match &self.route {
             None => self.caller.target(),
             Some(route) => Target::Open(route),

@@ -31,7 +31,7 @@ use crate::actor::inbox::{Inbox, Post};
 use crate::actor::mailbox::Mailbox;
 use crate::actor::panic::note_places;
 use crate::actor::port::Port;
-use crate::actor::replies::Replies;
+use crate::actor::replies::{Back, Replies};
 use crate::actor::server::{self, End};
 use crate::actor::signals::Signals;
 use crate::proxy::Caller;
@@ -474,9 +474,11 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
     let end = {
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+        let back = Arc::new(Back::new(link.sender));
         let post = Post {
             actor: named.actor(),
-            main: Replies::new(&link.sender, message_len_max),
+            main: Replies::new(back.sender(), message_len_max),
+            back: &back,
             interface: const { &A::INTERFACE },
             board: &board,
             signals: &signals,

@@ -23,6 +23,7 @@ pub(crate) mod family;
 mod filling;
 pub(crate) mod greet;
 pub(crate) mod handle;
+mod streams;
 #[cfg(feature = "json")]
 pub(crate) mod invoke;
 mod itself;

@@ -85,7 +85,7 @@ impl Caller {
         read.unwrap_or_else(|source| self.unread(method, source))
     }
 
-    fn refused<E>(&self, method: u16, refusal: Refusal) -> CallError<E> {
+    pub(super) fn refused<E>(&self, method: u16, refusal: Refusal) -> CallError<E> {
         let method = self.method_name(method);
         match refusal {
             Refusal::Unknown => CallError::UnknownMethod { method },
@@ -94,11 +94,12 @@ impl Caller {
             Refusal::Start(reason) => CallError::Start { reason },
             Refusal::Full => CallError::Full { method },
             Refusal::Dropped => CallError::Dropped { method },
+            Refusal::Crowded => CallError::TooManyStreams { method },
         }
     }
 
     #[cold]
-    fn unread<E>(&self, method: u16, source: DecodeError) -> CallError<E> {
+    pub(super) fn unread<E>(&self, method: u16, source: DecodeError) -> CallError<E> {
         CallError::Decode {
             method: self.method_name(method),
             source,

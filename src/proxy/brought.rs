@@ -22,6 +22,16 @@ impl Exchange {
             .deliver_to(Arc::clone(&exchange) as Arc<dyn Addressee>);
         exchange
     }
+
+    /// Whether an answer seems to have come, for who has no lock.
+    #[inline]
+    pub(super) fn is_promising(&self) -> bool {
+        if self.lookout.is_needless() {
+            self.brought.load(Ordering::Relaxed)
+        } else {
+            self.glance.is_promising()
+        }
+    }
 }
 
 impl Addressee for Exchange {
@@ -35,6 +45,7 @@ impl Addressee for Exchange {
         own.clear();
         own.extend_from_slice(body);
         let waker = self.accept(&mut held, head);
+        self.tell_unwanted(&mut held);
         self.brought.store(true, Ordering::Relaxed);
         drop(held);
         if let Some(waker) = waker {

@@ -516,6 +516,23 @@ impl<'a, Args, T: Message, E, K> Call<'a, Args, T, E, K> {
 }
 
 impl<'a, Args, T, E, K> Call<'a, Args, T, E, K> {
+    /// The arguments, until the call is sent.
+    pub(super) fn args_mut(&mut self) -> Option<&mut Args> {
+        self.args.as_mut()
+    }
+
+    /// Without a bound of its own or of its proxy's it takes as long as it takes.
+    pub(super) fn patient(mut self) -> Self {
+        self.usual = false;
+        self
+    }
+
+    /// Who calls which method, and how its errors are read. From now on it goes to this one.
+    pub(super) fn parts(&mut self) -> (&Caller, u16, DecodeFailure<E>) {
+        self.caller.settle();
+        (&self.caller, self.method, self.failure)
+    }
+
     /// The same call, as far as it is, with another type of result or mark.
     pub(super) fn turned<U, L>(mut self) -> Call<'a, Args, U, E, L> {
         Call {

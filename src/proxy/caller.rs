@@ -96,6 +96,11 @@ impl Caller {
         }
     }
 
+    /// The link's runtime, if it was made in one.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.0.runtime.as_ref()
+    }
+
     /// Calls the same actor by `interface`, as far as the actor offers that. Its methods are looked
     /// up here, once; a call costs what any call costs.
     pub(crate) fn cast(&self, interface: &'static Interface) -> Self {

@@ -140,7 +140,7 @@ impl Exchange {
             }
             wakers.into_iter().for_each(Waker::wake);
         }
-        core.watched = core.in_flight.waiting() > 0 || !core.queue.is_empty();
+        core.watched = core.in_flight.waiting() > 0 || !core.queue.is_empty() || core.streams > 0;
         let is_watched = core.watched;
         if !is_watched && held.state.receiver.listens() {
             // Nothing has been called for a while: what the peer lets go of is to be rung for.

@@ -116,7 +116,7 @@ impl Exchange {
         let mut held = self.lock();
         self.drain(&mut held, None);
         let is_answered = held.outbox.say_due();
-        if held.state.in_flight.parked() == 0 && held.state.queue.is_empty() {
+        if !held.state.is_awaited() {
             // Memory that is used no more is let go by the peer, and told, though nobody calls.
             let listens = held.state.receiver.listens();
             if listens && !std::mem::replace(&mut held.state.watched, true) {

@@ -29,11 +29,11 @@ use super::driver::Lookout;
 use super::failure::{Ended, Outcome};
 use super::in_flight::{Answer, InFlight, Patience, Waiting};
 use super::queue::Queue;
+use crate::flow::table::Flows;
 use crate::ring::Glance;
 use crate::sys::body::Body;
 use crate::sys::process::Exit;
 use crate::transport::Link;
-use crate::transport::arena::Draft;
 use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Memory, Side};
 use crate::transport::idle::Idle;
@@ -88,6 +88,7 @@ pub(crate) struct Exchange {
     /// What the peer said that it offers.
     tables: OnceLock<Tables>,
     peer: OnceLock<Box<dyn Peer>>,
+    pub(super) flows: Flows,
 }
 
 pub(super) struct Core {
@@ -105,6 +106,10 @@ pub(super) struct Core {
     pub(super) looks: u32,
     /// How many of them, the latest ones, found the peer stopped.
     pub(super) stopped_looks: u32,
+    /// How many streams are open.
+    pub(super) streams: usize,
+    /// What those are to be told that still send for a stream which is over: there was no room.
+    pub(super) unwanted: Vec<Head>,
 }
 
 impl Core {
@@ -150,6 +155,8 @@ impl Exchange {
             watched: false,
             looks: 0,
             stopped_looks: 0,
+            streams: 0,
+            unwanted: Vec::new(),
         };
         let exchange = Arc::new(Self {
             board: link.board,
@@ -165,6 +172,7 @@ impl Exchange {
             stopping: AtomicBool::new(false),
             tables: OnceLock::new(),
             peer: OnceLock::new(),
+            flows: Flows::default(),
         });
         if let Some(porter) = link.porter {
             let exchange = Arc::downgrade(&exchange);
@@ -245,12 +253,6 @@ impl Exchange {
     #[inline]
     pub(crate) fn load(&self) -> usize {
         self.waiting.get()
-    }
-
-    /// Room for the arguments of a call that are too long for a frame, and how long that is.
-    #[inline]
-    pub(super) fn draft(&self) -> (usize, Option<Draft<'_>>) {
-        (self.sender.inline_len_max(), self.sender.draft())
     }
 
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
@@ -353,16 +355,6 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// Whether an answer seems to have come, for who has no lock.
-    #[inline]
-    fn is_promising(&self) -> bool {
-        if self.lookout.is_needless() {
-            self.brought.load(Ordering::Relaxed)
-        } else {
-            self.glance.is_promising()
-        }
-    }
-
     /// Ready when the answer of `call` has come, and leaves it there.
     pub(crate) fn poll_settled(self: &Arc<Self>, cx: &Context<'_>, call: CallId) -> Poll<()> {
         let mut held = self.lock();
@@ -423,6 +415,7 @@ impl Exchange {
         let wakers = held.state.in_flight.lose_all(u64::MAX, |_| false);
         held.state.queue.wake_first();
         drop(held);
+        self.flows.lose_all();
         self.given_up.notify_waiters();
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -487,7 +480,7 @@ impl Exchange {
         if self.lookout.is_needless() {
             // Under the lock: what is brought later says so again.
             self.brought.store(false, Ordering::Relaxed);
-            return;
+            return self.tell_unwanted(held);
         }
         for _ in 0..DRAIN_MAX {
             if last.is_some_and(|call| held.state.in_flight.is_settled(call)) {
@@ -512,6 +505,7 @@ impl Exchange {
         if held.state.receiver.take_room() {
             self.sender.room_freed();
         }
+        self.tell_unwanted(held);
     }
 
     /// Takes in the frame whose payload is in the core's buffer, and gives the task to wake.
@@ -535,6 +529,7 @@ impl Exchange {
                 held.state.queue.wake_first();
                 waker
             }
+            Kind::Items | Kind::Finish | Kind::Credit | Kind::Close => self.take_flow(held, head),
             // A server has no business to send these.
             Kind::Call
             | Kind::Tell
@@ -549,7 +544,7 @@ impl Exchange {
     }
 
     /// Ends the link because the peer broke the rules.
-    fn break_off(&self, held: &mut Locked<Core>, error: &LinkError) {
+    pub(super) fn break_off(&self, held: &mut Locked<Core>, error: &LinkError) {
         if self.ended.get().is_none() {
             tracing::error!(%error, "a peer broke the rules; its link is closed");
         }
@@ -578,6 +573,7 @@ impl Exchange {
             .into_iter()
             .for_each(Waker::wake);
         held.outbox.let_go();
+        self.flows.lose_all();
         held.state.queue.wake_all();
         self.over.notify_waiters();
         self.sender.wake_all();

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::flow::STREAMS_MAX;
 use crate::sys::process::Exit;
 use crate::wire::chain::DEPTH_MAX;
 use crate::wire::codec::{DecodeError, EncodeError};
@@ -258,6 +259,12 @@ pub enum CallError<E = Infallible> {
         /// The method's name.
         method: &'static str,
     },
+    /// Too many streams are open between this process and the actor: the method was not run.
+    #[error("more than {STREAMS_MAX} streams to and from one actor, with that of `{method}`")]
+    TooManyStreams {
+        /// The method's name.
+        method: &'static str,
+    },
     /// The arguments could not be sent.
     #[error("the arguments of `{method}` could not be sent")]
     Encode {
@@ -324,6 +331,7 @@ impl<E> CallError<E> {
             | Self::Full { .. }
             | Self::Dropped { .. }
             | Self::Encode { .. }
+            | Self::TooManyStreams { .. }
             | Self::Cycle { .. }
             | Self::TooDeep
             | Self::Arguments { .. } => Outcome::NotRun,
@@ -351,6 +359,7 @@ impl<E> CallError<E> {
             Self::Schema { method } => CallError::Schema { method },
             Self::Full { method } => CallError::Full { method },
             Self::Dropped { method } => CallError::Dropped { method },
+            Self::TooManyStreams { method } => CallError::TooManyStreams { method },
             Self::Encode { method, source } => CallError::Encode { method, source },
             Self::Arguments { method, reason } => CallError::Arguments { method, reason },
             Self::Result { method, reason } => CallError::Result { method, reason },

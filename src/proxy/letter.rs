@@ -3,12 +3,20 @@
 use super::ambient::chained;
 use super::exchange::{BeginError, Exchange};
 use super::queue::Ticket;
-use crate::transport::arena::Parcel;
+use crate::transport::arena::{Draft, Parcel};
 use crate::wire::attached::Attached;
 use crate::wire::chain::Chain;
 use crate::wire::codec::{self, Buffer};
 use crate::wire::frame::Head;
 use crate::wire::id::CallId;
+
+impl Exchange {
+    /// Room for the arguments of a call that are too long for a frame, and how long that is.
+    #[inline]
+    pub(super) fn draft(&self) -> (usize, Option<Draft<'_>>) {
+        (self.sender.inline_len_max(), self.sender.draft())
+    }
+}
 
 /// A call that is written and not sent.
 pub(super) struct Letter {

@@ -15,11 +15,14 @@ pub(crate) mod clock;
 pub(crate) mod driver;
 pub(crate) mod exchange;
 pub(crate) mod failure;
+mod flows;
 pub(crate) mod in_flight;
 mod letter;
 pub(crate) mod pending;
 mod queue;
 pub(crate) mod retry;
+pub(crate) mod streaming;
+pub(crate) mod feeding;
 pub(crate) mod target;
 pub(crate) mod timer;
 

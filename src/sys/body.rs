@@ -88,6 +88,16 @@ impl Body {
         self.own.clear();
     }
 
+    /// The bytes in memory of their own, where they stay as they are.
+    pub(crate) fn into_private(self) -> AlignedVec<ALIGNMENT> {
+        let Some(still) = &self.elsewhere else {
+            return self.own;
+        };
+        let mut own = AlignedVec::with_capacity(still.bytes().len());
+        own.extend_from_slice(still.bytes());
+        own
+    }
+
     /// Its own memory, to be used again.
     #[inline]
     pub(crate) fn into_own(mut self) -> AlignedVec<ALIGNMENT> {

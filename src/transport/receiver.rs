@@ -34,6 +34,12 @@ pub(crate) enum LinkError {
     /// A frame that this end never gets.
     #[error("the peer sent a frame of the wrong direction")]
     Unexpected,
+    /// Items of a stream that do not fit together.
+    #[error("the peer sent items of a stream that are none")]
+    Items,
+    /// Items of a stream that nobody has asked for yet.
+    #[error("the peer sent more items of a stream than it was asked for")]
+    Credit,
     /// A frame of the stream beneath the link is none, or comes at the wrong time.
     #[error("the peer sent over the stream {0}")]
     Stream(&'static str),

@@ -50,11 +50,19 @@ pub(crate) enum Kind {
     Abort = 9,
     /// About the memory beside the frames; `method` says what.
     Beside = 10,
+    /// Items of the stream that stands in the place of the call; `method` says how many.
+    Items = 11,
+    /// No more items will come; `method` says why.
+    Finish = 12,
+    /// The reader of a stream has room for so many more items and bytes.
+    Credit = 13,
+    /// Nobody reads a stream any more.
+    Close = 14,
 }
 
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 10] = [
+        const ALL: [Kind; 14] = [
             Kind::Call,
             Kind::Tell,
             Kind::Construct,
@@ -65,8 +73,18 @@ impl Kind {
             Kind::Chunk,
             Kind::Abort,
             Kind::Beside,
+            Kind::Items,
+            Kind::Finish,
+            Kind::Credit,
+            Kind::Close,
         ];
         ALL.get(usize::from(byte).wrapping_sub(1)).copied()
+    }
+
+    /// Whether it belongs to a stream of items, and not to a call.
+    #[inline]
+    pub(crate) fn is_flow(self) -> bool {
+        self as u8 >= Self::Items as u8
     }
 }
 
@@ -260,7 +278,7 @@ mod tests {
     /// Every header comes back as it was written, with each set of optional fields.
     #[test]
     fn heads_round_trip() {
-        for kind in 1..=10 {
+        for kind in 1..=14 {
             let kind = Kind::parse(kind).unwrap();
             for deadline in [None, Some(0), Some(u64::MAX)] {
                 let place = Place {

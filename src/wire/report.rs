@@ -61,6 +61,8 @@ pub(crate) enum Refusal {
     Full,
     /// It went out of the full mailbox, in favour of others.
     Dropped,
+    /// Too many streams are open on the link.
+    Crowded,
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ macro_rules! both {
             $(
                 #[callboard::test $(($($option)*))?]
                 async fn $name() -> callboard::Result<()> {
-                    super::$name(super::How::Process).await
+                    super::$name(crate::common::How::Process).await
                 }
             )*
         }
@@ -90,7 +90,7 @@ macro_rules! both {
             $(
                 #[callboard::test $(($($option)*))?]
                 async fn $name() -> callboard::Result<()> {
-                    super::$name(super::How::Local).await
+                    super::$name(crate::common::How::Local).await
                 }
             )*
         }
