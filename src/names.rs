@@ -113,7 +113,7 @@ pub mod __private {
     pub use crate::actor::text::{ByDebug, ByDisplay, ByError, ByName, Described};
     pub use crate::flow::parcel::{Parcel, Put, put_result, put_value};
     pub use crate::flow::window::{Feed, Opening};
-    pub use crate::node::faces::{Face, Offers, TraitProxy, as_trait, place_of};
+    pub use crate::node::faces::{Face, Offers, Serves, TraitProxy, as_trait, place_of};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::local::{Leaving, LocalSeat, RunInTask, RunInThread, Runner, run_local};

@@ -43,6 +43,45 @@ pub struct Linked<T> {
     next: Option<Box<Self>>,
 }
 
+/// Messages that contain each other, of which one says so.
+#[message(recursive)]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folder {
+    name: String,
+    sizes: BTreeMap<String, u64>,
+    entries: Vec<Entry>,
+    #[cfg(any())]
+    absent: Nowhere,
+}
+
+/// What a folder has in it.
+#[message]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    File {
+        len: u64,
+    },
+    Folder(Folder),
+    Link(Option<Box<Self>>),
+    #[cfg(any())]
+    Absent(Nowhere),
+}
+
+/// The same with a parameter, which stands in the circle only.
+#[message(recursive)]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parent<T> {
+    children: Vec<Child<T>>,
+}
+
+/// Has a value, and others beneath it.
+#[message]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child<T> {
+    value: T,
+    beneath: Option<Box<Parent<T>>>,
+}
+
 /// An enum with each kind of variant.
 #[message]
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +116,14 @@ impl Mirror {
 
     pub fn tree(&self, tree: Tree) -> Tree {
         tree
+    }
+
+    pub fn folder(&self, folder: Folder, entry: &Archived<Entry>) -> (Folder, bool) {
+        (folder, matches!(entry, ArchivedEntry::Link(_)))
+    }
+
+    pub fn parent(&self, parent: Parent<u16>) -> Parent<u16> {
+        parent
     }
 
     pub fn last(&self, linked: &Archived<Linked<String>>) -> String {
@@ -162,6 +209,46 @@ async fn messages_contain_themselves() -> callboard::Result<()> {
         next: Some(Box::new(next)),
     });
     assert_eq!(mirror.last(&linked).await?, "end");
+    mirror.shutdown().await
+}
+
+/// Messages may contain each other.
+#[callboard::test]
+async fn messages_contain_each_other() -> callboard::Result<()> {
+    let mirror = Mirror::spawn().await?;
+    let empty = Folder {
+        name: "empty".into(),
+        sizes: BTreeMap::new(),
+        entries: Vec::new(),
+    };
+    let folder = (0..20).fold(empty, |inner, depth| Folder {
+        name: format!("{depth}"),
+        sizes: [("a".into(), depth)].into(),
+        entries: vec![
+            Entry::File { len: depth },
+            Entry::Folder(inner),
+            Entry::Link(Some(Box::new(Entry::File { len: 1 }))),
+        ],
+    });
+    let link = Entry::Link(None);
+    let (mirrored, is_link) = mirror.folder(folder.clone(), &link).await?;
+    assert_eq!((mirrored, is_link), (folder, true));
+    let leaf = Parent {
+        children: Vec::new(),
+    };
+    let parent = (0..20).fold(leaf, |beneath, value| Parent {
+        children: vec![
+            Child {
+                value,
+                beneath: Some(Box::new(beneath)),
+            },
+            Child {
+                value,
+                beneath: None,
+            },
+        ],
+    });
+    assert_eq!(mirror.parent(parent.clone()).await?, parent);
     mirror.shutdown().await
 }
 

@@ -70,15 +70,22 @@ fn constants(interface: &Interface) -> Option<TokenStream> {
 /// What runs the methods that are none of the actor's own: those of its traits, and its hooks.
 fn others(interface: &Interface, phase: Phase) -> TokenStream {
     let proxy = interface.proxy_type();
-    let (name, wait) = (phase.name("__"), phase.wait());
     let traits = interface.options.traits.iter().map(|path| {
-        let of = proxy_of(path);
-        // Where the compiler points if the actor does not implement the trait.
-        quote_spanned! {path.span()=>
+        let (of, span) = (proxy_of(path), path.span());
+        let mut name = phase.name("");
+        name.set_span(span);
+        let wait = phase.wait().map(|_| quote_spanned!(span=> .await));
+        // Where the compiler points if the actor does not implement the trait: each time at the
+        // same words, so that it says so once.
+        quote_spanned! {span=>
             if let ::core::option::Option::Some(place) =
                 ::callboard::__private::place_of::<#of, #proxy>(call.method())
             {
-                return #of::#name::<Self>(self, place, call) #wait;
+                return <#of as ::callboard::__private::Serves<Self>>::#name(
+                    self,
+                    place,
+                    call,
+                ) #wait;
             }
         }
     });

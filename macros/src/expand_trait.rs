@@ -84,22 +84,26 @@ fn proxy(interface: &TraitInterface) -> TokenStream {
             __P: #(::callboard::__private::Offers<#required>)+*
         {
         }
-
-        #(#runs)*
     });
     let (table, offers) = (table(interface, &supers), offers(interface, &supers));
-    quote!(#ty #table #offers)
+    quote! {
+        #ty #table #offers
+
+        #[allow(
+            unused_variables,
+            clippy::unused_async,
+            reason = "not every kind has methods"
+        )]
+        impl<__A: #ident> ::callboard::__private::Serves<__A> for #proxy {
+            #(#runs)*
+        }
+    }
 }
 
 /// What runs the methods of one kind for an actor `A`.
 fn run(interface: &TraitInterface, phase: Phase) -> TokenStream {
-    let TraitInterface {
-        ident,
-        vis,
-        methods,
-        ..
-    } = interface;
-    let (name, is_async, exclusive) = (phase.name("__"), phase.is_async(), phase.is_exclusive());
+    let TraitInterface { ident, methods, .. } = interface;
+    let (name, is_async, exclusive) = (phase.name(""), phase.is_async(), phase.is_exclusive());
     let others = quote!(call.unknown());
     let body = phase.body(
         methods,
@@ -113,9 +117,7 @@ fn run(interface: &TraitInterface, phase: Phase) -> TokenStream {
         },
     );
     quote! {
-        #[doc(hidden)]
-        #[allow(unused_variables, clippy::unused_async, reason = "not every kind has methods")]
-        #vis #is_async fn #name<__A: #ident>(
+        #is_async fn #name(
             actor: & #exclusive __A,
             place: u16,
             call: ::callboard::__private::Incoming<'_>,

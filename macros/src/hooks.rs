@@ -298,3 +298,16 @@ fn arguments(signature: &Signature) -> impl Iterator<Item = &syn::PatType> {
         syn::FnArg::Receiver(_) => None,
     })
 }
+
+/// Takes the marks of hooks and timers off a function of a trait, and refuses them.
+pub(crate) fn refuse_marks(attributes: &mut Vec<Attribute>, refusals: &mut Refusals) {
+    attributes.retain(|attribute| {
+        let is_mark = |moment: &Moment| attribute.path().is_ident(moment.mark);
+        if !MOMENTS.iter().any(is_mark) && !attribute.path().is_ident("every") {
+            return true;
+        }
+        let text = "a trait has no hooks and no periodic methods: its actors have";
+        refusals.at(attribute, text);
+        false
+    });
+}

@@ -19,7 +19,7 @@ use crate::{
     hooks::Hooks,
     nested::{Parts, refuse_namesakes},
     options::ActorOptions,
-    refusals::Refusals,
+    refusals::{Refusals, refuse_second},
     types::{as_result, last_segment},
 };
 
@@ -58,6 +58,7 @@ impl Interface {
             Err(error) => return (item.clone(), Err(error)),
         };
         let mut refusals = Refusals::default();
+        refuse_second(&block.attrs, &["actor", "actor_part"], &mut refusals);
         let mut options = ActorOptions::read(options, &mut refusals);
         block.items.append(&mut options.accessors);
         let name = refusals.take(actor_name(&block));

@@ -176,7 +176,7 @@ use proc_macro::TokenStream;
 ///
 /// # Examples
 ///
-/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// ```standalone_crate
 /// use callboard::prelude::*;
 ///
 /// pub struct Counter { n: u64 }
@@ -220,7 +220,7 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// ```standalone_crate
 /// use callboard::prelude::*;
 ///
 /// #[actor_trait]
@@ -240,8 +240,12 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 ///     fn name(&self) -> String { "Mr. Whiskers".into() }
 /// }
 ///
-/// let cat: FelineProxy = Cat::spawn().await?.into();
-/// assert_eq!(cat.greet().await?, "Hi, it's Mr. Whiskers.");
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let cat: FelineProxy = Cat::spawn().await?.into();
+///     assert_eq!(cat.greet().await?, "Hi, it's Mr. Whiskers.");
+///     cat.shutdown().await
+/// }
 /// ```
 #[proc_macro_attribute]
 pub fn actor_trait(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -269,7 +273,7 @@ pub fn actor_trait(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// ```standalone_crate
 /// use callboard::prelude::*;
 ///
 /// pub struct Playback { playing: bool }
@@ -287,9 +291,13 @@ pub fn actor_trait(options: TokenStream, item: TokenStream) -> TokenStream {
 ///     pub fn new() -> Self { Self { playback: Playback { playing: false } } }
 /// }
 ///
-/// let player = Player::spawn().await?;
-/// player.playback().play().await?;
-/// assert!(player.playback().is_playing().await?);
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let player = Player::spawn().await?;
+///     player.playback().play().await?;
+///     assert!(player.playback().is_playing().await?);
+///     player.shutdown().await
+/// }
 /// ```
 #[proc_macro_attribute]
 pub fn actor_part(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -304,20 +312,32 @@ pub fn actor_part(options: TokenStream, item: TokenStream) -> TokenStream {
 /// For `?` an error that a method returns also implements [`std::error::Error`], by `thiserror` for
 /// instance.
 ///
-/// A type may contain itself, by `Box`, `Vec`, `Option` or a map. Types that contain each other are
-/// not seen as such: put `#[rkyv(omit_bounds)]` on the field that closes the circle, and rkyv's
-/// `serialize_bounds`, `deserialize_bounds` and `bytecheck(bounds(..))` on its type.
+/// A type may contain itself, by `Box`, `Vec`, `Option` or a map. Of types that contain each other
+/// one says so by `#[message(recursive)]`; without it the compiler sees no end (`overflow
+/// evaluating the requirement`). A type with bounds of its own (`#[rkyv(serialize_bounds(..))]` and
+/// the like) gives all of them, and marks the fields that close a circle by `#[rkyv(omit_bounds)]`.
 ///
 /// # Examples
 ///
-/// ```ignore (the expansion needs the callboard crate, which depends on this one)
-/// #[callboard::message]
+/// ```
+/// use callboard::message;
+///
+/// #[message]
 /// #[derive(Clone, Debug)]
 /// pub struct Job { pub id: u64, pub text: String }
+///
+/// #[message(recursive)]
+/// pub struct Folder { pub entries: Vec<Entry> }
+///
+/// #[message]
+/// pub enum Entry { File(String), Folder(Folder) }
+///
+/// fn is_message<M: callboard::Message>() {}
+/// is_message::<(Job, Entry)>();
 /// ```
 #[proc_macro_attribute]
 pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
-    message::expand(&options.into(), &item.into()).into()
+    message::expand(options.into(), &item.into()).into()
 }
 
 /// Starts the runtime around an `async fn main`.
@@ -347,9 +367,12 @@ pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// ```standalone_crate
+/// use std::time::Duration;
+///
 /// #[callboard::main(worker_threads = 2)]
 /// async fn main() -> callboard::Result<()> {
+///     tokio::time::sleep(Duration::from_millis(1)).await;
 ///     Ok(())
 /// }
 /// ```
@@ -367,13 +390,21 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore (the expansion needs the callboard crate, which depends on this one)
+/// ```standalone_crate
+/// # use callboard::prelude::*;
+/// # pub struct Counter(u64);
+/// # #[actor]
+/// # impl Counter {
+/// #     pub fn new(start: u64) -> Self { Self(start) }
+/// #     pub fn get(&self) -> u64 { self.0 }
+/// # }
 /// #[callboard::test]
 /// async fn counts() -> callboard::Result<()> {
 ///     let counter = Counter::spawn(10).await?;
 ///     assert_eq!(counter.get().await?, 10);
 ///     counter.shutdown().await
 /// }
+/// # fn main() {}
 /// ```
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {

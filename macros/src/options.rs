@@ -244,8 +244,7 @@ impl Given {
             match (key.cloned(), meta) {
                 (None, Meta::Path(path)) if takes_traits => given.add_path(path, refusals),
                 (None, meta) => {
-                    let known = listed(known, takes_traits);
-                    let text = format!("unknown option: `{attribute}` takes {known}");
+                    let text = unknown(attribute, meta.path(), known, takes_traits);
                     refusals.at(meta.path(), &text);
                 }
                 (Some(key), meta) => given.add_pair(key, meta, refusals),
@@ -284,6 +283,45 @@ impl Given {
             }
         }
     }
+}
+
+/// Refuses an option that there is not: says which one was meant, or else which there are.
+pub(crate) fn unknown(attribute: &str, given: &Path, known: &[&str], takes_traits: bool) -> String {
+    let given = compact(given);
+    match nearest(&given, known) {
+        Some(nearest) => format!("unknown option `{given}`: did you mean `{nearest}`?"),
+        None => {
+            let known = listed(known, takes_traits);
+            format!("unknown option `{given}`: `{attribute}` takes {known}")
+        }
+    }
+}
+
+/// The one of `names` that was misspelt as `given`, if it looks like that.
+fn nearest<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
+    let distances = names.iter().map(|name| (distance(given, name), *name));
+    let (distance, name) = distances.min()?;
+    let few = given.len().max(name.len()) / 3;
+    (distance <= few).then_some(name)
+}
+
+/// How many letters have to be added, left out, changed or swapped with the next.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<_>, Vec<_>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
 }
 
 /// `` `a`, `b` and traits ``
@@ -344,5 +382,28 @@ fn thread_count(value: &Expr) -> syn::Result<LitInt> {
             value,
             "`worker_threads` takes a number above 0",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    /// A slip of the fingers is known as such, and another word is none.
+    #[test]
+    fn misspelt_names_are_known() {
+        let names = ["name", "vis", "get", "get_set", "mailbox", "process_name"];
+        for (given, meant) in [
+            ("nmae", Some("name")),
+            ("nam", Some("name")),
+            ("mailboxes", Some("mailbox")),
+            ("getset", Some("get_set")),
+            ("proces_name", Some("process_name")),
+            ("env", None),
+            ("title", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(given, &names), meant, "{given}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     interface::{actor_name, functions, is_exposed, kind_of, refuse_twin},
     nested::{Parts, refuse_namesakes},
     options::ActorOptions,
-    refusals::Refusals,
+    refusals::{Refusals, refuse_second},
 };
 
 /// The block as it was written, then both sides of the part or all refusals at once.
@@ -66,6 +66,7 @@ impl PartInterface {
             Err(error) => return (item.clone(), Err(error)),
         };
         let mut refusals = Refusals::default();
+        refuse_second(&block.attrs, &["actor", "actor_part"], &mut refusals);
         let mut options = ActorOptions::read_of_part(options, &mut refusals);
         block.items.append(&mut options.accessors);
         if let Some((path, _)) = &block.trait_ {

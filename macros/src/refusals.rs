@@ -1,7 +1,7 @@
 //! Collects what is wrong with an item, so that the user sees all of it in one compilation.
 
 use quote::ToTokens;
-use syn::Error;
+use syn::{Attribute, Error};
 
 /// The refusals met so far, in the order of the source.
 #[derive(Default)]
@@ -32,6 +32,24 @@ impl Refusals {
         match self.combined {
             Some(combined) => Err(combined),
             None => Ok(value),
+        }
+    }
+}
+
+/// Refuses another attribute of callboard's on an item that has one.
+pub(crate) fn refuse_second(attributes: &[Attribute], names: &[&str], refusals: &mut Refusals) {
+    for attribute in attributes {
+        let mut segments = attribute.path().segments.iter();
+        let is_name = |ident: &syn::Ident| names.iter().any(|name| ident == name);
+        let is_second = match (segments.next(), segments.next(), segments.next()) {
+            (Some(name), None, None) => is_name(&name.ident),
+            (Some(callboard), Some(name), None) => {
+                callboard.ident == "callboard" && is_name(&name.ident)
+            }
+            _ => false,
+        };
+        if is_second {
+            refusals.at(attribute, "an item has one attribute of this kind");
         }
     }
 }

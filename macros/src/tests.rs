@@ -250,7 +250,7 @@ fn message_derives_by_way_of_callboard() {
     };
     insta::assert_snapshot!(
         "message",
-        pretty(message::expand(&TokenStream::new(), &item))
+        pretty(message::expand(TokenStream::new(), &item))
     );
 }
 
@@ -261,10 +261,22 @@ fn messages_that_contain_themselves_are_bounded() {
             Leaf(u64),
             Node { name: String, inner: Vec<Self> },
             Pair(Box<(Tree, Tree)>),
+            Told { by: Plain, again: Vec<Plain>, #[cfg(unix)] id: Plain },
         }
     };
     insta::assert_snapshot!(
         "message_recursive",
-        pretty(message::expand(&TokenStream::new(), &item))
+        pretty(message::expand(TokenStream::new(), &item))
+    );
+}
+
+#[test]
+fn messages_that_contain_each_other_are_bounded() {
+    let item = quote! {
+        pub struct Branch<T> { twigs: Vec<Twig<T>>, plain: Plain, name: String }
+    };
+    insta::assert_snapshot!(
+        "message_circle",
+        pretty(message::expand(quote!(recursive), &item))
     );
 }

@@ -10,9 +10,10 @@ use syn::{
 use crate::{
     function::{Function, Written},
     helpers::Helpers,
+    hooks::refuse_marks,
     interface::{kind_of, refuse_twin},
     options::TraitOptions,
-    refusals::Refusals,
+    refusals::{Refusals, refuse_second},
     types::compact,
 };
 
@@ -40,6 +41,7 @@ impl TraitInterface {
             Err(error) => return (item.clone(), Err(error)),
         };
         let mut refusals = Refusals::default();
+        refuse_second(&block.attrs, &["actor_trait"], &mut refusals);
         let options = TraitOptions::read(options, &mut refusals);
         refuse_forms(&block, &mut refusals);
         for path in &options.supertraits {
@@ -63,6 +65,7 @@ impl TraitInterface {
                 continue;
             };
             let helpers = Helpers::take(&mut function.attrs, refusals);
+            refuse_marks(&mut function.attrs, refusals);
             let Some(receiver) = function.sig.receiver() else {
                 helpers.refuse_unexposed(refusals);
                 continue;

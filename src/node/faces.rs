@@ -11,8 +11,11 @@
 //! actor knows a method.
 
 use std::fmt;
+use std::future::Future;
 
 use super::handle::{Handle, Proxy};
+use crate::actor::incoming::Incoming;
+use crate::actor::replies::Answer;
 use crate::wire::chain::ActorKey;
 use crate::wire::hello::{Mismatch, Tables};
 use crate::wire::interface::Interface;
@@ -46,6 +49,27 @@ pub trait TraitProxy: Proxy {
 pub trait Offers<T>: Proxy {
     /// The number of the trait's first method.
     const FIRST: u16;
+}
+
+/// What `#[actor_trait]` writes for the proxy of a trait, too: how its methods run where an actor
+/// `A` lives, by their places in the trait's table.
+#[doc(hidden)]
+pub trait Serves<A>: TraitProxy {
+    /// Runs a method that takes `&self` and is not async.
+    fn run_shared(actor: &A, place: u16, call: Incoming<'_>) -> Answer;
+
+    /// Runs a method that takes `&mut self` and is not async.
+    fn run_exclusive(actor: &mut A, place: u16, call: Incoming<'_>) -> Answer;
+
+    /// Runs a method that takes `&self` and is async.
+    fn await_shared(actor: &A, place: u16, call: Incoming<'_>) -> impl Future<Output = Answer>;
+
+    /// Runs a method that takes `&mut self` and is async.
+    fn await_exclusive(
+        actor: &mut A,
+        place: u16,
+        call: Incoming<'_>,
+    ) -> impl Future<Output = Answer>;
 }
 
 /// The proxy of a trait for an actor that offers it.
