@@ -16,6 +16,7 @@ pub use crate::node::greet::init;
 pub use crate::node::handle::{Proxy, ShutdownError};
 #[cfg(feature = "json")]
 pub use crate::node::invoke::InvokeError;
+pub use crate::node::limits::Limits;
 pub use crate::node::local::Local;
 pub use crate::node::monitor::{DownReason, LifeEvent, Monitor};
 pub use crate::node::output::Output;

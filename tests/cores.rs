@@ -1,8 +1,11 @@
 //! Actors on cores of their own: U61.
 
+mod common;
+
 use std::collections::HashSet;
 use std::thread;
 
+use callboard::Limits;
 use callboard::cpu::{self, Core, Cores, CoresError, CpuSet, PinError, Pins};
 use callboard::prelude::*;
 use nix::sched::{CpuSet as Mask, sched_setaffinity};
@@ -15,6 +18,26 @@ pub struct Worker;
 impl Worker {
     pub fn new() -> Self {
         Self
+    }
+
+    /// How many threads a runtime has that it builds.
+    pub fn workers(&self) -> usize {
+        let build = || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().build();
+            let runtime = runtime.expect("there are threads");
+            runtime.metrics().num_workers()
+        };
+        thread::spawn(build).join().expect("it ends")
+    }
+
+    /// What its cgroup gives it, and on how many CPUs that makes sense.
+    pub fn quota(&self) -> (Option<f64>, usize) {
+        let topology = cpu::topology().expect("the kernel tells");
+        let places = Cores::all()
+            .within_quota()
+            .places()
+            .expect("there are some");
+        (topology.quota(), places.len())
     }
 
     /// The CPUs of each of its threads, of a new one, and of the actor that it starts.
@@ -154,5 +177,36 @@ fn threads_are_pinned_in_turn() {
     }
     for place in Cores::all().places().unwrap() {
         assert_eq!(seen.iter().filter(|given| **given == place).count(), rounds);
+    }
+}
+
+/// A runtime that is built in a pinned actor has as many threads as that has cores.
+#[callboard::test]
+async fn runtimes_fit_their_cores() -> callboard::Result<()> {
+    let all = cpu::topology()?.allowed().clone();
+    for core in all.iter().take(2) {
+        let alone = Worker::spawn().pin(core).await?;
+        assert_eq!(alone.workers().await?, 1);
+        alone.shutdown().await?;
+    }
+    let free = Worker::spawn().pin(all.clone()).await?;
+    let most = thread::available_parallelism()?.get();
+    assert_eq!(free.workers().await?, most.min(all.len()));
+    free.shutdown().await
+}
+
+/// An actor knows what CPU time its cgroup gives it, and pools within it are no larger.
+#[callboard::test]
+async fn quotas_are_known() -> callboard::Result<()> {
+    match Worker::spawn().limits(Limits::new().cpu_share(0.5)).await {
+        Ok(half) => {
+            assert_eq!(half.quota().await?, (Some(0.5), 1));
+            half.shutdown().await
+        }
+        Err(SpawnError::Limit { source, .. }) => {
+            common::skipped(&format!("a share of the CPUs needs a cgroup: {source}"));
+            Ok(())
+        }
+        Err(other) => Err(other.into()),
     }
 }

@@ -516,7 +516,7 @@ async fn in_little_memory() -> callboard::Result<()> {
         let hungry = Talker::spawn().await?;
         let told = death(within(LONG, hungry.devour()).await);
         assert_eq!(told.exit(), Exit::OutOfMemory);
-        assert!(told.to_string().contains("for want of memory"), "{told}");
+        assert!(told.to_string().contains("no memory left"), "{told}");
         assert_eq!(hungry.exited().await, Exit::OutOfMemory);
         gone(hungry.process_id()).await;
 

@@ -7,7 +7,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit};
 use crate::{durations::duration, refusals::Refusals};
 
 /// The options, each of which is a function of the runtime's `Settings`.
-pub(crate) const KNOWN: [&str; 10] = [
+pub(crate) const KNOWN: [&str; 11] = [
     "mailbox",
     "idle",
     "grace",
@@ -18,6 +18,7 @@ pub(crate) const KNOWN: [&str; 10] = [
     "greet_within",
     "link",
     "pin",
+    "limits",
 ];
 
 /// What every start of an actor is told before its caller says more.
@@ -82,6 +83,7 @@ fn read(name: &str, value: &Expr) -> syn::Result<TokenStream> {
         ("process_name" | "current_dir", Some(_)) => refuse(&format!("`{name}` takes a text")),
         ("idle", Some(_)) => refuse("`idle` takes an `Idle`: `Idle::Park`"),
         ("pin", Some(_)) => refuse("`pin` takes a `Core`, or `Cores`: `Core(3)`"),
+        ("limits", Some(_)) => refuse("`limits` takes `Limits`: `Limits::new().open_files(64)`"),
         ("link", Some(_)) => refuse("`link` takes a `LinkKind`: `LinkKind::Socket`"),
         ("stdout" | "stderr", Some(_)) => {
             refuse(&format!("`{name}` takes an `Output`: `Output::Null`"))

@@ -29,6 +29,7 @@ pub struct Cores {
     choice: Choice,
     without: Vec<Self>,
     at_most: Option<usize>,
+    within_quota: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +49,7 @@ impl Cores {
             choice,
             without: Vec::new(),
             at_most: None,
+            within_quota: false,
         }
     }
 
@@ -164,6 +166,22 @@ impl Cores {
         self
     }
 
+    /// No more places than there is CPU time for, rounded up: in a container with a
+    /// [quota](Topology::quota) of 1.5 CPUs, two. More would only wait for each other.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::cpu::Cores;
+    /// let all = Cores::physical().places()?.len();
+    /// assert!(Cores::physical().within_quota().places()?.len() <= all);
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn within_quota(mut self) -> Self {
+        self.within_quota = true;
+        self
+    }
+
     /// Looks the places up on this machine. At least one.
     ///
     /// # Errors
@@ -180,9 +198,9 @@ impl Cores {
     }
 
     /// All CPUs of all places.
-    pub(crate) fn set(&self) -> Result<CpuSet, CoresError> {
+    pub(crate) fn set(&self, machine: &Topology) -> Result<CpuSet, CoresError> {
         let mut set = CpuSet::default();
-        for place in self.places()? {
+        for place in self.on(machine)? {
             set.add(&place);
         }
         Ok(set)
@@ -199,6 +217,11 @@ impl Cores {
         }
         places.retain(|place| !place.is_empty());
         places.truncate(self.at_most.unwrap_or(usize::MAX));
+        if let (true, Some(quota)) = (self.within_quota, machine.quota()) {
+            let enough = |count: &u32| f64::from(*count) >= quota;
+            let enough = (1..u32::MAX).take(places.len()).find(enough);
+            places.truncate(enough.map_or(usize::MAX, |count| count as usize));
+        }
         if places.is_empty() {
             return Err(CoresError::Empty);
         }

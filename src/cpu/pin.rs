@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cores::{Cores, CoresError};
 use super::set::CpuSet;
-use super::topology::numbered;
+use super::topology::{Topology, numbered};
 use crate::sys::cpu as system;
 
 /// Keeps the calling thread on these CPUs; returns those that the kernel gave, which are the same.
@@ -26,7 +26,7 @@ use crate::sys::cpu as system;
 /// # Ok::<(), callboard::Error>(())
 /// ```
 pub fn pin_thread(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
-    pin(&cores.into().set()?)
+    pin(&looked_up(cores)?)
 }
 
 /// Keeps all threads of this process on these CPUs, and those that it starts later; returns what
@@ -47,7 +47,7 @@ pub fn pin_thread(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
 /// # Ok::<(), callboard::Error>(())
 /// ```
 pub fn pin_process(cores: impl Into<Cores>) -> Result<CpuSet, PinError> {
-    let wanted = cores.into().set()?;
+    let wanted = looked_up(cores)?;
     system::pin_process(&wanted.numbers())?;
     verified(wanted, allowed_to(std::process::id())?)
 }
@@ -157,6 +157,10 @@ pub fn allowed() -> io::Result<CpuSet> {
 /// The system's: no such process.
 pub(crate) fn allowed_to(pid: u32) -> io::Result<CpuSet> {
     Ok(numbered(system::allowed(system::Who::Process(pid))?))
+}
+
+fn looked_up(cores: impl Into<Cores>) -> Result<CpuSet, CoresError> {
+    cores.into().set(&Topology::read()?)
 }
 
 fn pin(wanted: &CpuSet) -> Result<CpuSet, PinError> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::pin::allowed_to;
 use super::set::{Core, CpuSet};
 use crate::sys::cpu as system;
+use crate::sys::group;
 
 /// Where the kernel tells.
 const ROOT: &str = "/sys/devices/system";
@@ -30,6 +31,7 @@ pub struct Topology {
     allowed: CpuSet,
     permitted: CpuSet,
     isolated: CpuSet,
+    quota: Option<f64>,
 }
 
 /// One CPU of the machine: a hardware thread, and where it lies.
@@ -69,7 +71,10 @@ impl Topology {
     pub(super) fn read() -> Result<Self, TopologyError> {
         let allowed = allowed_to(std::process::id())?;
         let permitted = numbered(system::permitted()?);
-        Ok(Self::at(Path::new(ROOT), &allowed, &permitted))
+        Ok(Self {
+            quota: group::quota(),
+            ..Self::at(Path::new(ROOT), &allowed, &permitted)
+        })
     }
 
     /// The one that is told beneath `root`. What is not told there (a container may hide it) is
@@ -86,6 +91,7 @@ impl Topology {
             allowed: allowed.common(&online),
             permitted: permitted.common(&online),
             isolated: list(&root.join("cpu/isolated")).unwrap_or_default(),
+            quota: None,
         }
     }
 
@@ -141,6 +147,29 @@ impl Topology {
     #[must_use]
     pub fn isolated(&self) -> &CpuSet {
         &self.isolated
+    }
+
+    /// The time of how many CPUs this process may have, with all that shares its cgroups: what a
+    /// container is given (`cpu.max`). None: that of all on which it runs.
+    ///
+    /// # Examples
+    /// ```
+    /// let topology = callboard::cpu::topology()?;
+    /// let cpus = topology.allowed().len() as f64;
+    /// println!("as much as {} CPUs do", topology.quota().unwrap_or(cpus).min(cpus));
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
+    #[must_use]
+    pub fn quota(&self) -> Option<f64> {
+        self.quota
+    }
+
+    /// The NUMA node that all of these are on, if there is more than one in this machine.
+    pub(crate) fn home(&self, cpus: &CpuSet) -> Option<u32> {
+        let mut nodes = cpus.iter().map(|core| self.cpu(core).map(|cpu| cpu.node));
+        let first = nodes.next()??;
+        let is_one = nodes.all(|node| node == Some(first));
+        (is_one && self.count(|cpu| cpu.node) > 1).then_some(first)
     }
 
     pub(super) fn online(&self) -> CpuSet {
@@ -254,6 +283,9 @@ impl fmt::Display for Topology {
             count(self.count(|cpu| cpu.node), "NUMA node"),
             self.allowed,
         )?;
+        if let Some(quota) = self.quota {
+            write!(f, ", with the time of {quota}")?;
+        }
         let mut last = None;
         for cpu in self.in_order() {
             let place = (cpu.node, cpu.package, &cpu.llc, &cpu.siblings);
@@ -379,6 +411,41 @@ pub(super) mod tests {
         assert_eq!(topology.node(0).unwrap().to_string(), "0-3,8-11");
         assert_eq!(topology.node(2), None);
         assert_eq!(topology.isolated().to_string(), "6-7,14-15");
+    }
+
+    /// Who runs on one node of several is at home there; of a single one nothing is to be chosen.
+    #[test]
+    fn homes_are_nodes() {
+        let topology = two_nodes("homes", "0-15", "0-15");
+        let home = |cpus: &str| topology.home(&cpus.parse().unwrap());
+        assert_eq!(home("5"), Some(1));
+        assert_eq!(home("0-3,8"), Some(0));
+        assert_eq!(home("3-4"), None);
+        assert_eq!(home("0,99"), None);
+        assert_eq!(topology.home(&CpuSet::default()), None);
+        let mut small = topology;
+        small.cpus.retain(|_, cpu| cpu.node == 1);
+        assert_eq!(small.home(&"5".parse().unwrap()), None);
+    }
+
+    /// Of what a quota leaves, no more places are taken than it has time for.
+    #[test]
+    fn quotas_are_kept() {
+        let mut topology = two_nodes("quota", "0-15", "0-15");
+        let places = |topology: &Topology| {
+            let cores = super::super::Cores::physical().within_quota();
+            cores.on(topology).unwrap().len()
+        };
+        assert_eq!(places(&topology), 8);
+        for (quota, count) in [(0.2, 1), (1.0, 1), (1.5, 2), (3.0, 3), (64.0, 8)] {
+            topology.quota = Some(quota);
+            assert_eq!(places(&topology), count, "{quota}");
+        }
+        let text = topology.to_string();
+        assert!(
+            text.contains("this process: 0-15, with the time of 64\n"),
+            "{text}"
+        );
     }
 
     /// A machine prints as a tree, each thing once, with what is not ours.

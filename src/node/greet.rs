@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::registry::{self, ActorType};
 use super::road::Road;
-use super::{census, family, handle, ward};
+use super::{census, family, handle, limits, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post};
 use crate::actor::mailbox::Mailbox;
@@ -168,6 +168,8 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
         return Err(Unfit::Silent);
     }
     process::set_title(&hello.title);
+    // Before there are other threads, which would not be bounded by all of it.
+    limits::keep(&hello.bounds).map_err(Unfit::Told)?;
     let actor = registry::find(&hello.actor).ok_or(Unfit::Told(GreetRefusal::UnknownActor))?;
     let seat = take_seat(&hello, received.fds).map_err(Unfit::Told)?;
     let grace = Duration::from_millis(hello.grace_ms);

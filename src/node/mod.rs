@@ -28,6 +28,7 @@ mod streams;
 pub(crate) mod invoke;
 mod itself;
 mod leash;
+pub(crate) mod limits;
 pub(crate) mod local;
 pub(crate) mod monitor;
 pub(crate) mod output;

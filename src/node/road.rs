@@ -182,6 +182,20 @@ impl Named {
         self.0.name().unwrap_or_default()
     }
 
+    /// Lets rings and arenas lie in memory near who reads them, before they have any. The homes
+    /// are those of the callee and of this process.
+    pub(super) fn lie_near(&self, geometry: Geometry, homes: [Option<u32>; 2]) {
+        let written = [Side::Caller, Side::Server].map(|side| geometry.written_by(side));
+        let near = written.into_iter().zip(homes);
+        for (part, home) in near.flat_map(|(parts, home)| parts.map(|part| (part, home))) {
+            let placed = home.map_or(Ok(()), |node| self.0.prefer_node(part, node));
+            if let Err(error) = placed {
+                // It is slower then, and nothing else.
+                tracing::debug!(%error, "the memory of a link lies where it happens to");
+            }
+        }
+    }
+
     /// Puts a page behind every byte of the rings. The arenas get theirs when they need them.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::local::Local;
 use super::output::Output;
 use super::spawn::Spawn;
@@ -61,6 +62,12 @@ pub trait Settings: Sized {
         let _ = cores;
         self
     }
+
+    #[must_use]
+    fn with_limits(self, limits: Limits) -> Self {
+        let _ = limits;
+        self
+    }
 }
 
 impl<P, Args, E> Settings for Spawn<P, Args, E> {
@@ -102,6 +109,10 @@ impl<P, Args, E> Settings for Spawn<P, Args, E> {
 
     fn with_pin(self, cores: impl Into<Cores>) -> Self {
         self.pin(cores)
+    }
+
+    fn with_limits(self, limits: Limits) -> Self {
+        self.limits(limits)
     }
 }
 

@@ -146,6 +146,7 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
     async fn run(mut self) -> Result<P, SpawnError<E>> {
         look_around(self.interface, &self.options)?;
         self.options.look_up_cores().await?;
+        self.options.prepare_limits().await?;
         let Self {
             interface,
             constructor,
@@ -277,6 +278,7 @@ async fn begin<E: Send + 'static>(
     crate::sys::failpoint::at("parent.prepared");
     // Before anybody looks into the rings, here or there: a page that cannot be had is a bus error.
     if let Some(named) = &named {
+        named.lie_near(geometry(), options.homes);
         named.allocate().map_err(BeginError::no_memory)?;
     }
     // Until the handle is complete, a future that is dropped ends what it has begun.
@@ -402,6 +404,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         idle: idle.number(),
         mailbox: options.mailbox.numbers(),
         grace_ms: u64::try_from(options.grace.as_millis()).unwrap_or(u64::MAX),
+        bounds: options.bounds(),
     };
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);
@@ -419,6 +422,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         fds,
         tails: tails.clone(),
         greet_within: options.greet_within,
+        limited: options.limited.clone(),
         on_exit: on_exit(id, &exchange, (&tails, &pid_told), pumping),
     };
     Ok(Parts {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
+use super::limits;
 use super::warden::StartError;
 use crate::cpu::PinError;
 use crate::proxy::failure::{CallError, Death};
@@ -82,6 +83,15 @@ pub enum SpawnError<E = Infallible> {
     /// It cannot be kept on the CPUs that [`Spawn::pin`](crate::Spawn::pin) names.
     #[error("the actor cannot be kept on its CPUs")]
     Pin(#[source] PinError),
+    /// The system does not let it be [limited](crate::Limits) so.
+    #[error("the actor's limit of {what} cannot be set")]
+    Limit {
+        /// Which limit.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The program could not be started.
     #[error("the actor's program could not be started")]
     Exec(#[source] io::Error),
@@ -184,6 +194,10 @@ impl<E> SpawnError<E> {
             }
             GreetRefusal::Thread(number) => Self::Resources {
                 what: "room for threads",
+                source: io::Error::from_raw_os_error(number),
+            },
+            GreetRefusal::Bound(bound, number) => Self::Limit {
+                what: limits::name(bound),
                 source: io::Error::from_raw_os_error(number),
             },
             GreetRefusal::Segment(reason) | GreetRefusal::System(reason) => {

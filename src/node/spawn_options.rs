@@ -7,15 +7,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::greet;
+use super::limits::{Limited, Limits};
 use super::output::Output;
 use super::spawn::Spawn;
 use super::spawn_error::SpawnError;
 use crate::actor::mailbox::Mailbox;
-use crate::cpu::{self, Cores, CpuSet, PinError};
+use crate::cpu::{self, Cores, CoresError, CpuSet, PinError};
 use crate::sys::process::Launch;
 use crate::sys::socket::Lifeline;
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
+use crate::wire::hello::Bounds;
 use crate::wire::interface::Interface;
 
 /// How long a process has to say that it is an actor. Starting takes about a millisecond; a machine
@@ -49,6 +51,11 @@ pub(super) struct Options {
     pub(super) cores: Option<Box<Cores>>,
     /// What they are on this machine, once looked up.
     pub(super) cpus: Option<CpuSet>,
+    /// The NUMA nodes of the process and of this one, where there are several to choose from.
+    pub(super) homes: [Option<u32>; 2],
+    pub(super) limits: Option<Box<Limits>>,
+    /// What keeps them, once it is made.
+    pub(super) limited: Option<Limited>,
 }
 
 impl Default for Options {
@@ -68,6 +75,9 @@ impl Default for Options {
             link: None,
             cores: None,
             cpus: None,
+            homes: [None; 2],
+            limits: None,
+            limited: None,
         }
     }
 }
@@ -77,12 +87,32 @@ impl Options {
     pub(super) async fn look_up_cores<E>(&mut self) -> Result<(), SpawnError<E>> {
         if let Some(cores) = self.cores.clone() {
             // The kernel's files are read for it, some for each CPU of the machine.
-            let found = tokio::task::spawn_blocking(move || cores.set()).await;
+            let look_up = move || {
+                let machine = cpu::topology().map_err(CoresError::from)?;
+                let cpus = cores.set(&machine)?;
+                let homes = [machine.home(&cpus), machine.home(machine.allowed())];
+                Ok::<_, CoresError>((cpus, homes))
+            };
+            let found = tokio::task::spawn_blocking(look_up).await;
             let found = found.map_err(|ended| PinError::System(io::Error::other(ended)));
-            let set = found.and_then(|set| Ok(set?));
-            self.cpus = Some(set.map_err(SpawnError::Pin)?);
+            let (cpus, homes) = found.and_then(|set| Ok(set?)).map_err(SpawnError::Pin)?;
+            (self.cpus, self.homes) = (Some(cpus), homes);
         }
         Ok(())
+    }
+
+    /// Makes what keeps the process within its limits.
+    pub(super) async fn prepare_limits<E>(&mut self) -> Result<(), SpawnError<E>> {
+        if let Some(limits) = &self.limits {
+            self.limited = Some(limits.prepare().await?);
+        }
+        Ok(())
+    }
+
+    /// What the process sees to itself of its limits.
+    pub(super) fn bounds(&self) -> Bounds {
+        let both = self.limits.as_ref().zip(self.limited.as_ref());
+        both.map_or_else(Bounds::default, |(limits, limited)| limits.bounds(limited))
     }
 
     /// Whether the process runs where it is to run: the kernel leaves out silently what it does not
@@ -417,6 +447,27 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// ```
     pub fn pin(mut self, cores: impl Into<Cores>) -> Self {
         self.options.cores = Some(Box::new(cores.into()));
+        self
+    }
+
+    /// What the process may have: memory, descriptors, CPU time. Default: what this process may.
+    ///
+    /// # Errors
+    /// [`SpawnError::Limit`] if the system refuses one of them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Limits, prelude::*};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let limits = Limits::new().memory(512 << 20).open_files(64).nice(10);
+    /// Ok(Echo::spawn().limits(limits).await?)
+    /// # }
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = Some(Box::new(limits));
         self
     }
 }

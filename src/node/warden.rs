@@ -29,10 +29,12 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::sync::oneshot;
 
+use crate::node::limits::Limited;
 use crate::node::output::{Tail, Tails};
 use crate::node::ward::{Body, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
+use crate::sys::limits::NO_MEMORY_CODE;
 use crate::sys::oom::OomKills;
 use crate::sys::process::{self, Exit, Launch};
 use crate::sys::socket::Lifeline;
@@ -60,6 +62,8 @@ pub(crate) struct Order {
     pub(crate) tails: Tails,
     /// How long until its first packet; it is killed then.
     pub(crate) greet_within: Duration,
+    /// What keeps it within its limits, if it has any; let go of when it has ended.
+    pub(crate) limited: Option<Limited>,
     /// Runs on the warden's thread, once, if the process was started; must not wait.
     pub(crate) on_exit: OnExit,
 }
@@ -218,6 +222,7 @@ struct Watched {
     /// Until it has greeted or been given up.
     greeting: Option<oneshot::Sender<Result<Vec<u8>, GreetError>>>,
     tails: Tails,
+    limited: Option<Limited>,
     on_exit: OnExit,
 }
 
@@ -322,6 +327,7 @@ impl Warden {
             fds,
             tails,
             greet_within,
+            limited,
             on_exit,
         } = order;
         if self.watched.is_empty() {
@@ -352,6 +358,7 @@ impl Warden {
             ward: ward.clone(),
             greeting: Some(greeting),
             tails,
+            limited,
             on_exit,
         };
         self.watched.insert(id, watched);
@@ -452,6 +459,7 @@ impl Warden {
             ward,
             greeting,
             tails,
+            limited,
             on_exit,
         }) = self.watched.remove(&id)
         else {
@@ -460,7 +468,9 @@ impl Warden {
         for (_, tail) in tails.iter() {
             self.finish(tail);
         }
-        let exit = self.cause(exit, &ward);
+        let exit = self.cause(exit, &ward, limited.as_ref());
+        // Before anybody hears of the end: then nothing is left of the process.
+        drop(limited);
         tracing::debug!(pid = ward.pid(), %exit, "process ended");
         ward.tell(exit);
         if let Some(greeting) = greeting {
@@ -475,14 +485,25 @@ impl Warden {
         }
     }
 
-    /// Whether a SIGKILL that was not ours was the system's, for want of memory.
-    fn cause(&mut self, exit: Exit, ward: &Ward) -> Exit {
-        match exit {
+    /// Whether it has ended for want of memory.
+    fn cause(&mut self, exit: Exit, ward: &Ward, limited: Option<&Limited>) -> Exit {
+        let for_want_of_memory = match exit {
+            Exit::Code(code) => code == NO_MEMORY_CODE && limited.is_some_and(Limited::has_heap),
             Exit::Signal {
                 number: libc::SIGKILL,
                 ..
-            } if !ward.was_killed_by_us() && self.oom_kills.take() => Exit::OutOfMemory,
-            other => other,
+            } if !ward.was_killed_by_us() => {
+                // A group's kills may count for ours, too.
+                let counted = self.oom_kills.take();
+                let own = limited.and_then(|limited| limited.groups.was_killed());
+                own.unwrap_or(counted)
+            }
+            _ => false,
+        };
+        if for_want_of_memory {
+            Exit::OutOfMemory
+        } else {
+            exit
         }
     }
 }

@@ -28,11 +28,15 @@
 
 mod balance;
 mod crew;
+mod elastic;
+mod hedge;
 mod map;
 mod pools;
+mod scale;
 
 pub use crate::supervision::Restart;
 pub use balance::Routing;
 pub use crew::Member;
 pub use map::Map;
 pub use pools::{Pool, PoolBuilder, PoolError, Size};
+pub use scale::Elastic;

@@ -13,7 +13,9 @@ use futures_util::future::join_all;
 
 use super::balance::{Routing, place_of};
 use super::crew::{Crew, Member, Start};
+use super::elastic::Gauge;
 use super::map::Map;
+use super::scale::Elastic;
 use crate::cpu::{Cores, CoresError, CpuSet, TopologyError};
 use crate::node::being::Being;
 use crate::node::handle::{Handle, Proxy};
@@ -69,10 +71,11 @@ const WIDTH: usize = 2;
 pub struct Pool<P> {
     /// Drops before the crew: with the last one, its members are asked to end.
     face: P,
-    crew: Arc<Crew<P>>,
+    pub(super) crew: Arc<Crew<P>>,
 }
 
-/// How many members a pool has: a number, or [`Cores`] for one on each place.
+/// How many members a pool has: a number, [`Cores`] for one on each place, or [`Elastic`] for as
+/// many as there is work.
 ///
 /// # Examples
 /// ```
@@ -90,6 +93,7 @@ pub struct Size(Members);
 enum Members {
     Count(usize),
     Each(Cores),
+    Elastic(Elastic),
 }
 
 impl From<usize> for Size {
@@ -101,6 +105,12 @@ impl From<usize> for Size {
 impl From<Cores> for Size {
     fn from(cores: Cores) -> Self {
         Self(Members::Each(cores))
+    }
+}
+
+impl From<Elastic> for Size {
+    fn from(size: Elastic) -> Self {
+        Self(Members::Elastic(size))
     }
 }
 
@@ -317,7 +327,7 @@ impl<P: Proxy> Pool<P> {
     /// ```
     pub async fn replace_all(&self) -> usize {
         let mut replaced = 0;
-        for seat in 0..self.len() {
+        for seat in self.crew.taken() {
             if self.crew.replace(seat).await {
                 replaced += 1;
             }
@@ -367,7 +377,12 @@ impl<P, E> PoolBuilder<P, E> {
 
 impl<P: Proxy, E: fmt::Debug + Send + 'static> PoolBuilder<P, E> {
     async fn run(self) -> Result<Pool<P>, PoolError<E>> {
+        let gauge = match self.size.0 {
+            Members::Elastic(size) => Some(Gauge::new(size)),
+            Members::Count(_) | Members::Each(_) => None,
+        };
         let places = match self.size.0 {
+            Members::Elastic(size) => vec![None; size.min],
             Members::Count(count) => vec![None; count],
             Members::Each(cores) => {
                 // The kernel's files are read for it, some for each CPU of the machine.
@@ -403,6 +418,7 @@ impl<P: Proxy, E: fmt::Debug + Send + 'static> PoolBuilder<P, E> {
             members,
             again(self.make, places),
             (self.routing, self.restart),
+            gauge,
         );
         let being = Being::Many(Arc::clone(&crew) as _);
         let handle = Handle::of_many(first.__handle(), being, Arc::clone(&crew) as _);
@@ -419,7 +435,7 @@ fn again<P: Proxy, E: fmt::Debug + Send + 'static>(
     places: Vec<Option<CpuSet>>,
 ) -> Start<P> {
     Box::new(move |seat| {
-        let started = make(seat, places[seat].clone());
+        let started = make(seat, places.get(seat).cloned().flatten());
         Box::pin(async move {
             started
                 .await

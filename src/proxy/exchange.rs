@@ -255,6 +255,11 @@ impl Exchange {
         self.waiting.get()
     }
 
+    /// How many calls it was sent, those that are cancelled or lost included.
+    pub(crate) fn made(&self) -> u64 {
+        self.lock().state.in_flight.made()
+    }
+
     /// Sends a call or tell now. A tell has no id; of a call it gives how the wait for its answer
     /// begins. `bounded`: it waits for the usual time. `waker` is of the task that awaits the
     /// answer: where that is brought, the task is parked at once.

@@ -340,6 +340,11 @@ impl InFlight {
         waiting.map(|slot| slot.id)
     }
 
+    /// How many calls there have been.
+    pub(crate) fn made(&self) -> u64 {
+        self.sequence
+    }
+
     /// How many calls wait for an answer.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.get()

@@ -8,6 +8,7 @@
 
 pub(crate) mod memory;
 pub(crate) mod span;
+mod numa;
 mod owner;
 pub(crate) mod sealed;
 mod room;
@@ -20,6 +21,8 @@ pub(crate) mod process;
 pub(crate) mod terminate;
 pub(crate) mod pipe;
 pub(crate) mod oom;
+pub(crate) mod limits;
+pub(crate) mod group;
 pub(crate) mod places;
 pub(crate) mod clock;
 pub(crate) mod cpu;

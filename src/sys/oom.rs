@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where cgroups are mounted, by the word of every distribution.
-const CGROUPS: &str = "/sys/fs/cgroup";
+pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The line with the count, in each of the files that there are.
 const LINE: &str = "oom_kill ";
@@ -29,7 +29,7 @@ impl OomKills {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let path = candidates(&own)
             .into_iter()
-            .find(|path| count(path).is_some());
+            .find(|path| kills_in(path).is_some());
         let mut kills = Self { path, accounted: 0 };
         kills.forget();
         kills
@@ -48,7 +48,7 @@ impl OomKills {
     }
 
     fn count(&self) -> u64 {
-        let counted = self.path.as_deref().and_then(count);
+        let counted = self.path.as_deref().and_then(kills_in);
         // A file that cannot be read now tells no news.
         counted.unwrap_or(self.accounted)
     }
@@ -78,7 +78,8 @@ fn candidates(cgroups: &str) -> Vec<PathBuf> {
     files
 }
 
-fn count(path: &Path) -> Option<u64> {
+/// The kills that are counted in a file of cgroups or of the machine.
+pub(super) fn kills_in(path: &Path) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let number = text.lines().find_map(|line| line.strip_prefix(LINE))?;
     number.trim().parse().ok()

@@ -223,8 +223,10 @@ pub enum Exit {
         /// Whether the system wrote a core file.
         core_dumped: bool,
     },
-    /// By SIGKILL, which the system sent for want of memory: a counter of such kills, the one of
-    /// this process's cgroup where there is one, went up meanwhile.
+    /// For want of memory. The system sent SIGKILL: a counter of such kills, that of its own cgroup
+    /// where [its memory is limited](crate::Limits::memory), else that of this process's, went up
+    /// meanwhile. Or its [heap is limited](crate::Limits::heap), and it aborted when it got no
+    /// more.
     OutOfMemory,
     /// A [local](crate::Local) actor's task was dropped before it had ended: it was killed, its
     /// grace was over, or its runtime ended.
@@ -264,7 +266,7 @@ impl fmt::Display for Exit {
                     Ok(())
                 }
             }
-            Self::OutOfMemory => f.write_str("SIGKILL (9) for want of memory"),
+            Self::OutOfMemory => f.write_str("no memory left for it"),
             Self::Dropped => f.write_str("its task being dropped"),
             Self::Unknown => f.write_str("an unknown exit status"),
         }

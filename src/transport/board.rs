@@ -17,6 +17,7 @@
 //! begins a call. Last words are what a dying process leaves for its parent. All of it is the
 //! peer's allegation.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::relay::Relay;
@@ -190,6 +191,17 @@ impl Geometry {
             data: self.rings_len() + at * self.arena_len,
             len: self.arena_len,
         }
+    }
+
+    /// The bytes of the ring and the arena that `side` writes to, and the other one reads.
+    pub(crate) fn written_by(&self, side: Side) -> [Range<usize>; 2] {
+        let rings = self.data_at() * WORD;
+        let ring = match side {
+            Side::Caller => rings..rings + self.ring_capacity,
+            Side::Server => rings + self.ring_capacity..rings + 2 * self.ring_capacity,
+        };
+        let arena = self.arena_of(side);
+        [ring, arena.data..arena.data + arena.len]
     }
 
     /// The ring that carries calls.
@@ -510,5 +522,21 @@ mod tests {
                 "{capacity} {slots}"
             );
         }
+    }
+
+    /// What one side writes lies behind all that both write, beside what the other one does, and
+    /// within the segment.
+    #[test]
+    fn who_writes_where() {
+        let geometry = Geometry::new(4096, 8).unwrap();
+        let [calls, asked] = geometry.written_by(Side::Caller);
+        let [answers, told] = geometry.written_by(Side::Server);
+        assert_eq!(calls.start, geometry.data_at() * WORD);
+        assert_eq!(
+            (calls.end, answers.end),
+            (answers.start, geometry.rings_len())
+        );
+        assert!(asked.start >= answers.end && told.start >= asked.end);
+        assert!(told.end <= geometry.segment_len());
     }
 }

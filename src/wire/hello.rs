@@ -66,6 +66,30 @@ pub(crate) struct Hello {
     pub(crate) mailbox: (u64, u64, u8),
     /// How long it may take to end when it is asked to by somebody else than its parent.
     pub(crate) grace_ms: u64,
+    /// What it may have, which it sees to before anything else.
+    pub(crate) bounds: Bounds,
+}
+
+/// What a child may have; none: what its parent has.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Private memory in bytes.
+    pub(crate) heap: Option<u64>,
+    /// Descriptors, beside those that it needs to serve.
+    pub(crate) files: Option<u64>,
+    /// How much it gives way to others.
+    pub(crate) nice: Option<i32>,
+    /// The files by which it enters its cgroups.
+    pub(crate) doors: Vec<String>,
+}
+
+/// One of the [`Bounds`].
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Heap,
+    Files,
+    Nice,
+    Groups,
 }
 
 /// A child's answer: its tables, or why it cannot serve.
@@ -90,6 +114,8 @@ pub(crate) enum GreetRefusal {
     Segment(String),
     /// A thread that it needs could not be started; the system's number says why.
     Thread(i32),
+    /// It cannot be bounded as it should be; the system's number says why.
+    Bound(Bound, i32),
     /// Something else of the system's failed.
     System(String),
 }
@@ -324,6 +350,7 @@ mod tests {
             idle: 0,
             mailbox: (5, 6, 0),
             grace_ms: 8,
+            bounds: Bounds::default(),
         }
     }
 
