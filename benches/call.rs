@@ -6,6 +6,7 @@
 
 use std::cell::LazyCell;
 use std::future::Future;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use callboard::LinkKind;
@@ -74,6 +75,20 @@ impl Echo {
         vec![0.5; len]
     }
 
+    pub fn bytes_lent(&self, payload: &[u8]) -> usize {
+        payload.len()
+    }
+
+    pub fn give_bytes(&self, len: usize) -> Vec<u8> {
+        vec![7; len]
+    }
+
+    pub fn take_bytes(&mut self, payload: &[u8]) {
+        self.taken = self
+            .taken
+            .wrapping_add(u64::from(payload[payload.len() - 1]));
+    }
+
     pub fn take(&mut self, payload: [u8; 64]) {
         self.taken = self.taken.wrapping_add(u64::from(payload[0]));
     }
@@ -115,6 +130,7 @@ fn main() {
             .expect("the actor starts")
     });
     lent(&mut criterion);
+    large(&mut criterion);
     tells(&mut criterion);
     pipelined(&mut criterion);
     batches(&mut criterion);
@@ -206,6 +222,57 @@ fn lent(criterion: &mut Criterion) {
     one_by_one(&mut group, "viewed, 512 KiB", echo, |echo| async {
         let view = echo.give(NUMBERS).view().await.expect("an answer");
         view[NUMBERS / 2].to_native()
+    });
+    group.finish();
+}
+
+/// What is read where it was written, beside one copy of it, which the writing is; a result has to
+/// be made before, which stands there too. And one way, of a length that just is no frame's.
+fn large(criterion: &mut Criterion) {
+    const LEN: usize = 1 << 20;
+    const ONE_WAY: usize = 1 << 16;
+    let runtime = one_thread();
+    let echo = LazyCell::new(|| spawn_echo(&runtime, Idle::Adaptive));
+    let mut group = criterion.benchmark_group("call/large");
+    let (bytes, mut other) = (vec![7; LEN], vec![0; LEN]);
+    one_by_one(&mut group, "0 B", (&runtime, &echo), |echo| async {
+        echo.nothing().await.expect("an answer")
+    });
+    group.throughput(Throughput::Bytes(LEN as u64));
+    group.bench_function("copy, 1 MiB", |bencher| {
+        bencher.iter(|| black_box(&mut other[..]).copy_from_slice(black_box(&bytes)));
+    });
+    group.bench_function("made, 1 MiB", |bencher| {
+        bencher.iter(|| black_box(vec![7_u8; black_box(LEN)]));
+    });
+    one_by_one(
+        &mut group,
+        "argument, 1 MiB",
+        (&runtime, &echo),
+        |echo| async { echo.bytes_lent(&bytes).await.expect("an answer") },
+    );
+    one_by_one(
+        &mut group,
+        "result, 1 MiB",
+        (&runtime, &echo),
+        |echo| async { echo.give_bytes(LEN).view().await.expect("an answer").len() },
+    );
+    group.throughput(Throughput::Bytes(ONE_WAY as u64));
+    group.bench_function("copy, 64 KiB", |bencher| {
+        let (to, from) = (&mut other[..ONE_WAY], &bytes[..ONE_WAY]);
+        bencher.iter(|| black_box(&mut *to).copy_from_slice(black_box(from)));
+    });
+    group.bench_function("one way, 64 KiB", |bencher| {
+        let echo = &*echo;
+        bencher.to_async(&runtime).iter_custom(async |count| {
+            let began = Instant::now();
+            for _ in 0..count {
+                let told = echo.take_bytes(&bytes[..ONE_WAY]).tell().await;
+                told.expect("it is on its way");
+            }
+            echo.nothing().await.expect("an answer");
+            began.elapsed()
+        });
     });
     group.finish();
 }

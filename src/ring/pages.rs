@@ -31,9 +31,10 @@ impl Pages {
     /// The pages that `range` touches and lack memory, from the first to the last of them. Some
     /// between may have it.
     pub(crate) fn lacking(&self, range: Range<usize>) -> Option<Range<usize>> {
-        let mut pages = pages_of(range).filter(|&page| !self.has(page));
-        let first = pages.next()?;
-        let last = pages.next_back().unwrap_or(first);
+        let pages = pages_of(range);
+        let first = self.first_lacking(&pages)?;
+        let mut rest = (first..pages.end).rev();
+        let last = rest.find(|&page| !self.has(page)).unwrap_or(first);
         Some(first * PAGE_LEN..(last + 1) * PAGE_LEN)
     }
 
@@ -49,7 +50,7 @@ impl Pages {
 
     /// Where the pages that have memory end, those from `at` on.
     pub(crate) fn end_from(&self, at: usize, end: usize) -> usize {
-        let lacking = pages_of(at..end).find(|&page| !self.has(page));
+        let lacking = self.first_lacking(&pages_of(at..end));
         lacking.map_or(end, |page| page * PAGE_LEN)
     }
 
@@ -59,6 +60,20 @@ impl Pages {
         let last = pages.next()?;
         let first = pages.take_while(|&page| self.has(page)).last();
         Some(first.unwrap_or(last) * PAGE_LEN..(last + 1) * PAGE_LEN)
+    }
+
+    /// The first of `pages` that lacks memory: every message asks, so 64 of them at a time.
+    fn first_lacking(&self, pages: &Range<usize>) -> Option<usize> {
+        let mut page = pages.start;
+        while page < pages.end {
+            let lacking = !self.bits.get(page / 64).copied().unwrap_or(0) >> (page % 64);
+            if lacking != 0 {
+                page += lacking.trailing_zeros() as usize;
+                return (page < pages.end).then_some(page);
+            }
+            page = (page / 64 + 1) * 64;
+        }
+        None
     }
 
     fn has(&self, page: usize) -> bool {
@@ -75,9 +90,35 @@ fn pages_of(range: Range<usize>) -> Range<usize> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     const P: usize = PAGE_LEN;
+
+    proptest! {
+        /// What is found 64 pages at a time is what is found page by page.
+        #[test]
+        fn all_pages_are_looked_at(
+            noted in vec((0..300_usize, 0..90_usize, any::<bool>()), 1..12),
+            (from, count) in (0..300_usize, 0..200_usize),
+        ) {
+            let mut pages = Pages::new(300 * P);
+            for (from, count, have) in noted {
+                pages.note(from * P..(from + count).min(300) * P, have);
+            }
+            let to = (from + count).min(300);
+            let mut lacking = (from..to).filter(|&page| !pages.has(page));
+            let first = lacking.next();
+            let last = lacking.next_back().or(first);
+            let expected = first.zip(last).map(|(first, last)| first * P..(last + 1) * P);
+            prop_assert_eq!(pages.lacking(from * P..to * P), expected);
+            prop_assert_eq!(pages.end_from(from * P, to * P), first.unwrap_or(to) * P);
+            let held = (0..300).filter(|&page| pages.has(page)).count();
+            prop_assert_eq!(pages.len(), held * P);
+        }
+    }
 
     /// What was noted is known, page by page, and counted once.
     #[test]
