@@ -1,5 +1,6 @@
 //! Pools: what it costs to choose a member, beside a call of one actor; how work on all cores
-//! scales, beside the same work on threads; and how soon a killed member is back, beside a start.
+//! scales, beside the same work on threads; how soon a killed member is back, beside a start; and how
+//! long the slowest calls take while all cores have other work too.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ impl Worker {
 }
 
 fn work(rounds: u64) -> u64 {
-    (0..rounds).fold(1, |sum, n| black_box(sum * 31 + n))
+    (0..rounds).fold(1, |sum, n| black_box(sum.wrapping_mul(31).wrapping_add(n)))
 }
 
 fn main() {
@@ -53,6 +54,10 @@ fn main() {
     scaling(&mut criterion, &runtime);
     returning(&mut criterion, &runtime);
     criterion.final_summary();
+    // Distributions, which criterion does not draw; and nothing that a test run waits for.
+    if !std::env::args().any(|argument| argument == "--test") {
+        runtime.block_on(tails());
+    }
 }
 
 /// One call after the other: of one actor, and of a pool of one by each routing. The members of a
@@ -161,4 +166,67 @@ fn returning(criterion: &mut Criterion, runtime: &Runtime) {
         });
     });
     group.finish();
+}
+
+/// Calls of one distribution, each begun at its own time, whatever became of the one before: so who
+/// stalls is not asked less.
+const CALLS: u32 = 1500;
+const EVERY: Duration = Duration::from_millis(2);
+
+/// A piece of work that is short beside a turn of the scheduler's.
+const SHORT: u64 = 4_000;
+
+/// How long calls take while each core has an actor beside that works without a pause: of members
+/// that are pinned, that are not, and of threads.
+async fn tails() {
+    let cores = Cores::physical().places().map_or(1, |places| places.len());
+    println!("pool/under load: {CALLS} calls, one each {EVERY:?}, p50 / p99 / longest in us");
+    let noise = Pool::spawn(Cores::physical(), |_| Worker::spawn());
+    let noise = noise.await.expect("it starts");
+    let busy: Vec<_> = (0..cores)
+        .map(|_| {
+            let noise = noise.clone();
+            tokio::spawn(async move { while noise.work(ROUNDS).await.is_ok() {} })
+        })
+        .collect();
+    let pinned = Pool::spawn(Cores::physical(), |_| Worker::spawn()).await;
+    let unpinned = Pool::spawn(cores, |_| Worker::spawn()).await;
+    for (name, pool) in [("pinned", pinned), ("unpinned", unpinned)] {
+        let pool = pool.expect("it starts");
+        let call = || {
+            let pool = pool.clone();
+            async move { pool.work(SHORT).await.expect("an answer") }
+        };
+        print_tail(name, call).await;
+        pool.shutdown().await.expect("it ends");
+    }
+    let call = || async {
+        let work = tokio::task::spawn_blocking(|| work(SHORT));
+        work.await.expect("it does not panic")
+    };
+    print_tail("spawn_blocking", call).await;
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    noise.kill().await;
+}
+
+/// Measures each call from when it was due.
+async fn print_tail<F>(name: &str, call: impl Fn() -> F)
+where
+    F: Future<Output = u64> + Send + 'static,
+{
+    let mut calls = JoinSet::new();
+    let begin = tokio::time::Instant::now();
+    for number in 0..CALLS {
+        let due = begin + EVERY * number;
+        tokio::time::sleep_until(due).await;
+        let call = call();
+        calls.spawn(async move {
+            black_box(call.await);
+            due.elapsed()
+        });
+    }
+    let mut took = calls.join_all().await;
+    took.sort_unstable();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_micros();
+    println!("  {name:<16}{:>8} / {:>8} / {:>8}", at(50), at(99), at(100));
 }
