@@ -211,7 +211,7 @@ process. Rounds: those that no other process disturbed, of all; with `!` there w
         let floor = match case {
             Case::Hot | Case::HotKib => "spin",
             Case::Idle | Case::IdlePause => "eventfd",
-            Case::Pipelined | Case::Tell => "tokio-channels",
+            Case::Pipelined | Case::Tell | Case::TellLarge => "tokio-channels",
         };
         let named = |name: &str| {
             rows.iter()

@@ -22,6 +22,9 @@ pub const SMALL: usize = 64;
 /// Bytes of the larger payload of [`Case::HotKib`].
 pub const LARGE: usize = 1024;
 
+/// Bytes of the messages of [`Case::TellLarge`].
+pub const IN_PLACE: usize = 64 << 10;
+
 /// Calls in flight in [`Case::Pipelined`].
 pub const IN_FLIGHT: usize = 64;
 
@@ -48,16 +51,19 @@ pub enum Case {
     Pipelined,
     /// One way messages of 64 B.
     Tell,
+    /// One way messages of 64 KiB, written where they are read.
+    TellLarge,
 }
 
 impl Case {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Hot,
         Self::HotKib,
         Self::Idle,
         Self::IdlePause,
         Self::Pipelined,
         Self::Tell,
+        Self::TellLarge,
     ];
 
     pub fn key(self) -> &'static str {
@@ -68,6 +74,7 @@ impl Case {
             Self::IdlePause => "idle-pause",
             Self::Pipelined => "pipelined",
             Self::Tell => "tell",
+            Self::TellLarge => "tell-64k",
         }
     }
 
@@ -79,6 +86,7 @@ impl Case {
             Self::IdlePause => "idle: round trip of 64 B after a pause of 300 us",
             Self::Pipelined => "pipelined: one call of 64 B with 64 in flight",
             Self::Tell => "tell: one message of 64 B, one way",
+            Self::TellLarge => "tell: one message of 64 KiB, one way, written where it is read",
         }
     }
 
@@ -88,7 +96,7 @@ impl Case {
 
     /// True if every call is timed; otherwise the round is timed as a whole.
     pub fn is_round_trip(self) -> bool {
-        !matches!(self, Self::Pipelined | Self::Tell)
+        !matches!(self, Self::Pipelined | Self::Tell | Self::TellLarge)
     }
 
     pub fn pause(self) -> Option<Duration> {

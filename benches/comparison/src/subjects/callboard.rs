@@ -6,7 +6,7 @@ use ::callboard::prelude::*;
 use super::current_thread;
 use crate::meter::{Flow, Meter};
 use crate::stage::{Stage, pin};
-use crate::subject::{Case, LARGE, Outcome, SMALL, Standing, Subject, Waiting};
+use crate::subject::{Case, IN_PLACE, LARGE, Outcome, SMALL, Standing, Subject, Waiting};
 
 pub struct Callboard(pub Idle);
 
@@ -36,6 +36,10 @@ impl Echo {
         self.taken = self.taken.wrapping_add(u64::from(payload[0]));
     }
 
+    pub fn take_bytes(&mut self, payload: &[u8]) {
+        self.taken = self.taken.wrapping_add(u64::from(payload[1]));
+    }
+
     pub fn pid(&self) -> i32 {
         std::process::id().cast_signed()
     }
@@ -54,7 +58,7 @@ impl Subject for Local {
     }
 
     fn waiting(&self, case: Case) -> Option<Waiting> {
-        let is_meant = !matches!(case, Case::Idle | Case::IdlePause);
+        let is_meant = !matches!(case, Case::Idle | Case::IdlePause | Case::TellLarge);
         is_meant.then_some(Waiting::OneThread)
     }
 
@@ -123,6 +127,11 @@ async fn measure(case: Case, actor: &EchoProxy, meter: &mut Meter) -> Outcome {
         }
         Case::Tell => {
             let tell = async || -> Outcome { Ok(actor.take([7; SMALL]).tell().await?) };
+            meter.tells(Flow::Stream, tell, call).await
+        }
+        Case::TellLarge => {
+            let payload = vec![7; IN_PLACE];
+            let tell = async || -> Outcome { Ok(actor.take_bytes(&payload).tell().await?) };
             meter.tells(Flow::Stream, tell, call).await
         }
         _ => meter.round_trips(call).await,

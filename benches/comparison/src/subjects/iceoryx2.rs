@@ -10,17 +10,17 @@ use ::iceoryx2::port::listener::Listener;
 use ::iceoryx2::port::notifier::Notifier;
 use ::iceoryx2::prelude::*;
 
-use super::blocking;
+use super::{blocking, iceoryx2_loans};
 use crate::meter::{Flow, Meter};
 use crate::stage::{Second, Stage, ready, say};
 use crate::subject::{BURST, Case, LARGE, Outcome, SMALL, Standing, Subject, Waiting};
 
 /// What the second process says once it has everything that was published.
-const SETTLED: &str = "settled";
+pub(super) const SETTLED: &str = "settled";
 
 /// The first byte of the last message of a stream, and of all others.
-const LAST: u8 = 1;
-const MORE: u8 = 0;
+pub(super) const LAST: u8 = 1;
+pub(super) const MORE: u8 = 0;
 
 pub struct Iceoryx2;
 
@@ -39,7 +39,7 @@ impl Subject for Iceoryx2 {
 
     fn waiting(&self, case: Case) -> Option<Waiting> {
         match case {
-            Case::Hot | Case::HotKib | Case::Tell => Some(Waiting::Polls),
+            Case::Hot | Case::HotKib | Case::Tell | Case::TellLarge => Some(Waiting::Polls),
             Case::Idle | Case::IdlePause => Some(Waiting::Parks),
             Case::Pipelined => None,
         }
@@ -56,6 +56,7 @@ impl Subject for Iceoryx2 {
         match case {
             Case::HotKib => ask::<LARGE>(case, &node, start, meter),
             Case::Tell => publish(&node, start, meter),
+            Case::TellLarge => iceoryx2_loans::publish(&node, start, meter),
             _ => ask::<SMALL>(case, &node, start, meter),
         }
     }
@@ -65,6 +66,7 @@ impl Subject for Iceoryx2 {
         match case {
             Case::HotKib => answer::<LARGE>(case, &node),
             Case::Tell => subscribe(&node),
+            Case::TellLarge => iceoryx2_loans::subscribe(&node),
             _ => answer::<SMALL>(case, &node),
         }
     }

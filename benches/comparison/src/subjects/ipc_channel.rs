@@ -33,7 +33,7 @@ impl Subject for IpcChannel {
         match case {
             Case::Hot | Case::HotKib => Some(Waiting::Polls),
             Case::Idle | Case::IdlePause => Some(Waiting::Parks),
-            Case::Pipelined | Case::Tell => None,
+            Case::Pipelined | Case::Tell | Case::TellLarge => None,
         }
     }
 

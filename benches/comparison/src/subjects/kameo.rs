@@ -27,7 +27,8 @@ impl Subject for Kameo {
     }
 
     fn waiting(&self, case: Case) -> Option<Waiting> {
-        (!matches!(case, Case::Idle | Case::IdlePause)).then_some(Waiting::OneThread)
+        let is_meant = !matches!(case, Case::Idle | Case::IdlePause | Case::TellLarge);
+        is_meant.then_some(Waiting::OneThread)
     }
 
     fn round(&self, case: Case, _stage: &Stage, meter: &mut Meter) -> Outcome {

@@ -5,6 +5,7 @@ pub mod callboard;
 pub mod actix;
 pub mod eventfd;
 pub mod iceoryx2;
+mod iceoryx2_loans;
 pub mod ipc_channel;
 pub mod kameo;
 pub mod ractor;

@@ -36,6 +36,7 @@ impl Subject for TokioChannel {
     fn waiting(&self, case: Case) -> Option<Waiting> {
         match case {
             Case::Idle | Case::IdlePause => Some(Waiting::Parks),
+            Case::TellLarge => None,
             _ => Some(Waiting::OneThread),
         }
     }
