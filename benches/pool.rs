@@ -1,6 +1,6 @@
 //! Pools: what it costs to choose a member, beside a call of one actor; how work on all cores
-//! scales, beside the same work on threads; how soon a killed member is back, beside a start; and how
-//! long the slowest calls take while all cores have other work too.
+//! scales, beside the same work on threads; how soon a killed member is back, beside a start; and
+//! how long the slowest calls take while all cores have other work too.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
