@@ -148,6 +148,10 @@ impl<'a> Inbox<'a> {
     ) -> Poll<Result<Event, LinkError>> {
         // Before the signals are looked at: what is told after that wakes us.
         self.post.signals.listen(&mut self.bed, cx);
+        if self.rests_assured(cx) {
+            self.turn = 0;
+            return Poll::Pending;
+        }
         loop {
             if self.turn >= TURN_MAX {
                 self.turn = 0;
@@ -350,9 +354,9 @@ impl<'a> Inbox<'a> {
 
     /// Goes to sleep at all links. False: something has come.
     fn rest(&mut self) -> bool {
-        let mut rests = self.main.rest();
-        for Arrival { port, .. } in &mut self.lines {
-            rests &= port.rest();
+        let mut rests = self.main.rest(self.post.main.sender);
+        for Arrival { port, line } in &mut self.lines {
+            rests &= port.rest(line.sender());
         }
         rests
     }
@@ -404,6 +408,16 @@ impl<'a> Inbox<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether it is known without a look that there is nothing to do, and who will wake the task.
+    #[inline]
+    fn rests_assured(&mut self, cx: &mut Context<'_>) -> bool {
+        let Post { main, signals, .. } = self.post;
+        self.lines.is_empty()
+            && !self.held.is_used()
+            && self.main.rests_assured(cx, main.sender, signals)
+            && !signals.has_told()
     }
 
     /// Looks or goes to sleep. True: look into the rings again now. False: the task will be woken.

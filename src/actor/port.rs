@@ -163,8 +163,33 @@ impl Port {
     }
 
     /// Announces that nobody looks until the bell rings. False: there is something already.
-    pub(super) fn rest(&mut self) -> bool {
-        self.broken.is_some() || self.receiver.doze()
+    pub(super) fn rest(&mut self, sender: &Sender) -> bool {
+        self.broken.is_some() || sender.lets_doze(&mut self.receiver)
+    }
+
+    /// Whether its task may sleep without a look: the next call wakes it by a promise, which was
+    /// given when all calls had been read, and there is nothing else to hear or to say.
+    #[inline]
+    pub(super) fn rests_assured(
+        &mut self,
+        cx: &mut Context<'_>,
+        sender: &Sender,
+        signals: &Signals,
+    ) -> bool {
+        if !sender.is_promised() || self.broken.is_some() || self.receiver.has_to_say() {
+            return false;
+        }
+        if self.spin.plan().is_some() {
+            return false;
+        }
+        // The promise holds for the task that is known to listen.
+        sender.listen(&mut self.bed, cx);
+        if let Poll::Ready(Ok(())) = self.ear.poll_rung(cx) {
+            sender.room_freed();
+            signals.cancels().look();
+            return false;
+        }
+        sender.is_promised()
     }
 
     /// Looks or goes to sleep. True: look into the ring again now. False: the task will be woken.
@@ -209,7 +234,7 @@ impl Port {
             sender.room_freed();
             signals.cancels().look();
         }
-        if signals.has_told() || !self.receiver.doze() {
+        if signals.has_told() || !sender.lets_doze(&mut self.receiver) {
             return true;
         }
         match self.ear.poll_rung(cx) {

@@ -7,7 +7,7 @@ use std::task::Waker;
 use super::driver::Lookout;
 use super::exchange::Exchange;
 use crate::transport::Link;
-use crate::transport::direct::Addressee;
+use crate::transport::direct::{Addressee, Reader};
 use crate::transport::idle::Idle;
 use crate::wire::attached::Attached;
 use crate::wire::frame::Head;
@@ -46,6 +46,8 @@ impl Addressee for Exchange {
         own.extend_from_slice(body);
         let waker = self.accept(&mut held, head);
         self.tell_unwanted(&mut held);
+        // It has this lock now, and would need it for this when it goes to sleep.
+        held.outbox.promise();
         self.brought.store(true, Ordering::Relaxed);
         drop(held);
         if let Some(waker) = waker {
@@ -54,9 +56,23 @@ impl Addressee for Exchange {
     }
 
     fn wake_by_calls(&self, waker: &Waker) {
-        let last = self.lock().outbox.wake_by_writing(waker);
+        let reader = Reader {
+            waker: waker.clone(),
+            promise: self.promise.clone(),
+        };
+        let last = self.lock().outbox.wake_by_writing(reader);
         // Without the lock: what lets a task go may run what the task holds.
         drop(last);
+    }
+
+    #[inline]
+    fn has_promised(&self) -> bool {
+        self.promise.stands()
+    }
+
+    #[inline]
+    fn lets_doze(&self) -> bool {
+        self.promise.stands() || self.lock().outbox.promise()
     }
 
     fn tell_of_room(&self) {

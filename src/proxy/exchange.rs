@@ -36,6 +36,7 @@ use crate::sys::process::Exit;
 use crate::transport::Link;
 use crate::transport::bell::Ear;
 use crate::transport::board::{Board, Memory, Side};
+use crate::transport::direct::Promise;
 use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::{Locked, SendError, Sender};
@@ -83,6 +84,8 @@ pub(crate) struct Exchange {
     pub(super) lookout: Lookout,
     /// An answer was brought since somebody looked: a hint for who has no lock.
     pub(super) brought: AtomicBool,
+    /// Whether the server in this process is woken by the next call.
+    pub(super) promise: Promise,
     ended: OnceLock<Ended>,
     stopping: AtomicBool,
     /// What the peer said that it offers.
@@ -168,6 +171,7 @@ impl Exchange {
             over: Notify::new(),
             lookout,
             brought: AtomicBool::new(false),
+            promise: Promise::default(),
             ended: OnceLock::new(),
             stopping: AtomicBool::new(false),
             tables: OnceLock::new(),

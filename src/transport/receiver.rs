@@ -148,6 +148,12 @@ impl Receiver {
         self.porter.as_ref().is_some_and(|porter| porter.is_due())
     }
 
+    /// Whether something is due to be said or told about memory.
+    #[inline]
+    pub(crate) fn has_to_say(&self) -> bool {
+        self.has_room || self.is_due()
+    }
+
     /// Whether the peer may say something though no call waits for it.
     pub(crate) fn listens(&self) -> bool {
         self.porter.as_ref().is_some_and(|porter| porter.listens())

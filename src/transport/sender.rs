@@ -12,7 +12,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::Context;
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
@@ -20,8 +20,9 @@ use tokio::sync::Notify;
 use super::arena::{Arena, Draft};
 use super::bell::Bell;
 use super::board::Memory;
-use super::direct::Addressee;
+use super::direct::{Addressee, Reader};
 use super::porter::{LIST_LEN_MAX, Porter, Word};
+use super::receiver::Receiver;
 use super::sleeper::Bed;
 use crate::ring::{ClaimError, Corrupt, Producer};
 use crate::wire::attached::Attached;
@@ -76,7 +77,7 @@ pub(crate) struct Outbox {
     /// The peer's bell.
     bell: Bell,
     /// The peer's task, if it is in this process and wants no bell for what it would find itself.
-    reader: Option<Waker>,
+    reader: Option<Reader>,
     closed: bool,
     /// How many wait in `send_with`; nobody overtakes them.
     waiting: usize,
@@ -222,6 +223,24 @@ impl<T> Sender<T> {
     pub(crate) fn listen(&self, bed: &mut Bed, cx: &Context<'_>) {
         if let Some(addressee) = &self.addressee {
             bed.lie_elsewhere(cx, |waker| addressee.wake_by_calls(waker));
+        }
+    }
+
+    /// Whether what the other end sends next is known to wake this one's task; it is not where the
+    /// other end is elsewhere.
+    #[inline]
+    pub(crate) fn is_promised(&self) -> bool {
+        let addressee = self.addressee.as_ref();
+        addressee.is_some_and(|addressee| addressee.has_promised())
+    }
+
+    /// Whether this end, whose task listens, may wait until the other one has it woken. False:
+    /// something has come in by `receiver`.
+    #[inline]
+    pub(crate) fn lets_doze(&self, receiver: &mut Receiver) -> bool {
+        match &self.addressee {
+            Some(addressee) => addressee.lets_doze(),
+            None => receiver.doze(),
         }
     }
 
@@ -422,11 +441,22 @@ impl Outbox {
 
     /// Wakes this task for what is written while it dozes, and gives the one that it takes the
     /// place of. Its bell rings for all else.
-    pub(crate) fn wake_by_writing(&mut self, reader: &Waker) -> Option<Waker> {
+    pub(crate) fn wake_by_writing(&mut self, reader: Reader) -> Option<Reader> {
         if self.closed {
-            return None;
+            return Some(reader);
         }
-        self.reader.replace(reader.clone())
+        self.reader.replace(reader)
+    }
+
+    /// Promises the peer's task, if it has read all that was written, to wake it for what comes
+    /// next. Whether it has.
+    #[inline]
+    pub(crate) fn promise(&self) -> bool {
+        let is_read = self.producer.position() == self.producer.released();
+        if is_read && let Some(reader) = &self.reader {
+            reader.promise();
+        }
+        is_read
     }
 
     #[inline]
@@ -476,11 +506,10 @@ impl Outbox {
             self.abort_due = false;
         }
         let position = self.commit(head, body)?;
-        if self.producer.announce() {
-            match &self.reader {
-                Some(reader) => reader.wake_by_ref(),
-                None => self.bell.ring(),
-            }
+        match &self.reader {
+            Some(reader) => reader.call(),
+            None if self.producer.announce() => self.bell.ring(),
+            None => {}
         }
         Ok(position)
     }
