@@ -176,10 +176,10 @@ impl Port {
         sender: &Sender,
         signals: &Signals,
     ) -> bool {
-        if !sender.is_promised() || self.broken.is_some() || self.receiver.has_to_say() {
+        if !sender.is_promised() || self.broken.is_some() || self.is_stirred {
             return false;
         }
-        if self.spin.plan().is_some() {
+        if self.receiver.has_to_say() || self.spin.plan().is_some() {
             return false;
         }
         // The promise holds for the task that is known to listen.

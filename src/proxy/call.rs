@@ -302,12 +302,14 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             .head(self.kind, self.method, self.timeout)
             .map_err(Refused::Failed)?;
         let bounded = self.is_bounded();
-        let send = |head: Head, body: &[u8], attached: &Attached| {
-            let begun = exchange.try_begin(head, (body, attached), bounded, waker);
-            begun.map_err(|error| {
-                let keep = error == BeginError::Full && on_full == OnFull::Wait;
-                (error, keep.then(|| Letter::copy(head, body, attached)))
-            })
+        // What is sent is kept here, and not handed through those who write it: it is large, and
+        // bytes that were just written would be copied at every step.
+        let (mut begun, mut letter) = (Err(BeginError::Ended), None);
+        let mut send = |head: Head, body: &[u8], attached: &Attached| {
+            begun = exchange.try_begin(head, (body, attached), bounded, waker);
+            if matches!(begun, Err(BeginError::Full)) && on_full == OnFull::Wait {
+                letter = Some(Letter::copy(head, body, attached));
+            }
         };
         let (edge, mut draft) = exchange.draft();
         let spill = draft.as_mut().map(|draft| (edge, draft as &mut dyn Spill));
@@ -316,28 +318,29 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             None => send(head, body, attached),
             Some(chain) => {
                 let (head, body) = chained(head, body, chain);
-                send(head, &body, attached)
+                send(head, &body, attached);
             }
         });
-        let begun = match written {
-            Ok(Written::Here(begun)) => begun,
+        match written {
+            Ok(Written::Here(())) => {}
             Ok(Written::There(len, attached)) => {
                 let parcel = draft.and_then(|draft| draft.seal(len));
                 let send = |head: Head, body: &[u8]| send(head, body, &attached);
-                send_parcel(head, chain.as_ref(), parcel, send)
+                send_parcel(head, chain.as_ref(), parcel.as_ref(), send);
+                Letter::enclose(&mut letter, parcel);
             }
             Err(source) => {
                 let method = self.caller.method_name(self.method);
                 return Err(Refused::Failed(CallError::Encode { method, source }));
             }
-        };
+        }
         match begun {
             Ok(begun) => {
                 self.args = None;
                 Ok(begun)
             }
-            Err((BeginError::Full, letter)) => Err(Refused::Full(letter)),
-            Err((error, _)) => Err(Refused::Failed(self.caller.not_begun(error))),
+            Err(BeginError::Full) => Err(Refused::Full(letter)),
+            Err(error) => Err(Refused::Failed(self.caller.not_begun(error))),
         }
     }
 

@@ -100,6 +100,10 @@ impl Exchange {
         }
     }
 
+    fn is_peer_stopped(&self) -> bool {
+        self.peer.get().is_some_and(|peer| peer.stands_still())
+    }
+
     /// Another look at the clock and at the peer. Whether there is to be one more.
     fn look(&self) -> bool {
         let is_watched = self.end_late();

@@ -90,7 +90,7 @@ pub(crate) struct Exchange {
     stopping: AtomicBool,
     /// What the peer said that it offers.
     tables: OnceLock<Tables>,
-    peer: OnceLock<Box<dyn Peer>>,
+    pub(super) peer: OnceLock<Box<dyn Peer>>,
     pub(super) flows: Flows,
 }
 
@@ -204,10 +204,6 @@ impl Exchange {
     pub(crate) fn set_peer(&self, peer: Box<dyn Peer>) {
         // Set once, by whoever started it.
         let _ = self.peer.set(peer);
-    }
-
-    pub(crate) fn is_peer_stopped(&self) -> bool {
-        self.peer.get().is_some_and(|peer| peer.stands_still())
     }
 
     /// Why the link has ended or makes no new calls, if so.

@@ -40,6 +40,14 @@ impl Letter {
         })
     }
 
+    /// Keeps the payload that was to be sent with the letter, if there is one; else it was sent, or
+    /// nobody waits, and its room is free again.
+    pub(super) fn enclose(letter: &mut Option<Box<Self>>, parcel: Option<Parcel>) {
+        if let Some(letter) = letter {
+            letter.parcel = parcel;
+        }
+    }
+
     /// Sends it when its turn and room have come.
     ///
     /// # Errors
@@ -60,24 +68,18 @@ impl Letter {
 
 /// Sends what lies in the arena: its frame carries the chain and nothing else.
 #[inline(never)]
-pub(super) fn send_parcel<T>(
+pub(super) fn send_parcel(
     head: Head,
     chain: Option<&Chain>,
-    parcel: Option<Parcel>,
-    send: impl FnOnce(Head, &[u8]) -> Result<T, (BeginError, Option<Box<Letter>>)>,
-) -> Result<T, (BeginError, Option<Box<Letter>>)> {
-    let head = parcel.as_ref().map_or(head, |parcel| parcel.address(head));
-    let sent = match chain {
+    parcel: Option<&Parcel>,
+    send: impl FnOnce(Head, &[u8]),
+) {
+    let head = parcel.map_or(head, |parcel| parcel.address(head));
+    match chain {
         None => send(head, &[]),
         Some(chain) => {
             let (head, body) = chained(head, &[], chain);
-            send(head, &body)
+            send(head, &body);
         }
-    };
-    sent.map_err(|(error, mut letter)| {
-        if let Some(letter) = &mut letter {
-            letter.parcel = parcel;
-        }
-        (error, letter)
-    })
+    }
 }

@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rkyv::api::{access_with_context, deserialize_using, serialize_using};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{Error as Cause, Strategy};
-use rkyv::ser::Serializer;
 use rkyv::ser::allocator::{Arena, ArenaHandle};
+use rkyv::ser::{Positional as _, Serializer};
 use rkyv::util::AlignedVec;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
@@ -227,10 +227,12 @@ impl Scratch {
                 "archives are aligned to at most 16"
             )
         };
-        let sink = Sink::new(&mut self.bytes, limit, spill);
+        let mut is_there = false;
+        let sink = Sink::new(&mut self.bytes, limit, spill, &mut is_there);
         let mut encoder = Serializer::new(sink, self.arena.acquire(), ());
         let written = serialize_using::<_, Cause>(message, &mut encoder);
-        let (len, is_there) = encoder.into_writer().end();
+        let len = encoder.pos();
+        drop(encoder);
         written.map_err(|source| EncodeError::Refused {
             type_name: std::any::type_name::<A>(),
             source,

@@ -147,6 +147,7 @@ impl Head {
     }
 
     /// The tag and the header's bytes.
+    #[inline]
     pub(crate) fn encode(&self) -> (u32, HeadBytes) {
         let mut bytes = HeadBytes {
             bytes: [0; HEAD_LEN_MAX],

@@ -27,6 +27,9 @@ pub struct Sink<'a> {
     spill: Option<&'a mut dyn Spill>,
     /// What it has got from there.
     span: Option<Span>,
+    /// Whether the archive lies there. It is told outside, so that the sink need not be moved to be
+    /// asked.
+    is_there: &'a mut bool,
 }
 
 /// Has room for archives that are too long to be copied.
@@ -46,12 +49,14 @@ pub(crate) enum Written<R> {
 }
 
 impl<'a> Sink<'a> {
-    /// Collects in `bytes` up to `limit`, or up to a length and what is longer in a spill.
+    /// Collects in `bytes` up to `limit`, or up to a length and what is longer in a spill, which it
+    /// tells in `is_there`.
     #[inline]
     pub(super) fn new(
         bytes: &'a mut Buffer,
         limit: usize,
         spill: Option<(usize, &'a mut (dyn Spill + '_))>,
+        is_there: &'a mut bool,
     ) -> Self {
         let mut sink = Self {
             bytes,
@@ -60,18 +65,13 @@ impl<'a> Sink<'a> {
             len: 0,
             spill: None,
             span: None,
+            is_there,
         };
         if let Some((edge, spill)) = spill {
             sink.edge = edge.min(limit);
             sink.spill = Some(spill);
         }
         sink
-    }
-
-    /// How long the archive is, and whether it lies in the spill.
-    #[inline]
-    pub(super) fn end(self) -> (usize, bool) {
-        (self.len, self.span.is_some())
     }
 
     #[cold]
@@ -100,6 +100,7 @@ impl<'a> Sink<'a> {
             }
             span.write(begin, bytes);
             self.span = Some(span);
+            *self.is_there = true;
             return;
         }
         // No more room there: it goes on here.
@@ -109,6 +110,7 @@ impl<'a> Sink<'a> {
         }
         if let Some(span) = self.span.take() {
             span.read_back(&mut self.bytes[..begin]);
+            *self.is_there = false;
         }
         self.bytes[begin..self.len].copy_from_slice(bytes);
     }
