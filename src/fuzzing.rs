@@ -6,19 +6,29 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, LazyLock};
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::ring::{AtomicU64, CONTROL_WORDS, Consumer, Glance, Ordering, Place, Producer, Words};
 use crate::sys::body::Body;
 use crate::sys::memory::Segment;
+use crate::sys::pages::Access;
+use crate::sys::sealed::BlobBuilder;
+use crate::sys::shared::Shared;
+use crate::sys::socket::Lifeline;
 use crate::transport::board::{Geometry, Memory, Side};
+use crate::transport::porter::{Heard, LIST_LEN_MAX, Porter};
 use crate::transport::pump::Pump;
 use crate::transport::receiver::Receiver;
+use crate::wire::attached::{Attached, Beside};
 use crate::wire::codec::{self, Message};
-use crate::wire::frame::Head;
+use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::{self, Greeting, Hello};
+use crate::wire::holding::{Hold, Memory as Held};
+use crate::wire::id::CallId;
 use crate::wire::lent::Lend;
 use crate::wire::report::{PanicReport, Refusal};
 use crate::wire::view::{Reply, View};
@@ -270,4 +280,159 @@ fn decode<M: Message + PartialEq>(bytes: &[u8]) {
     let again = codec::encode(&value, usize::MAX, codec::copy).expect("what came can go");
     let read = codec::decode::<M>(&again).expect("what was written can be read");
     assert!(read == value);
+}
+
+/// Descriptors that a peer may send: right ones and wrong ones.
+struct Descriptors {
+    all: Vec<OwnedFd>,
+}
+
+impl Descriptors {
+    fn new() -> io::Result<Self> {
+        let mut words = BlobBuilder::alloc(16).map_err(io::Error::other)?;
+        words.as_mut_slice()[3] = 7;
+        let words = words.into_sealed().map_err(io::Error::other)?;
+        let numbers = Shared::alloc(16).map_err(io::Error::other)?;
+        let (reader, writer) = io::pipe()?;
+        let unsealed =
+            nix::sys::memfd::memfd_create(c"unsealed", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+        let all = vec![
+            words.pages().as_fd().try_clone_to_owned()?,
+            numbers.pages().as_fd().try_clone_to_owned()?,
+            unsealed,
+            reader.into(),
+            writer.into(),
+            std::fs::File::open("/dev/null")?.into(),
+        ];
+        Ok(Self { all })
+    }
+}
+
+/// What a peer sends beside a link: descriptors, words and lists of any kind, in any order, while
+/// we send blobs and arrays of our own, forget them, and read what messages say lies beside them.
+pub fn attached(input: &[u8]) {
+    static DESCRIPTORS: LazyLock<Descriptors> =
+        LazyLock::new(|| Descriptors::new().expect("the fuzzer has descriptors"));
+    let Ok((porter, fd)) = Porter::pair() else {
+        return;
+    };
+    let peer = Lifeline::from(fd);
+    peer.set_nonblocking(true).expect("it is a socket");
+    let mut ours: Vec<Arc<Hold>> = Vec::new();
+    let mut came: Vec<Attached> = Vec::new();
+    let mut rest = input;
+    while let Some((&step, after)) = rest.split_first() {
+        let (bytes, after) = after.split_at(after.len().min(usize::from(step >> 4) * 4));
+        rest = after;
+        match step & 15 {
+            0..=3 => send(&peer, &DESCRIPTORS.all, bytes),
+            4..=8 => match hear(&porter, bytes) {
+                Some(Heard::Attached(attached)) => came.push(attached),
+                Some(Heard::Room | Heard::Nothing) => {}
+                None => break,
+            },
+            9 | 10 => ours.push(own(step & 1 == 1)),
+            11 => {
+                let beside = ours.iter().cloned().map(Beside::Here).collect();
+                let mut list = [0; LIST_LEN_MAX];
+                // The peer takes nothing, so the way may be full.
+                let _ = porter.list(&Attached::new(beside), &mut list);
+                while peer.recv(&mut [0; 64]).is_ok_and(|packet| packet.len > 0) {}
+            }
+            12 => drop(ours.pop()),
+            13 => drop(came.pop()),
+            14 => {
+                while porter.next_due().is_some() {
+                    porter.done();
+                }
+            }
+            _ => look(came.last(), bytes),
+        }
+        ours.truncate(8);
+        came.truncate(8);
+    }
+    porter.let_go();
+    assert!(
+        porter.next_due().is_none(),
+        "nothing is said of what was let go"
+    );
+}
+
+/// A packet as its bytes say, with the descriptors that the first of them chooses.
+fn send(peer: &Lifeline, all: &[OwnedFd], bytes: &[u8]) {
+    let Some((&chosen, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let mut packet = [0; 24];
+    // Small numbers, so that lists can speak of them.
+    for (word, byte) in packet.chunks_exact_mut(8).zip(bytes) {
+        word[0] = *byte;
+    }
+    let fds: Vec<_> = match usize::from(chosen) {
+        200..=219 => all.iter().take(2).map(|fd| fd.as_fd()).collect(),
+        220.. => Vec::new(),
+        index => vec![all[index % all.len()].as_fd()],
+    };
+    let len = if chosen == 255 {
+        bytes.len().min(24)
+    } else {
+        24
+    };
+    // A full way is the peer's own trouble.
+    let _ = peer.send(&packet[..len], &fds);
+}
+
+/// A word with its number or list; none: the link has ended.
+fn hear(porter: &Porter, bytes: &[u8]) -> Option<Heard> {
+    let (&word, bytes) = bytes.split_first()?;
+    let number = bytes.first().copied().unwrap_or_default();
+    let head = Head::new(
+        Kind::Beside,
+        u16::from(word % 6),
+        CallId::from_bits(u64::from(number)),
+    );
+    let mut list: Vec<u8> = bytes
+        .iter()
+        .flat_map(|entry| u64::from(*entry).to_le_bytes())
+        .collect();
+    if word >= 240 {
+        list.pop();
+    }
+    porter.hear(&head, &list).ok()
+}
+
+/// Memory of ours.
+fn own(is_array: bool) -> Arc<Hold> {
+    let memory = if is_array {
+        Held::enter(Shared::alloc(8).expect("there is memory"))
+    } else {
+        let builder = BlobBuilder::alloc(8).expect("there is memory");
+        Held::enter(builder.into_sealed().expect("it can be sealed"))
+    };
+    memory.hold()
+}
+
+/// Reads a message of blobs and arrays whose archive is these bytes.
+fn look(attached: Option<&Attached>, bytes: &[u8]) {
+    type Message = (crate::Blob, crate::Blob<[u16]>, crate::Array<u32>);
+    let attached = attached.cloned().unwrap_or_default();
+    for holds in attached.holds() {
+        let memory = holds.memory();
+        assert_eq!(memory.sealed().is_some(), memory.access() == Access::Read);
+    }
+    attached.within(|| {
+        // Each alone, for all three at once are rarely right.
+        let message = codec::copy(bytes);
+        if let Ok(blob) = codec::decode::<crate::Blob>(&message) {
+            assert!(
+                blob.len() <= 16 && blob.iter().map(|byte| usize::from(*byte)).sum::<usize>() <= 7
+            );
+        }
+        if let Ok(array) = codec::decode::<crate::Array<u16>>(&message) {
+            array.fill(3);
+            assert!(array.to_vec().iter().all(|number| *number == 3));
+        }
+        drop(codec::decode::<crate::Blob<String>>(&message));
+        drop(codec::decode::<Message>(&message));
+    });
 }

@@ -31,6 +31,8 @@
 //!   is a call that runs.
 //! - [`CallError`] says what went wrong, and [`Outcome`] whether the method ran.
 //! - [`Message`] is what can travel; [`message`](macro@message) makes your own types so.
+//! - [`Blob`] is large data that travels without being copied, and [`Array`] numbers that several
+//!   processes write.
 //! - [`Idle`] is how to wait. [`LinkKind`] is what a link goes over, if it is not shared memory.
 //! - [`cpu`] shows the machine's cores; [`Spawn::pin`] keeps an actor on some.
 //! - [`supervision`] starts those again that have died; [`Proxy::monitor`] tells of each end.

@@ -31,11 +31,13 @@ pub use crate::proxy::streaming::{StreamCall, Streaming};
 pub use crate::proxy::timer::set_default_timeout;
 pub use crate::sys::process::Exit;
 pub use crate::sys::sealed::{BlobBuilder, BlobError, Number};
+pub use crate::sys::shared::{ArrayError, Element};
 pub use crate::transport::idle::Idle;
 pub use crate::transport::link_kind::LinkKind;
 pub use futures_util::Stream;
 pub use rkyv::Archived;
 
+pub use crate::wire::array::{Array, OutOfRange};
 pub use crate::wire::blob::{Blob, BlobContent};
 pub use crate::wire::codec::{Arguments, DecodeError, EncodeError, Message};
 pub use crate::wire::hello::HelloError;
@@ -124,7 +126,8 @@ pub mod __private {
     pub use crate::node::settings::Settings;
     pub use crate::proxy::feeding::Feeds;
     pub use crate::sys::body::Body;
-    pub use crate::wire::blob::{ArchivedBlob, Part, PartResolver};
+    pub use crate::wire::array::{ArchivedOutOfRange, OutOfRangeResolver};
+    pub use crate::wire::beside::{ArchivedPart, Part, PartResolver};
     pub use crate::wire::codec::{Checker, Decoder, Encoder, own};
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;

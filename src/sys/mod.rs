@@ -10,7 +10,9 @@ pub(crate) mod memory;
 pub(crate) mod span;
 mod numa;
 mod owner;
+pub(crate) mod pages;
 pub(crate) mod sealed;
+pub(crate) mod shared;
 mod room;
 
 pub(crate) mod doorbell;

@@ -20,7 +20,10 @@ pub(crate) fn check(len: usize) -> io::Result<()> {
         return Ok(());
     }
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let groups = groups(&own).into_iter().filter_map(|group| left(&group));
+    let groups = groups(&own);
+    let groups = groups
+        .iter()
+        .filter_map(|(version, group)| version.left(group));
     // Where nothing is known the system has the last word.
     let Some(free) = machine().into_iter().chain(groups).min() else {
         return Ok(());
@@ -43,33 +46,59 @@ fn machine() -> Option<u64> {
     Some(free.saturating_mul(1024))
 }
 
-/// The groups of a process with these cgroups that may have limits, from the nearest up.
-fn groups(cgroups: &str) -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"));
-    // In a container the path may be the host's, while its root is what is mounted.
-    path.map_or_else(Vec::new, |path| {
-        let nearest = root.join(path);
-        let beneath = |group: &&Path| group.starts_with(root);
-        nearest
-            .ancestors()
-            .take_while(beneath)
-            .map(Path::to_owned)
-            .collect()
-    })
+/// The two forms in which the system shows groups and their limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
 }
 
-/// What a group has left beneath its limit, if it has one: pages of files can be dropped.
-fn left(group: &Path) -> Option<u64> {
-    let read = |name: &str| fs::read_to_string(group.join(name)).ok();
-    let limit: u64 = read("memory.max")?.trim().parse().ok()?;
-    let used: u64 = read("memory.current")?.trim().parse().ok()?;
-    let stat = read("memory.stat").unwrap_or_default();
-    let inactive = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("inactive_file "));
-    let reclaimable = inactive.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
-    Some(limit.saturating_sub(used).saturating_add(reclaimable))
+impl Version {
+    /// The files of the limit and of what is used, and the line of what can be dropped.
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::One => [
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file ",
+            ],
+            Self::Two => ["memory.max", "memory.current", "inactive_file "],
+        }
+    }
+
+    /// What a group has left beneath its limit, if it has one: pages of files can be dropped.
+    fn left(self, group: &Path) -> Option<u64> {
+        let [limit, used, inactive] = self.names();
+        let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+        let limit: u64 = read(limit)?.trim().parse().ok()?;
+        let used: u64 = read(used)?.trim().parse().ok()?;
+        let stat = read("memory.stat").unwrap_or_default();
+        let reclaimable = stat.lines().find_map(|line| line.strip_prefix(inactive));
+        let reclaimable = reclaimable
+            .and_then(|bytes| bytes.parse().ok())
+            .unwrap_or(0);
+        Some(limit.saturating_sub(used).saturating_add(reclaimable))
+    }
+}
+
+/// The groups of a process with these cgroups that may have limits, from the nearest up.
+fn groups(cgroups: &str) -> Vec<(Version, PathBuf)> {
+    let found = cgroups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
+        let is_memory = controllers.split(',').any(|name| name == "memory");
+        match controllers {
+            "" => Some((Version::Two, Path::new("/sys/fs/cgroup"), path)),
+            _ if is_memory => Some((Version::One, Path::new("/sys/fs/cgroup/memory"), path)),
+            _ => None,
+        }
+    });
+    // In a container the path may be the host's, while its root is what is mounted.
+    found.map_or_else(Vec::new, |(version, root, path)| {
+        let nearest = root.join(path);
+        let beneath = |group: &&Path| group.starts_with(root);
+        let groups = nearest.ancestors().take_while(beneath);
+        groups.map(|group| (version, group.to_owned())).collect()
+    })
 }
 
 #[cfg(test)]
@@ -86,7 +115,8 @@ mod tests {
         assert!(machine().is_some_and(|free| free > 0));
     }
 
-    /// Every group up to the root may have a limit; what is left beneath it is what counts.
+    /// Every group up to the root may have a limit, in either form; what is left beneath it is what
+    /// counts.
     #[test]
     fn limits_of_groups_count() {
         let found = groups("0::/a.slice/b\n");
@@ -95,17 +125,23 @@ mod tests {
             "/sys/fs/cgroup/a.slice",
             "/sys/fs/cgroup",
         ];
-        assert_eq!(found, names.map(PathBuf::from));
-        assert!(groups("4:memory:/x\n").is_empty());
+        assert_eq!(found, names.map(|name| (Version::Two, PathBuf::from(name))));
+        let found = groups("8:pids:/\n4:cpu,memory:/x\n0::/\n");
+        let names = ["/sys/fs/cgroup/memory/x", "/sys/fs/cgroup/memory"];
+        assert_eq!(found, names.map(|name| (Version::One, PathBuf::from(name))));
+        assert!(groups("8:pids:/x\nnonsense\n").is_empty());
         let group = std::env::temp_dir().join(format!("callboard-room-{}", std::process::id()));
         fs::create_dir_all(&group).unwrap();
         let write = |name: &str, text: &str| fs::write(group.join(name), text).unwrap();
         write("memory.max", "max\n");
-        assert_eq!(left(&group), None);
+        assert_eq!(Version::Two.left(&group), None);
         write("memory.max", "1000\n");
         write("memory.current", "700\n");
-        write("memory.stat", "anon 600\ninactive_file 50\n");
-        assert_eq!(left(&group), Some(350));
+        write("memory.stat", "inactive_file 50\ntotal_inactive_file 60\n");
+        assert_eq!(Version::Two.left(&group), Some(350));
+        write("memory.limit_in_bytes", "2000\n");
+        write("memory.usage_in_bytes", "700\n");
+        assert_eq!(Version::One.left(&group), Some(1360));
         fs::remove_dir_all(&group).unwrap();
     }
 }

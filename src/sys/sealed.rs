@@ -4,39 +4,19 @@
 //!  BlobBuilder: allocated, written ── seal ──> Sealed: read ── its descriptor ──> Sealed elsewhere
 //! ```
 //!
-//! It lies in a memfd, which has no name, is counted by the kernel, and is gone with its last
-//! descriptor and mapping, however their processes end. Four seals make it a promise: it cannot be
-//! written, shortened, lengthened, nor have its seals changed. So references into it are sound
-//! whoever else has it. What comes from a peer is mapped only if it has these seals and the size
-//! that was announced.
+//! Four seals make it a promise: it cannot be written, shortened, lengthened, nor have its seals
+//! changed. So references into it are sound whoever else has it.
 //!
-//! This file does not know what the bytes mean, nor how a descriptor travels.
+//! This file does not know what the bytes mean.
 
 use std::fmt;
 use std::io;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl, posix_fallocate};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::sys::stat::fstat;
-use nix::unistd::ftruncate;
-
-use crate::sys::room;
-
-/// A system may be set to add this one to every memfd (`vm.memfd_noexec`): it forbids to execute
-/// the bytes, which nobody does.
-const SEAL_EXEC: i32 = 0x20;
-
-/// The seals of sealed memory, all of them and no others.
-fn seals() -> SealFlag {
-    SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
-}
+use super::pages::{self, Access, AllocError, Descriptor, DescriptorError, Mapping, Pages};
 
 /// A blob could not be made.
 ///
@@ -75,53 +55,9 @@ pub enum BlobError {
 }
 
 impl BlobError {
-    /// The error of a step for which the system had no room.
-    fn of_step(step: &'static str, len: usize, source: impl Into<io::Error>) -> Self {
-        let source = source.into();
-        let what = match source.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => "descriptors",
-            _ => step,
-        };
+    /// That of memory for a blob of `len` bytes.
+    fn of(AllocError { what, source }: AllocError, len: usize) -> Self {
         Self::Resources { what, len, source }
-    }
-}
-
-/// Pages of this process's address space, given back when dropped.
-struct Mapping {
-    /// Dangling if there are no bytes.
-    base: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: a mapping belongs to no thread; it may be used and unmapped by any.
-unsafe impl Send for Mapping {}
-// SAFETY: through a shared one nothing is written; see `Sealed::bytes` for what may be read.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, len: usize, access: ProtFlags) -> io::Result<Self> {
-        let Some(whole) = NonZeroUsize::new(len) else {
-            // Where numbers of any size may begin.
-            let base = NonNull::<u128>::dangling().cast();
-            return Ok(Self { base, len });
-        };
-        // SAFETY: no address is asked for, so the system takes one at which nothing lies.
-        let mapped = unsafe { mmap(None, whole, access, MapFlags::MAP_SHARED, fd, 0) };
-        let base = mapped?.cast();
-        Ok(Self { base, len })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if self.len == 0 {
-            return;
-        }
-        // SAFETY: `base` came from `mmap` with this length; whoever refers into it borrows the
-        // owner of this mapping, which is being dropped; only this drop unmaps it, once.
-        if let Err(error) = unsafe { munmap(self.base.cast(), self.len) } {
-            tracing::debug!(%error, "memory not unmapped");
-        }
     }
 }
 
@@ -157,15 +93,7 @@ impl BlobBuilder {
     /// # Errors
     /// [`BlobError::Resources`].
     pub(crate) fn alloc(len: usize) -> Result<Self, BlobError> {
-        let failed = |step| move |error: Errno| BlobError::of_step(step, len, error);
-        let no_memory = |error| BlobError::of_step("memory", len, error);
-        room::check(len).map_err(no_memory)?;
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let fd = memfd_create(c"callboard-blob", flags).map_err(failed("memory"))?;
-        allocate(fd.as_fd(), len).map_err(no_memory)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let mapping = Mapping::new(fd.as_fd(), len, access);
-        let mapping = mapping.map_err(|error| BlobError::of_step("mappings", len, error))?;
+        let (fd, mapping) = pages::alloc(len).map_err(|error| BlobError::of(error, len))?;
         Ok(Self {
             fd,
             mapping,
@@ -176,7 +104,7 @@ impl BlobBuilder {
     /// How many bytes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.mapping.len
+        self.mapping.len()
     }
 
     /// Whether there are none.
@@ -197,13 +125,31 @@ impl BlobBuilder {
         // SAFETY: `base` is valid for `len` initialised bytes while the mapping lives, which
         // `&self` outlasts not; they are written through `&mut self` only, for no other process or
         // mapping has this memory before it is sealed.
-        unsafe { slice::from_raw_parts(self.mapping.base.as_ptr(), self.mapping.len) }
+        unsafe { slice::from_raw_parts(self.mapping.base().as_ptr(), self.mapping.len()) }
     }
 
     /// All of it, to be written.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as in `as_slice`, and `&mut self` is the only way to it meanwhile.
-        unsafe { slice::from_raw_parts_mut(self.mapping.base.as_ptr(), self.mapping.len) }
+        unsafe { slice::from_raw_parts_mut(self.mapping.base().as_ptr(), self.mapping.len()) }
+    }
+
+    /// All of it, to be written as numbers: as many whole ones as fit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Blob;
+    /// let mut builder = Blob::alloc(3 * size_of::<f32>())?;
+    /// builder.as_mut_numbers::<f32>()[1] = 0.5;
+    /// assert_eq!(builder.seal()?.typed::<[f32]>()?[..], [0.0, 0.5, 0.0]);
+    /// # callboard::Result::<()>::Ok(())
+    /// ```
+    pub fn as_mut_numbers<N: Number>(&mut self) -> &mut [N] {
+        let (base, count) = (self.mapping.base().cast(), self.len() / size_of::<N>());
+        // SAFETY: `base` is valid for so many bytes while the mapping lives, and begins a page,
+        // where any number may lie; any bytes are numbers, and numbers are bytes, by the promise
+        // of the trait; `&mut self` is the only way to them meanwhile, as in `as_mut_slice`.
+        unsafe { slice::from_raw_parts_mut(base.as_ptr(), count) }
     }
 
     /// What was not appended to yet.
@@ -228,12 +174,13 @@ impl BlobBuilder {
     /// [`BlobError`]: no room for another mapping, or the system has no seals.
     pub(crate) fn into_sealed(self) -> Result<Sealed, BlobError> {
         let Self { fd, mapping, .. } = self;
-        let len = mapping.len;
+        let len = mapping.len();
         // While it is mapped to be written, the seal against writing is refused.
         drop(mapping);
-        let sealed = fcntl(&fd, FcntlArg::F_ADD_SEALS(seals()));
-        sealed.map_err(|error| BlobError::Seal(error.into()))?;
-        Sealed::map(fd, len).map_err(|error| BlobError::of_step("mappings", len, error))
+        pages::seal(fd.as_fd(), Access::Read).map_err(BlobError::Seal)?;
+        let failed = |error| BlobError::of(AllocError::of_mapping(error), len);
+        let mapping = Mapping::new(fd.as_fd(), len, Access::Read).map_err(failed)?;
+        Ok(Sealed(Pages::new(fd, mapping).map_err(failed)?))
     }
 }
 
@@ -263,129 +210,35 @@ impl fmt::Debug for BlobBuilder {
 }
 
 /// Memory that nobody can change any more, mapped to be read.
-pub(crate) struct Sealed {
-    fd: OwnedFd,
-    mapping: Mapping,
-    identity: Identity,
-}
-
-/// Which memory a descriptor means: equal for two of one memory, in whatever process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-    /// When it was allocated: numbers of inodes may recur, but not within a nanosecond.
-    made_at: (i64, i64),
-    len: usize,
-}
-
-/// A descriptor that is not the sealed memory that was announced.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SealedError {
-    /// It is something else: the peer broke the rules.
-    #[error("{0}")]
-    Wrong(&'static str),
-    /// It cannot be used here.
-    #[error("{0}")]
-    Resources(#[source] io::Error),
-}
-
-/// A descriptor that was found to be sealed memory, and not mapped.
 #[derive(Debug)]
-pub(crate) struct Descriptor {
-    fd: OwnedFd,
-    identity: Identity,
-}
-
-impl Descriptor {
-    /// Looks at what a peer has sent as sealed memory of `len` bytes. Nothing is mapped.
-    ///
-    /// # Errors
-    /// [`SealedError`], and the descriptor is closed.
-    pub(crate) fn check(fd: OwnedFd, len: u64) -> Result<Self, SealedError> {
-        let failed = |error: Errno| SealedError::Resources(error.into());
-        // Of pipes, directories and files on disks this is an error; of files in a tmpfs, others.
-        let found = fcntl(&fd, FcntlArg::F_GET_SEALS)
-            .map_err(|_| SealedError::Wrong("a descriptor that has no seals"))?;
-        if found & !SEAL_EXEC != seals().bits() {
-            return Err(SealedError::Wrong("memory with other seals"));
-        }
-        let identity = Identity::of(fd.as_fd()).map_err(failed)?;
-        if u64::try_from(identity.len) != Ok(len) {
-            return Err(SealedError::Wrong("memory of another size"));
-        }
-        Ok(Self { fd, identity })
-    }
-
-    /// Which memory it means.
-    pub(crate) fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Maps it.
-    ///
-    /// # Errors
-    /// The system's: no room for a mapping.
-    pub(crate) fn map(self) -> Result<Sealed, SealedError> {
-        let len = self.identity.len;
-        Sealed::map(self.fd, len).map_err(SealedError::Resources)
-    }
-}
-
-impl Identity {
-    fn of(fd: BorrowedFd<'_>) -> nix::Result<Self> {
-        let found = fstat(fd)?;
-        Ok(Self {
-            device: found.st_dev,
-            inode: found.st_ino,
-            made_at: (found.st_ctime, found.st_ctime_nsec),
-            len: usize::try_from(found.st_size).map_err(|_| Errno::EOVERFLOW)?,
-        })
-    }
-}
+pub(crate) struct Sealed(Pages);
 
 impl Sealed {
-    /// Maps what has its seals.
-    fn map(fd: OwnedFd, len: usize) -> io::Result<Self> {
-        let mapping = Mapping::new(fd.as_fd(), len, ProtFlags::PROT_READ)?;
-        let identity = Identity::of(fd.as_fd())?;
-        Ok(Self {
-            fd,
-            mapping,
-            identity,
-        })
+    /// Maps what a peer has sent, which may be read only.
+    ///
+    /// # Errors
+    /// It may be written, or there is no room for a mapping.
+    pub(crate) fn map(descriptor: Descriptor) -> Result<Self, DescriptorError> {
+        if descriptor.access() != Access::Read {
+            return Err(DescriptorError::Wrong("memory that may be written"));
+        }
+        let pages = descriptor.map().map_err(DescriptorError::Resources)?;
+        Ok(Self(pages))
     }
 
     /// All of it.
     pub(crate) fn bytes(&self) -> &[u8] {
+        let mapping = self.0.mapping();
         // SAFETY: `base` is valid for `len` bytes while the mapping lives, which `&self` outlasts
         // not. They are initialised, and never change: the seals were found or set before they were
         // mapped, and forbid every process to write, to punch holes, and to cut the memory, so that
         // no touch is a bus error either.
-        unsafe { slice::from_raw_parts(self.mapping.base.as_ptr(), self.mapping.len) }
+        unsafe { slice::from_raw_parts(mapping.base().as_ptr(), mapping.len()) }
     }
 
-    /// How many bytes there are.
-    pub(crate) fn len(&self) -> usize {
-        self.mapping.len
-    }
-
-    /// Which memory it is.
-    pub(crate) fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// The descriptor, to be passed on.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl fmt::Debug for Sealed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealed")
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
+    /// The memory as it is passed on.
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.0
     }
 }
 
@@ -481,22 +334,6 @@ pub(crate) fn as_bytes<N: Number>(numbers: &[N]) -> &[u8] {
     // SAFETY: they are so many initialised bytes without padding, by the promise of the trait,
     // within the borrow of `numbers`; bytes lie anywhere.
     unsafe { slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
-}
-
-/// Puts a page behind every byte.
-fn allocate(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
-    let end = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    ftruncate(fd, end)?;
-    loop {
-        match posix_fallocate(fd, 0, end) {
-            // The system gives up on any signal, and takes back what it had allocated.
-            Err(Errno::EINTR) => {}
-            result => return Ok(result?),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! Tests of sealed memory and its builder.
 
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 
 use bytes::BufMut as _;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
 
 use super::*;
 use crate::sys::again;
@@ -18,16 +23,27 @@ fn copied(fd: BorrowedFd<'_>) -> OwnedFd {
     fd.try_clone_to_owned().unwrap()
 }
 
+fn check(fd: OwnedFd, len: u64) -> Result<Descriptor, DescriptorError> {
+    Descriptor::check(fd, len, Access::Read)
+}
+
+fn seals() -> SealFlag {
+    Access::Read.seals()
+}
+
 /// Whoever has the descriptor sees the same bytes, and can change neither them nor the size nor the
 /// seals.
 #[test]
 fn sealed_memory_stays_as_it_is() {
     let ours = sealed(b"as it was");
-    let found = Descriptor::check(copied(ours.as_fd()), 9).unwrap();
-    assert_eq!(found.identity(), ours.identity());
-    let theirs = found.map().unwrap();
-    assert_eq!((theirs.bytes(), theirs.len()), (&b"as it was"[..], 9));
-    let file = File::from(copied(ours.as_fd()));
+    let found = check(copied(ours.pages().as_fd()), 9).unwrap();
+    assert_eq!(found.identity(), ours.pages().identity());
+    let theirs = Sealed::map(found).unwrap();
+    assert_eq!(
+        (theirs.bytes(), theirs.pages().len()),
+        (&b"as it was"[..], 9)
+    );
+    let file = File::from(copied(ours.pages().as_fd()));
     for tried in [
         file.write_at(b"x", 0).map(drop),
         file.set_len(3),
@@ -37,11 +53,13 @@ fn sealed_memory_stays_as_it_is() {
     }
     let more = FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_FUTURE_WRITE);
     assert_eq!(fcntl(&file, more), Err(Errno::EPERM));
-    let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    assert!(Mapping::new(file.as_fd(), 9, writable).is_err());
+    assert!(Mapping::new(file.as_fd(), 9, Access::Write).is_err());
     drop((ours, file));
     assert_eq!(theirs.bytes(), b"as it was", "the last one keeps it");
-    assert_ne!(sealed(b"as it was").identity(), theirs.identity());
+    assert_ne!(
+        sealed(b"as it was").pages().identity(),
+        theirs.pages().identity()
+    );
 }
 
 /// Nothing but sealed memory of the announced size is mapped: not with fewer seals or more, not a
@@ -50,8 +68,8 @@ fn sealed_memory_stays_as_it_is() {
 fn other_descriptors_are_refused() {
     let whole = sealed(&[7; 5000]);
     for len in [0, 4999, 5001, u64::MAX] {
-        let refused = Descriptor::check(copied(whole.as_fd()), len);
-        assert!(matches!(refused, Err(SealedError::Wrong(_))), "{len}");
+        let refused = check(copied(whole.pages().as_fd()), len);
+        assert!(matches!(refused, Err(DescriptorError::Wrong(_))), "{len}");
     }
     let memory = |seals: SealFlag| {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -74,10 +92,13 @@ fn other_descriptors_are_refused() {
         File::open("/dev/null").unwrap().into(),
     ];
     for (number, other) in others.into_iter().enumerate() {
-        let refused = Descriptor::check(other, 100);
-        assert!(matches!(refused, Err(SealedError::Wrong(_))), "{number}");
+        let refused = check(other, 100);
+        assert!(
+            matches!(refused, Err(DescriptorError::Wrong(_))),
+            "{number}"
+        );
     }
-    assert!(Descriptor::check(memory(seals()), 100).is_ok());
+    assert!(check(memory(seals()), 100).is_ok());
 }
 
 /// It can be written as a slice and by appending, which ends at its end; what is not written is
@@ -91,12 +112,17 @@ fn builders_are_filled() {
     assert_eq!((builder.filled_len(), builder.remaining_mut()), (5, 5));
     builder.as_mut_slice()[9] = b'z';
     assert_eq!(builder.into_sealed().unwrap().bytes(), b"abcde\0\0\0\0z");
-    let empty = BlobBuilder::alloc(0).unwrap();
+    let mut numbers = BlobBuilder::alloc(10).unwrap();
+    numbers.as_mut_numbers::<u32>().copy_from_slice(&[7, 8]);
+    assert_eq!(numbers.as_mut_numbers::<u64>().len(), 1);
+    assert_eq!(as_numbers::<u32>(&numbers.as_slice()[..8]).unwrap(), [7, 8]);
+    let mut empty = BlobBuilder::alloc(0).unwrap();
+    assert!(empty.as_mut_numbers::<u128>().is_empty());
     assert!(empty.is_empty());
     let empty = empty.into_sealed().unwrap();
     assert_eq!(empty.bytes(), b"");
-    let found = Descriptor::check(copied(empty.as_fd()), 0).unwrap();
-    assert_eq!(found.map().unwrap().len(), 0);
+    let found = check(copied(empty.pages().as_fd()), 0).unwrap();
+    assert_eq!(Sealed::map(found).unwrap().pages().len(), 0);
 }
 
 /// Without memory, descriptors or mappings there is an error that says so, and nothing is left.

@@ -1,4 +1,4 @@
-//! Carries the memory of blobs to the peer, beside the frames that name it.
+//! Carries the memory of blobs and arrays to the peer, beside the frames that name it.
 //!
 //! ```text
 //!  sender                                               receiver
@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::receiver::LinkError;
 use super::sender::SendError;
-use crate::sys::sealed::{Descriptor, Identity, SealedError};
+use crate::sys::pages::{Access, Descriptor, DescriptorError, Identity};
 use crate::sys::socket::Lifeline;
 use crate::wire::attached::{ATTACHED_MAX, Attached, Beside, Lost};
 use crate::wire::frame::{Head, Kind};
@@ -49,6 +49,24 @@ pub(crate) const LIST_LEN_MAX: usize = ATTACHED_MAX * 8;
 
 /// Says in a list that the number is of the one who reads it.
 const YOURS: u64 = 1;
+
+/// The packet with a descriptor: its number, how long its memory is, what may be done with it.
+const PACKET_LEN: usize = 24;
+
+/// What may be done with memory, in a packet.
+const READ: u64 = 0;
+const WRITE: u64 = 1;
+
+fn packet(number: u64, len: u64, access: Access) -> [u8; PACKET_LEN] {
+    let access = match access {
+        Access::Read => READ,
+        Access::Write => WRITE,
+    };
+    let mut packet = [0; PACKET_LEN];
+    let words = [number, len, access].map(u64::to_le_bytes);
+    packet.copy_from_slice(words.as_flattened());
+    packet
+}
 
 /// What a record beside the frames says; its number stands in the frame's method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +209,7 @@ impl Porter {
     /// # Errors
     /// [`SendError::Full`] when the peer has got too many, or the way is full;
     /// [`SendError::Closed`] when all was let go.
-    pub(super) fn list(
+    pub(crate) fn list(
         &self,
         attached: &Attached,
         list: &mut [u8; LIST_LEN_MAX],
@@ -241,10 +259,8 @@ impl Porter {
         }
         let socket = tables.socket.as_ref().ok_or(SendError::Closed)?;
         let number = tables.last + 1;
-        let mut packet = [0; 16];
-        packet[..8].copy_from_slice(&number.to_le_bytes());
-        packet[8..].copy_from_slice(&(memory.sealed().len() as u64).to_le_bytes());
-        match socket.send(&packet, &[memory.sealed().as_fd()]) {
+        let packet = packet(number, memory.pages().len() as u64, memory.access());
+        match socket.send(&packet, &[memory.pages().as_fd()]) {
             Ok(()) => {}
             // The dead are told of by others.
             Err(error) if is_gone(&error) => {}
@@ -264,7 +280,7 @@ impl Porter {
     ///
     /// # Errors
     /// [`LinkError::Blob`] when it breaks the rules.
-    pub(super) fn hear(&self, head: &Head, list: &[u8]) -> Result<Heard, LinkError> {
+    pub(crate) fn hear(&self, head: &Head, list: &[u8]) -> Result<Heard, LinkError> {
         let number = head.call.bits();
         let word = Word::of(head.method).ok_or(LinkError::Blob("a word that there is not"))?;
         if word == Word::Attach {
@@ -346,7 +362,7 @@ impl Porter {
     }
 
     /// Lets all go, and the way with it: the peer is gone, or as good as that.
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         let mut tables = lock(&self.tables);
         let all = std::mem::take(&mut *tables);
         self.note_due(&tables);
@@ -361,13 +377,13 @@ impl Porter {
     }
 
     /// What is to be said next.
-    pub(super) fn next_due(&self) -> Option<Head> {
+    pub(crate) fn next_due(&self) -> Option<Head> {
         let tables = lock(&self.tables);
         tables.due.front().map(|(word, number)| word.head(*number))
     }
 
     /// It was said.
-    pub(super) fn done(&self) {
+    pub(crate) fn done(&self) {
         let mut tables = lock(&self.tables);
         tables.due.pop_front();
         self.note_due(&tables);
@@ -395,7 +411,7 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// What came of a record.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// The next frame has these with it.
     Attached(Attached),
     /// There may be room now for whoever waits.
@@ -450,7 +466,7 @@ impl Tables {
             if self.taken.len() >= SHOWN_MAX {
                 return Err(LinkError::Blob("more memory than it may"));
             }
-            let mut packet = [0; 16];
+            let mut packet = [0; PACKET_LEN];
             let received = self.socket.as_ref().map(|socket| socket.recv(&mut packet));
             let (came, fds) = match received {
                 Some(Ok(received)) => (received.len, received.fds),
@@ -463,23 +479,33 @@ impl Tables {
             if came != packet.len() {
                 return Err(LinkError::Blob("memory that it has not sent"));
             }
-            let [number, len] = [0, 8].map(|at| {
+            let [number, len, access] = [0, 8, 16].map(|at| {
                 let mut word = [0; 8];
                 word.copy_from_slice(&packet[at..at + 8]);
                 u64::from_le_bytes(word)
             });
-            self.take_in(number, len, fds)?;
+            let access = match access {
+                READ => Access::Read,
+                WRITE => Access::Write,
+                _ => return Err(LinkError::Blob("memory of a kind that there is not")),
+            };
+            self.take_in(number, (len, access), fds)?;
         }
         Ok(())
     }
 
-    fn take_in(&mut self, number: u64, len: u64, mut fds: Vec<OwnedFd>) -> Result<(), LinkError> {
+    fn take_in(
+        &mut self,
+        number: u64,
+        (len, access): (u64, Access),
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), LinkError> {
         if self.taken.contains_key(&number) || fds.len() > 1 {
             return Err(LinkError::Blob("memory of a number twice"));
         }
         let found = match fds.pop() {
-            Some(fd) => Descriptor::check(fd, len).and_then(Memory::of),
-            None => Err(SealedError::Resources(io::Error::from_raw_os_error(
+            Some(fd) => Descriptor::check(fd, len, access).and_then(Memory::of),
+            None => Err(DescriptorError::Resources(io::Error::from_raw_os_error(
                 libc::EMFILE,
             ))),
         };
@@ -488,8 +514,8 @@ impl Tables {
                 self.theirs.insert(memory.identity(), number);
                 Taken::Here(memory)
             }
-            Err(SealedError::Wrong(what)) => return Err(LinkError::Blob(what)),
-            Err(SealedError::Resources(error)) => {
+            Err(DescriptorError::Wrong(what)) => return Err(LinkError::Blob(what)),
+            Err(DescriptorError::Resources(error)) => {
                 self.due.push_back((Word::Lost, number));
                 Taken::Lost(Lost::new(&error))
             }

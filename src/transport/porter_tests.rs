@@ -253,8 +253,7 @@ fn other_descriptors_are_refused() {
         vec![writer.into()],
     ];
     let send = |socket: &Lifeline, fds: &[OwnedFd]| {
-        let mut packet = [0; 16];
-        (packet[0], packet[8]) = (1, 10);
+        let packet = packet(1, 10, Access::Read);
         let fds: Vec<_> = fds.iter().map(std::os::fd::AsFd::as_fd).collect();
         socket.send(&packet, &fds).unwrap();
     };
@@ -295,8 +294,8 @@ fn what_was_lost_is_shown_again() {
     // As if no descriptor had been free.
     let mut tables = lock(&ends.far.tables);
     let socket = tables.socket.as_ref().unwrap();
-    drop(socket.recv(&mut [0; 16]).unwrap());
-    tables.take_in(1, 10, vec![]).unwrap();
+    drop(socket.recv(&mut [0; PACKET_LEN]).unwrap());
+    tables.take_in(1, (10, Access::Read), vec![]).unwrap();
     drop(tables);
     assert!(took(&ends.far, &list).holds().next().is_none());
     ends.far.note_due(&lock(&ends.far.tables));

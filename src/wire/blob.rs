@@ -9,7 +9,8 @@ use bytes::Bytes;
 use rkyv::rancor::{Fallible, Source};
 use rkyv::{Archive, Deserialize, Place, Serialize};
 
-use super::attached::{Attached, Beside, attach};
+use super::attached::attach;
+use super::beside::{ArchivedPart, Part};
 use super::codec::{self, DecodeError, Message};
 use super::holding::{Hold, Memory};
 use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_numbers};
@@ -31,9 +32,16 @@ use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_nu
 /// - At most 64 different memories go with one message, and 256 are known to a peer at once; beyond
 ///   the first bound is an [error](crate::EncodeError::Refused), beyond the second a call waits.
 ///
-/// A blob pays from some ten KiB on; what is smaller travels faster as `Vec<u8>`, and what is made
-/// anew for one receiver each time may do so up to a MiB: making a blob costs its pages, about a
-/// microsecond for each 4 KiB.
+/// # Blob or message
+/// Large arguments and results that are no blobs lie in pages that the link uses again and again:
+/// they are copied there once, and their one receiver reads them where they lie. A blob has pages
+/// of its own, which are sealed and given back to the system. So making one costs its pages, about
+/// a microsecond for each 4 KiB, and passing it on costs nothing that depends on its size:
+/// - What is made anew for one receiver each time travels faster as an argument, up to a MiB or so.
+/// - What is read by several, kept, passed on, or made in place (from a file, say) is a blob, from
+///   some ten KiB on.
+///
+/// Numbers that several processes write are an [`Array`](crate::Array).
 ///
 /// # Types
 /// - `Blob` is `Blob<[u8]>`: bytes. `Blob<[f32]>`, and all other [numbers](Number), are slices of
@@ -132,27 +140,22 @@ where
 #[error("they do not lie as such numbers do")]
 struct NoNumbers;
 
-/// A message names memory that did not come with it.
+/// The memory is an array's, which may change.
 #[derive(Debug, thiserror::Error)]
-#[error("its memory did not come with it")]
-struct NotHere;
-
-/// A message names a part of memory that there is not.
-#[derive(Debug, thiserror::Error)]
-#[error("it reaches beyond its memory")]
-struct Beyond;
+#[error("its memory may be written")]
+struct NotSealed;
 
 impl<T: BlobContent + ?Sized> Blob<T> {
     /// What lies there in the memory of `hold`.
     fn found(hold: Arc<Hold>, place: Range<usize>) -> Result<Self, DecodeError> {
         let memory = hold.memory();
+        let refused = || codec::refused::<&T>(place.len(), NotSealed);
+        let sealed = memory.sealed().ok_or_else(refused)?;
         let window = if T::IS_REMEMBERED {
-            memory.checked(place.clone(), T::__find)?
+            memory.checked(sealed, place.clone(), T::__find)?
         } else {
             let within = place.clone();
-            Window::new(Arc::clone(memory.sealed()), |bytes| {
-                T::__find(&bytes[within])
-            })?
+            Window::new(Arc::clone(sealed), |bytes| T::__find(&bytes[within]))?
         };
         Ok(Self {
             window,
@@ -462,41 +465,12 @@ impl From<Blob> for Bytes {
     }
 }
 
-/// What an archive says of a blob.
-#[doc(hidden)]
-#[derive(Archive, Serialize, Deserialize, Debug)]
-#[rkyv(
-    archived = ArchivedBlob,
-    resolver = PartResolver,
-    attr(
-        doc = "What a message says of a [`Blob`](crate::Blob): where it lies beside the message. \
-            Deserialised it is the blob.",
-        derive(Debug)
-    )
-)]
-pub struct Part {
-    /// Which of the memories beside the message.
-    memory: u32,
-    begin: u64,
-    len: u64,
-}
-
 impl<T: BlobContent + ?Sized> Archive for Blob<T> {
-    type Archived = ArchivedBlob;
+    type Archived = ArchivedPart;
     type Resolver = u32;
 
-    fn resolve(&self, resolver: u32, out: Place<ArchivedBlob>) {
-        let part = Part {
-            memory: resolver,
-            begin: self.place.start as u64,
-            len: self.place.len() as u64,
-        };
-        let nothing = PartResolver {
-            memory: (),
-            begin: (),
-            len: (),
-        };
-        part.resolve(nothing, out);
+    fn resolve(&self, resolver: u32, out: Place<ArchivedPart>) {
+        Part::write(resolver, &self.place, out);
     }
 }
 
@@ -510,23 +484,13 @@ where
     }
 }
 
-impl<T, D> Deserialize<Blob<T>, D> for ArchivedBlob
+impl<T, D> Deserialize<Blob<T>, D> for ArchivedPart
 where
     T: BlobContent + ?Sized,
     D: Fallible<Error: Source> + ?Sized,
 {
     fn deserialize(&self, _: &mut D) -> Result<Blob<T>, D::Error> {
-        let hold = match Attached::at(self.memory.into()) {
-            Some(Beside::Here(hold)) => hold,
-            Some(Beside::Lost(lost)) => return Err(D::Error::new(lost)),
-            None => return Err(D::Error::new(NotHere)),
-        };
-        let place = || {
-            let begin = usize::try_from(self.begin.to_native()).ok()?;
-            let end = begin.checked_add(usize::try_from(self.len.to_native()).ok()?)?;
-            (end <= hold.memory().sealed().len()).then_some(begin..end)
-        };
-        let place = place().ok_or_else(|| D::Error::new(Beyond))?;
+        let (hold, place) = self.find().map_err(D::Error::new)?;
         Blob::found(hold, place).map_err(D::Error::new)
     }
 }

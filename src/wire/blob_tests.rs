@@ -1,5 +1,6 @@
 //! Tests of blobs as values, within one process.
 
+use super::super::attached::Attached;
 use super::super::codec::{Buffer, encode_with};
 use super::*;
 

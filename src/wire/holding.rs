@@ -1,4 +1,4 @@
-//! Which sealed memory this process has, and whether anybody here still uses it.
+//! Which memory of blobs and arrays this process has, and whether anybody here still uses it.
 //!
 //! ```text
 //!  blobs ──> Hold ──> Memory <── links that know it: the peer may name it again
@@ -14,18 +14,41 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::sys::sealed::{Descriptor, Identity, Sealed, SealedError, Window};
+use crate::sys::pages::{Access, Descriptor, DescriptorError, Identity, Pages};
+use crate::sys::sealed::{Sealed, Window};
+use crate::sys::shared::Shared;
 
 /// How many values of one memory are remembered to have been checked.
 const CHECKED_MAX: usize = 8;
 
-/// Sealed memory, as this process has it.
+/// Memory of blobs or of an array, as this process has it.
 pub(crate) struct Memory {
-    sealed: Arc<Sealed>,
+    mapped: Mapped,
     /// While anybody uses it.
     hold: Mutex<Weak<Hold>>,
     /// What was found in it: windows, by their type and place.
     checked: Mutex<Vec<Found>>,
+}
+
+/// What may be done with the memory.
+#[derive(Debug)]
+pub(crate) enum Mapped {
+    /// Blobs lie in it: it is read.
+    Sealed(Arc<Sealed>),
+    /// An array: it is written, too.
+    Shared(Arc<Shared>),
+}
+
+impl From<Sealed> for Mapped {
+    fn from(sealed: Sealed) -> Self {
+        Self::Sealed(Arc::new(sealed))
+    }
+}
+
+impl From<Shared> for Mapped {
+    fn from(shared: Shared) -> Self {
+        Self::Shared(Arc::new(shared))
+    }
 }
 
 /// A window by its type and place.
@@ -49,7 +72,7 @@ pub(crate) trait Showing: Send + Sync {
 #[derive(Default)]
 struct All {
     by_identity: HashMap<Identity, Weak<Memory>>,
-    /// By the address of its first byte.
+    /// That of blobs by the address of its first byte.
     by_place: BTreeMap<usize, Identity>,
 }
 
@@ -61,22 +84,24 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Memory {
-    /// Takes in memory that was sealed or mapped just now; gives what was there already, if it is
+    /// Takes in memory that was made or mapped just now; gives what was there already, if it is
     /// the same.
-    pub(crate) fn enter(sealed: Sealed) -> Arc<Self> {
-        let identity = sealed.identity();
+    pub(crate) fn enter(mapped: impl Into<Mapped>) -> Arc<Self> {
         let memory = Arc::new(Self {
-            sealed: Arc::new(sealed),
+            mapped: mapped.into(),
             hold: Mutex::default(),
             checked: Mutex::default(),
         });
+        let identity = memory.identity();
         let mut all = lock(&ALL);
         let all = all.get_or_insert_default();
         if let Some(there) = all.by_identity.get(&identity).and_then(Weak::upgrade) {
             return there;
         }
         all.by_identity.insert(identity, Arc::downgrade(&memory));
-        all.by_place.insert(memory.place(), identity);
+        if let Some(place) = memory.place() {
+            all.by_place.insert(place, identity);
+        }
         memory
     }
 
@@ -84,7 +109,7 @@ impl Memory {
     ///
     /// # Errors
     /// No room for another mapping.
-    pub(crate) fn of(descriptor: Descriptor) -> Result<Arc<Self>, SealedError> {
+    pub(crate) fn of(descriptor: Descriptor) -> Result<Arc<Self>, DescriptorError> {
         let there = {
             let all = lock(&ALL);
             all.as_ref().and_then(|all| {
@@ -92,9 +117,10 @@ impl Memory {
                 there.upgrade()
             })
         };
-        match there {
-            Some(there) => Ok(there),
-            None => Ok(Self::enter(descriptor.map()?)),
+        match (there, descriptor.access()) {
+            (Some(there), _) => Ok(there),
+            (None, Access::Read) => Ok(Self::enter(Sealed::map(descriptor)?)),
+            (None, Access::Write) => Ok(Self::enter(Shared::map(descriptor)?)),
         }
     }
 
@@ -107,21 +133,48 @@ impl Memory {
             let (_, identity) = all.by_place.range(..=begin).next_back()?;
             all.by_identity.get(identity)?.upgrade()?
         };
-        let offset = begin - found.place();
+        let offset = begin - found.place()?;
         let is_within = offset
             .checked_add(bytes.len())
-            .is_some_and(|end| end <= found.sealed.len());
+            .is_some_and(|end| end <= found.pages().len());
         is_within.then_some((found, offset))
     }
 
-    /// The memory itself.
-    pub(crate) fn sealed(&self) -> &Arc<Sealed> {
-        &self.sealed
+    /// The memory as it is passed on.
+    pub(crate) fn pages(&self) -> &Pages {
+        match &self.mapped {
+            Mapped::Sealed(sealed) => sealed.pages(),
+            Mapped::Shared(shared) => shared.pages(),
+        }
+    }
+
+    /// The memory itself, if blobs lie in it.
+    pub(crate) fn sealed(&self) -> Option<&Arc<Sealed>> {
+        match &self.mapped {
+            Mapped::Sealed(sealed) => Some(sealed),
+            Mapped::Shared(_) => None,
+        }
+    }
+
+    /// The memory itself, if it is an array's.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        match &self.mapped {
+            Mapped::Sealed(_) => None,
+            Mapped::Shared(shared) => Some(shared),
+        }
+    }
+
+    /// What those who have it may do with it.
+    pub(crate) fn access(&self) -> Access {
+        match self.mapped {
+            Mapped::Sealed(_) => Access::Read,
+            Mapped::Shared(_) => Access::Write,
+        }
     }
 
     /// Which it is.
     pub(crate) fn identity(&self) -> Identity {
-        self.sealed.identity()
+        self.pages().identity()
     }
 
     /// A part in the use of it.
@@ -138,12 +191,14 @@ impl Memory {
         new
     }
 
-    /// The value of type `V` that lies at `range`: found before, or by `find`, once.
+    /// The value of type `V` that lies at `range` of its `sealed` memory: found before, or by
+    /// `find`, once.
     ///
     /// # Errors
     /// That of `find`.
     pub(crate) fn checked<V: ?Sized + Sync, E>(
         &self,
+        sealed: &Arc<Sealed>,
         range: Range<usize>,
         find: impl FnOnce(&[u8]) -> Result<&V, E>,
     ) -> Result<Window<V>, E> {
@@ -159,7 +214,7 @@ impl Memory {
             return Ok(known);
         }
         let place = range.clone();
-        let window = Window::new(Arc::clone(&self.sealed), |bytes| find(&bytes[place]))?;
+        let window = Window::new(Arc::clone(sealed), |bytes| find(&bytes[place]))?;
         let mut checked = lock(&self.checked);
         if checked.len() == CHECKED_MAX {
             checked.remove(0);
@@ -168,8 +223,9 @@ impl Memory {
         Ok(window)
     }
 
-    fn place(&self) -> usize {
-        self.sealed.bytes().as_ptr().addr()
+    fn place(&self) -> Option<usize> {
+        let sealed = self.sealed()?;
+        Some(sealed.bytes().as_ptr().addr())
     }
 }
 
@@ -183,8 +239,10 @@ impl Drop for Memory {
         if all.by_identity.get(&identity).is_some_and(is_this) {
             all.by_identity.remove(&identity);
         }
-        if all.by_place.get(&self.place()) == Some(&identity) {
-            all.by_place.remove(&self.place());
+        if let Some(place) = self.place()
+            && all.by_place.get(&place) == Some(&identity)
+        {
+            all.by_place.remove(&place);
         }
     }
 }
@@ -192,7 +250,7 @@ impl Drop for Memory {
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
-            .field("sealed", &self.sealed)
+            .field("mapped", &self.mapped)
             .finish_non_exhaustive()
     }
 }
@@ -242,9 +300,14 @@ mod tests {
         Memory::enter(builder.into_sealed().unwrap())
     }
 
+    fn bytes_of(memory: &Memory) -> &[u8] {
+        memory.sealed().unwrap().bytes()
+    }
+
     fn again(memory: &Memory) -> Descriptor {
-        let fd = memory.sealed().as_fd().try_clone_to_owned().unwrap();
-        Descriptor::check(fd, memory.sealed().len() as u64).unwrap()
+        let pages = memory.pages();
+        let fd = pages.as_fd().try_clone_to_owned().unwrap();
+        Descriptor::check(fd, pages.len() as u64, memory.access()).unwrap()
     }
 
     /// Memory that comes in again is not mapped again while it is here, is found by its bytes, and
@@ -256,17 +319,18 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &second));
         let other = memory(b"some bytes");
         assert!(!Arc::ptr_eq(&first, &other));
-        let (found, offset) = Memory::around(&second.sealed().bytes()[5..7]).unwrap();
+        let (found, offset) = Memory::around(&bytes_of(&second)[5..7]).unwrap();
         assert!(Arc::ptr_eq(&first, &found) && offset == 5);
         assert!(Memory::around(b"elsewhere").is_none());
-        let (descriptor, identity, place) = (again(&first), first.identity(), first.place());
+        let (descriptor, identity, place) =
+            (again(&first), first.identity(), first.place().unwrap());
         drop((first, second, found));
         let all = |have: &dyn Fn(&All) -> bool| lock(&ALL).as_ref().is_some_and(have);
         assert!(!all(&|all| all.by_identity.contains_key(&identity)));
         assert!(!all(&|all| all.by_place.get(&place) == Some(&identity)));
         let anew = Memory::of(descriptor).unwrap();
         assert_eq!(
-            (anew.sealed().bytes(), anew.identity()),
+            (bytes_of(&anew), anew.identity()),
             (&b"some bytes"[..], identity)
         );
     }
@@ -277,7 +341,7 @@ mod tests {
         let memory = memory(&[1; 100]);
         let mut count = 0;
         let mut look = |range: Range<usize>| {
-            let found = memory.checked(range, |bytes| {
+            let found = memory.checked(memory.sealed().unwrap(), range, |bytes| {
                 count += 1;
                 bytes.first().ok_or(())
             });
@@ -292,11 +356,23 @@ mod tests {
             look(0..end);
         }
         assert_eq!((look(0..9), look(0..29)), (23, 23));
-        assert!(
-            memory
-                .checked::<u8, _>(3..3, |bytes| bytes.first().ok_or(()))
-                .is_err()
-        );
+        let nothing =
+            memory.checked::<u8, _>(memory.sealed().unwrap(), 3..3, |b| b.first().ok_or(()));
+        assert!(nothing.is_err());
+    }
+
+    /// An array's memory comes in again as the same, is not taken for a blob's, and is not found by
+    /// bytes.
+    #[test]
+    fn arrays_are_no_blobs() {
+        let first = Memory::enter(Shared::alloc(100).unwrap());
+        assert!(first.sealed().is_none() && first.shared().is_some() && first.place().is_none());
+        let second = Memory::of(again(&first)).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        let (descriptor, identity) = (again(&first), first.identity());
+        drop((first, second));
+        let anew = Memory::of(descriptor).unwrap();
+        assert!(anew.identity() == identity && anew.access() == Access::Write);
     }
 
     #[derive(Default)]

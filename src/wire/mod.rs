@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod array;
 pub(crate) mod attached;
+pub(crate) mod beside;
 pub(crate) mod blob;
 pub(crate) mod chain;
 pub(crate) mod codec;
