@@ -19,7 +19,9 @@ use crate::sys::pages::Access;
 use crate::sys::sealed::BlobBuilder;
 use crate::sys::shared::Shared;
 use crate::sys::socket::Lifeline;
+use crate::transport::auth_key::AuthKey;
 use crate::transport::board::{Geometry, Memory, Side};
+use crate::transport::noise::{Handshake, MESSAGE_LENS, Preamble, Suite, pair};
 use crate::transport::porter::{Heard, LIST_LEN_MAX, Porter};
 use crate::transport::pump::Pump;
 use crate::transport::receiver::Receiver;
@@ -133,6 +135,50 @@ pub fn frame(input: &[u8]) {
         let received = receiver.try_recv(&mut body);
         assert!(body.len() as u64 <= MESSAGE_LEN_MAX);
         if received.is_err() {
+            return;
+        }
+    }
+}
+
+/// What somebody sends to a door or from one, without the key and with it: the messages of a
+/// handshake, to either side; then records, of which those whose first byte is even are sealed as
+/// the peer's.
+pub fn noise(input: &[u8]) {
+    let key = AuthKey::from([7; 32]);
+    let (preamble, rest) = input.split_at(input.len().min(8));
+    if let Ok(preamble) = preamble.try_into()
+        && let Some(preamble) = Preamble::read(preamble)
+    {
+        assert_eq!(Preamble::read(preamble.bytes()), Some(preamble));
+        if let Ok(mut server) = Handshake::respond(&key, preamble) {
+            let first = &rest[..rest.len().min(MESSAGE_LENS[0])];
+            if server.read(first).is_ok() {
+                drop(server.write());
+                // Who has not the key cannot make the third one.
+                let third = &rest[first.len()..];
+                assert!(server.read(third).is_err(), "let in without the key");
+            }
+        }
+    }
+    let mut client = Handshake::initiate(&key, Preamble::new(Suite::AesGcm)).expect("it begins");
+    drop(client.write());
+    drop(client.read(input));
+    let (client, server) = pair(&key, Suite::ChaChaPoly);
+    let (mut client, mut server) = (client.rekeyed_after(2), server.rekeyed_after(2));
+    let mut plain = vec![0; 70_000];
+    let mut rest = rest;
+    while let [first, len, after @ ..] = rest {
+        let (bytes, after) = after.split_at(after.len().min(usize::from(*len)));
+        rest = after;
+        if first % 2 == 0 {
+            let mut sealed = Vec::new();
+            client.seal(bytes, &mut sealed).expect("it is short");
+            let opened = server
+                .open(&sealed[2..], &mut plain)
+                .expect("it is the next one");
+            assert_eq!(&plain[..opened], bytes);
+        } else {
+            assert!(server.open(bytes, &mut plain).is_err(), "made up");
             return;
         }
     }

@@ -10,16 +10,18 @@ pub use crate::actor::hooks::{MethodError, UnknownCall};
 pub use crate::actor::mailbox::{Mailbox, Overflow};
 pub use crate::actor::streamed::{StreamError, Streamed};
 pub use crate::node::census::shutdown_all;
+pub use crate::node::ending::ShutdownError;
 pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
-pub use crate::node::handle::{Proxy, ShutdownError};
+pub use crate::node::handle::Proxy;
 #[cfg(feature = "json")]
 pub use crate::node::invoke::InvokeError;
 pub use crate::node::limits::Limits;
 pub use crate::node::local::Local;
 pub use crate::node::monitor::{DownReason, LifeEvent, Monitor};
 pub use crate::node::output::Output;
+pub use crate::node::remote::connect::{Connect, ConnectError, Connecting, connect};
 pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;
 pub use crate::proxy::call::{Call, Once};
@@ -32,8 +34,11 @@ pub use crate::proxy::timer::set_default_timeout;
 pub use crate::sys::process::Exit;
 pub use crate::sys::sealed::{BlobBuilder, BlobError, Number};
 pub use crate::sys::shared::{ArrayError, Element};
+pub use crate::transport::address::{Address, ParseAddressError};
+pub use crate::transport::auth_key::{AuthKey, AuthKeyError};
 pub use crate::transport::idle::Idle;
 pub use crate::transport::link_kind::LinkKind;
+pub use crate::transport::unreached::Unreached;
 pub use futures_util::Stream;
 pub use rkyv::Archived;
 
@@ -89,8 +94,9 @@ macro_rules! register {
 /// What programs that use actors need in scope: `use callboard::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Archived, CallError, Context, Idle, Message, Outcome, Output, Pending, Proxy, SpawnError,
-        Stream, StreamError, Streamed, Streaming, actor, actor_part, actor_trait, message,
+        Archived, CallError, Connect, Context, Idle, Message, Outcome, Output, Pending, Proxy,
+        SpawnError, Stream, StreamError, Streamed, Streaming, actor, actor_part, actor_trait,
+        message,
     };
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The numbers above are callboard's own.
-const METHOD_COUNT_MAX: u16 = u16::MAX - 2;
+const METHOD_COUNT_MAX: u16 = u16::MAX - 3;
 
 /// An impl block that can be an actor.
 pub(crate) struct Interface {
@@ -140,7 +140,7 @@ impl Interface {
             }
             let index = u16::try_from(table.len()).ok();
             let Some(index) = index.filter(|index| *index < METHOD_COUNT_MAX) else {
-                refusals.at(&function.sig.ident, "an actor has at most 65533 methods");
+                refusals.at(&function.sig.ident, "an actor has at most 65532 methods");
                 return;
             };
             let kind = receiver.map_or(Kind::Constructor, |receiver| kind_of(receiver, refusals));

@@ -17,6 +17,7 @@ use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, DecodeError, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
+use crate::wire::interface::ASK;
 use crate::wire::report::Refusal;
 
 /// A call that has come in.
@@ -167,12 +168,28 @@ impl<'a> Incoming<'a> {
 
     /// Answers that there is no such method.
     pub fn unknown(self) -> Answer {
+        if self.work.head.method == ASK {
+            return self.ask();
+        }
         self.refuse(&Refusal::Unknown)
+    }
+
+    /// Tells whoever owns the actor that a caller asks for its end.
+    #[cold]
+    fn ask(self) -> Answer {
+        self.post.signals.ask();
+        if self.work.head.kind == Kind::Tell {
+            return Answer(None);
+        }
+        self.replies().send(Kind::Reply, self.work.head.call, &())
     }
 
     /// The same for an actor that is told of it.
     pub fn unknown_noted(self) -> Answer {
         let Head { method, kind, .. } = self.work.head;
+        if method == ASK {
+            return self.ask();
+        }
         self.note(Job::Unhandled(UnknownCall {
             number: method,
             told: kind == Kind::Tell,

@@ -20,6 +20,7 @@ use crate::sys::process::Exit;
 use crate::transport::board::Side;
 use crate::transport::idle::Idle;
 use crate::transport::shm::{Bells, connect};
+use crate::transport::unreached::Unreached;
 use crate::wire::codec;
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
@@ -252,7 +253,7 @@ fn an_end_reaches_everyone() {
 fn what_was_given_up_is_not_run_later() {
     let give_up = [
         |pair: &Pair| pair.exchange.give_up_waiting(),
-        |pair: &Pair| pair.exchange.end(Ended::NoRuntime),
+        |pair: &Pair| pair.exchange.end(Ended::Unreachable(Unreached::NoRuntime)),
     ];
     for give_up in give_up {
         run(async {
@@ -262,7 +263,7 @@ fn what_was_given_up_is_not_run_later() {
             let unread = pair.call(ADD, 2).start();
             give_up(&pair);
             let outcome = |error: CallError| match error {
-                CallError::Unreachable { outcome } => outcome,
+                CallError::Unreachable { outcome, .. } => outcome,
                 other => panic!("{other:?}"),
             };
             assert_eq!(outcome(held.await.unwrap_err()), Outcome::MayHaveRun);

@@ -123,10 +123,11 @@ impl<'a> Replies<'a> {
         let spill = draft.as_mut().map(|draft| (edge, draft as &mut dyn Spill));
         let limit = self.message_len_max;
         let written = codec::encode_by(message, limit, spill, |bytes, attached| {
-            self.send_bytes(head, bytes, attached)
+            self.try_send_bytes(head, bytes, attached)
         });
         match written {
-            Ok(Written::Here(answer)) => answer,
+            Ok(Written::Here(Ok(answer))) => answer,
+            Ok(Written::Here(Err(error))) => self.refuse(call, &error),
             Ok(Written::There(len, attached)) => {
                 let parcel = draft.and_then(|draft| draft.seal(len));
                 self.send_parcel(head, parcel, attached)
@@ -157,15 +158,29 @@ impl<'a> Replies<'a> {
 
     #[inline]
     pub(crate) fn send_bytes(self, head: Head, bytes: &[u8], attached: &Attached) -> Answer {
+        self.try_send_bytes(head, bytes, attached)
+            .unwrap_or_else(|error| self.refuse(head.call, &error))
+    }
+
+    /// # Errors
+    /// [`EncodeError::Blobs`] when what goes with it cannot travel.
+    #[inline]
+    fn try_send_bytes(
+        self,
+        head: Head,
+        bytes: &[u8],
+        attached: &Attached,
+    ) -> Result<Answer, EncodeError> {
         match self.sender.try_send_with(&head, bytes, attached) {
-            Ok(_) => Answer(None),
+            Ok(_) => Ok(Answer(None)),
+            Err(SendError::Unattached) => Err(EncodeError::Blobs),
             // It waits with a copy of its own: the encoder's memory is the thread's.
-            Err(_) => Answer(Some(Late {
+            Err(_) => Ok(Answer(Some(Late {
                 head,
                 body: codec::copy(bytes),
                 attached: attached.clone(),
                 parcel: None,
-            })),
+            }))),
         }
     }
 

@@ -282,6 +282,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
         Err(end) => return end,
     };
     inbox.serve(const { &A::INTERFACE });
+    inbox.post().signals.begin();
     let end = match run(&mut actor, &mut inbox).await {
         Ok(()) => match hooks::stop(&mut actor).await {
             Ok(()) => End::Stopped,

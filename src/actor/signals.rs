@@ -33,6 +33,32 @@ struct SignalState {
     cancels: Cancels,
     tasks: Mutex<JoinSet<()>>,
     itself: Mutex<Itself>,
+    on_begin: Then,
+    on_ask: Then,
+}
+
+/// What is to be done then, once.
+#[derive(Default)]
+struct Then(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Then {
+    fn set(&self, then: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(then));
+    }
+
+    fn run(&self) {
+        let mut then = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let then = then.take();
+        if let Some(then) = then {
+            then();
+        }
+    }
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Then").finish_non_exhaustive()
+    }
 }
 
 /// What an actor has of its own proxy, once it has asked for it.
@@ -103,6 +129,26 @@ impl Signals {
         self.0.sleeper.wake();
     }
 
+    /// Has `then` run once the actor is there, before its first call.
+    pub(crate) fn on_begin(&self, then: impl FnOnce() + Send + 'static) {
+        self.0.on_begin.set(then);
+    }
+
+    /// The actor is there.
+    pub(super) fn begin(&self) {
+        self.0.on_begin.run();
+    }
+
+    /// Has `then` run when a caller that does not own the actor asks for its end.
+    pub(crate) fn on_ask(&self, then: impl FnOnce() + Send + 'static) {
+        self.0.on_ask.set(then);
+    }
+
+    /// A caller has asked so; the first time counts.
+    pub(super) fn ask(&self) {
+        self.0.on_ask.run();
+    }
+
     /// Gives the actor a further link.
     pub(crate) fn arrive(&self, arrival: Arrival) {
         let mut arrived = self
@@ -115,8 +161,11 @@ impl Signals {
         self.tell();
     }
 
-    /// Says that nobody calls over `line` any more.
+    /// Says that nobody calls over `line` any more: what was told is still done, and calls are as
+    /// good as cancelled.
     pub(crate) fn close(&self, line: &Line) {
+        line.board.cancel_all();
+        self.cancels().look();
         // Release: pairs with the Acquire in `is_closed`.
         line.closed.store(true, Ordering::Release);
         self.tell();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::leash::Leash;
 use super::monitor::Monitor;
 use super::output::Tails;
+use super::remote::tie::Tie;
 use super::ward::Ward;
 use crate::actor::signals::Signals;
 use crate::proxy::exchange::Exchange;
@@ -24,6 +25,8 @@ pub(crate) enum Being {
     Task(Leash),
     /// The actor that holds it, which sees no end of its own.
     Itself(Signals),
+    /// Started by another program, and [connected](crate::Connect) to.
+    Remote(Tie),
     /// Several that are called as one.
     Many(Arc<dyn Group>),
 }
@@ -68,6 +71,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.pid(),
             Self::Task(_) | Self::Itself(_) => std::process::id(),
+            Self::Remote(tie) => tie.pid(),
             Self::Many(group) => group.pid(),
         }
     }
@@ -78,6 +82,7 @@ impl Being {
             Self::Process(ward) => ward.exit(),
             Self::Task(leash) => leash.exit(),
             Self::Itself(_) => None,
+            Self::Remote(tie) => tie.exit(),
             Self::Many(group) => group.exit(),
         }
     }
@@ -100,26 +105,43 @@ impl Being {
             Self::Task(leash) => leash.exited().await,
             // It is asked to end, or lives: nobody waits for his own end.
             Self::Itself(_) => Exit::Code(0),
+            Self::Remote(tie) => tie.exited().await,
             Self::Many(group) => group.exited().await,
         }
     }
 
-    /// Asks it to end, and ends it after `grace`; asked again, only a shorter grace counts.
+    /// Waits until somebody who does not own it has asked for its end, or that has come.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn asked(&self) {
+        match self {
+            Self::Process(ward) => ward.asked().await,
+            // Only its owner calls it, or whoever has it from its owner.
+            Self::Task(_) | Self::Remote(_) | Self::Many(_) => drop(self.exited().await),
+            Self::Itself(_) => {}
+        }
+    }
+
+    /// Asks it to end, and ends it after `grace`; asked again, only a shorter grace counts. Of one
+    /// that belongs to another program only the connection ends, when all is out that was sent.
     pub(crate) fn stop(&self, grace: Duration) {
         match self {
             Self::Process(ward) => ward.stop(grace),
             Self::Task(leash) => leash.stop(grace),
             Self::Itself(signals) => signals.stop(),
+            Self::Remote(tie) => tie.hang_up(),
             Self::Many(group) => group.stop(),
         }
     }
 
-    /// Ends it now.
+    /// Ends it now; of one that belongs to another program, the connection.
     pub(crate) fn kill(&self) {
         match self {
             Self::Process(ward) => ward.kill(),
             Self::Task(leash) => leash.kill(),
             Self::Itself(signals) => signals.stop(),
+            Self::Remote(tie) => tie.cut(),
             Self::Many(group) => group.kill(),
         }
     }
@@ -137,7 +159,7 @@ impl Being {
         match self {
             Self::Process(ward) => ward.is_overdue(),
             Self::Task(leash) => leash.is_overdue(),
-            Self::Itself(_) => false,
+            Self::Itself(_) | Self::Remote(_) => false,
             Self::Many(group) => group.is_overdue(),
         }
     }
@@ -145,7 +167,7 @@ impl Being {
     /// Whether it lives on when nobody has a proxy any more.
     pub(crate) fn is_kept(&self) -> bool {
         match self {
-            Self::Process(_) | Self::Task(_) => false,
+            Self::Process(_) | Self::Task(_) | Self::Remote(_) => false,
             // An actor's own proxies keep nobody alive.
             Self::Itself(_) => true,
             Self::Many(group) => group.is_kept(),
@@ -155,9 +177,9 @@ impl Being {
     /// All that is known about its end by `exit`.
     pub(crate) fn death(&self, exchange: &Exchange, tails: &Tails, exit: Exit) -> Death {
         match self {
-            Self::Process(ward) => super::handle::death(exchange, tails, (ward.pid(), exit)),
+            Self::Process(ward) => super::ending::death(exchange, tails, (ward.pid(), exit)),
             Self::Task(leash) => leash.death(exit),
-            Self::Itself(_) => Death::new(self.pid(), exit, None, None),
+            Self::Itself(_) | Self::Remote(_) => Death::new(self.pid(), exit, None, None),
             Self::Many(group) => group.death(exit),
         }
     }

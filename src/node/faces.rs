@@ -16,6 +16,7 @@ use std::future::Future;
 use super::handle::{Handle, Proxy};
 use crate::actor::incoming::Incoming;
 use crate::actor::replies::Answer;
+use crate::sys::machine;
 use crate::wire::chain::ActorKey;
 use crate::wire::hello::{Mismatch, Tables};
 use crate::wire::interface::Interface;
@@ -91,8 +92,8 @@ pub fn place_of<T: TraitProxy, P: Offers<T>>(method: u16) -> Option<u16> {
 
 /// Which actor a proxy calls: a small value for maps, logs and comparisons.
 ///
-/// No other actor of this machine has it, as long as the process lives that started this one.
-/// Whoever keeps it does not keep the actor.
+/// No other actor has it, as long as the process lives that started this one. Whoever keeps it does
+/// not keep the actor.
 ///
 /// # Examples
 /// ```
@@ -106,11 +107,16 @@ pub fn place_of<T: TraitProxy, P: Offers<T>>(method: u16) -> Option<u16> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActorId(pub(super) ActorKey);
 
-/// The process that started it, and a count: `4711.2`.
+/// The process that started it, and a count: `4711.2`; of an actor on another machine, that too:
+/// `4711.2@9f86d081884c7d65`.
 impl fmt::Display for ActorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = self.0.bits();
-        write!(f, "{}.{}", bits >> 32, bits & u64::from(u32::MAX))
+        write!(f, "{}.{}", bits >> 32, bits & u64::from(u32::MAX))?;
+        match self.0.machine() {
+            here if here == machine::id() => Ok(()),
+            there => write!(f, "@{there:016x}"),
+        }
     }
 }
 
@@ -196,8 +202,7 @@ impl AnyProxy {
         let tables = self.0.tables();
         match tables.and_then(|tables| tables.first_mismatch(interface)) {
             None => Ok(P::__from_handle(self.0.cast(interface))),
-            Some((method, Mismatch::Unknown)) => Err(DowncastError::UnknownMethod { method }),
-            Some((method, Mismatch::Changed)) => Err(DowncastError::Schema { method }),
+            Some(mismatch) => Err(DowncastError::of(mismatch)),
         }
     }
 }
@@ -259,4 +264,13 @@ pub enum DowncastError {
         /// The method's name.
         method: &'static str,
     },
+}
+
+impl DowncastError {
+    pub(super) fn of((method, mismatch): (&'static str, Mismatch)) -> Self {
+        match mismatch {
+            Mismatch::Unknown => Self::UnknownMethod { method },
+            Mismatch::Changed => Self::Schema { method },
+        }
+    }
 }

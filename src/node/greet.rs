@@ -15,9 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::registry::{self, ActorType};
+use super::remote::door::Behind;
+use super::remote::listen::Places;
 use super::road::Road;
-use super::{census, family, handle, limits, ward};
+use super::{census, ending, family, family_key, limits, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post};
 use crate::actor::mailbox::Mailbox;
@@ -27,14 +31,16 @@ use crate::actor::replies::{Back, Replies};
 use crate::actor::server::{self, End};
 use crate::actor::signals::Signals;
 use crate::proxy::ambient::Named;
+use crate::sys::machine;
 use crate::sys::process;
 use crate::sys::socket::{self, Lifeline};
 use crate::sys::terminate::{Heard, TERMINATED_CODE, Wait};
+use crate::transport::auth_key::AuthKey;
 use crate::transport::idle::Idle;
 use crate::transport::relay::Relay;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec::Message;
-use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, PACKET_LEN_MAX, Tables};
+use crate::wire::hello::{self, GreetRefusal, Greeted, Greeting, Hello, PACKET_LEN_MAX, Tables};
 
 /// The variable that makes a process an actor. Its value says only where the lifeline is.
 pub(crate) const MARK: &str = "CALLBOARD_ACTOR";
@@ -80,7 +86,7 @@ pub fn init() {
     if tokio::runtime::Handle::try_current().is_ok() {
         // Called within somebody's runtime, where no other one may run.
         let actor = std::thread::spawn(move || become_actor(lifeline));
-        let code = actor.join().unwrap_or(handle::PANIC_CODE);
+        let code = actor.join().unwrap_or(ending::PANIC_CODE);
         leave(code);
     }
     leave(become_actor(lifeline));
@@ -90,7 +96,7 @@ pub fn init() {
 #[doc(hidden)]
 pub extern "C" fn hook() {
     if caught_now(init).is_err() {
-        process::exit_now(handle::PANIC_CODE);
+        process::exit_now(ending::PANIC_CODE);
     }
 }
 
@@ -107,6 +113,8 @@ fn leave(code: i32) -> ! {
 /// What a child needs to serve.
 pub(crate) struct Seat {
     road: Road,
+    /// Where it listens for callers of other programs.
+    places: Option<Places>,
     message_len_max: u64,
     idle: Idle,
     mailbox: Mailbox,
@@ -156,7 +164,8 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
         .set_receive_timeout(Some(HELLO_WITHIN))
         .map_err(silent)?;
     let len = lifeline.next_len().map_err(silent)?;
-    let mut packet = vec![0; len.min(PACKET_LEN_MAX)];
+    // There are keys in it.
+    let mut packet = Zeroizing::new(vec![0; len.min(PACKET_LEN_MAX)]);
     let received = lifeline.recv(&mut packet).map_err(silent)?;
     lifeline.set_receive_timeout(None).map_err(silent)?;
     let hello: Hello = hello::decode(&packet[..received.len]).map_err(|error| {
@@ -175,7 +184,19 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     let grace = Duration::from_millis(hello.grace_ms);
     start_watching(lifeline, &seat, grace).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
-    send(lifeline, &Greeting::Ok(Tables::of(actor.interface())))?;
+    let addresses = seat.places.as_ref().map(Places::addresses);
+    if addresses.is_some() {
+        let lifeline = Arc::clone(lifeline);
+        seat.signals.on_ask(move || {
+            // Without a parent there is nobody to be told, and soon nobody to tell it.
+            let _ = lifeline.send(ward::ASKED, &[]);
+        });
+    }
+    let greeted = Greeted {
+        tables: Tables::of(actor.interface()),
+        addresses: addresses.unwrap_or_default(),
+    };
+    send(lifeline, &Greeting::Ok(greeted))?;
     Ok((actor, seat))
 }
 
@@ -184,17 +205,20 @@ fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, 
         return Err(GreetRefusal::System("a place was expected".into()));
     };
     family::join(place).map_err(|error| GreetRefusal::System(error.to_string()))?;
+    family_key::inherit(AuthKey::from(hello.family_key.0));
     let road = Road::take(hello, fds)?;
     crate::sys::failpoint::at("child.mapped");
+    let places = hello.network.as_ref().map(Places::take).transpose()?;
     let leave = road.last_words();
-    install_hook(move |report| leave(&handle::last_words(report)));
+    install_hook(move |report| leave(&ending::last_words(report)));
     Ok(Seat {
         road,
+        places,
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
         mailbox: Mailbox::from_numbers(hello.mailbox),
         signals: Signals::default(),
-        named: Named::new(ActorKey::from_bits(hello.key), &hello.title),
+        named: Named::new(ActorKey::from_bits(machine::id(), hello.key), &hello.title),
         terminated: Arc::default(),
     })
 }
@@ -266,7 +290,7 @@ impl Watch {
                 Err(_) => break,
             }
         }
-        process::exit_now(handle::PANIC_CODE);
+        process::exit_now(ending::PANIC_CODE);
     }
 
     /// The parent asks for the end.
@@ -291,6 +315,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     };
     let Seat {
         road,
+        places,
         message_len_max,
         idle,
         mailbox,
@@ -305,6 +330,14 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             let signals = signals.clone();
             porter.set_wake(move || signals.tell());
         }
+        let door = places.map(|places| {
+            places.door(Behind {
+                tables: Tables::of(const { &A::INTERFACE }),
+                key: named.actor().bits(),
+                signals: signals.clone(),
+            })
+        });
+        let door = door.transpose().ok()?;
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let back = Arc::new(Back::new(link.sender));
@@ -319,6 +352,9 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
         // The actors that it has started are there for its hooks, and end in order before it.
         let end = server::serve::<A>(inbox, census::shutdown_all).await;
+        if let Some(door) = &door {
+            door.close(matches!(end, End::Stopped)).await;
+        }
         rest.flush().await;
         Some(end)
     });
@@ -332,7 +368,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     Served(match end {
         Some(End::Stopped) if terminated.load(Ordering::Relaxed) => TERMINATED_CODE,
         Some(End::Stopped) => 0,
-        Some(End::Panicked(_)) => handle::PANIC_CODE,
+        Some(End::Panicked(_)) => ending::PANIC_CODE,
         Some(End::Rejected) | None => UNFIT_CODE,
         Some(End::Corrupt(error)) => {
             tracing::error!(%error, "the parent broke the rules of the link");

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::being::Being;
 use super::census::Life;
+use super::ending::ShutdownError;
 use super::faces::{ActorId, Face};
 use super::monitor::Monitor;
 use super::output::{Tail, Tails};
@@ -17,10 +18,11 @@ use crate::proxy::call::Call;
 #[cfg(feature = "json")]
 use crate::proxy::call::DecodeFailure;
 use crate::proxy::exchange::{Exchange, Peer};
-use crate::proxy::failure::{Death, Ended};
+use crate::proxy::failure::{CallError, Death};
 use crate::proxy::target::{Choose, Route, Target};
 use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
+use crate::transport::address::Address;
 use crate::transport::link_kind::LinkKind;
 #[cfg(feature = "json")]
 use crate::wire::codec::Buffer;
@@ -28,16 +30,29 @@ use crate::wire::codec::{Arguments, Message};
 #[cfg(feature = "json")]
 use crate::wire::frame::Kind;
 use crate::wire::hello::Tables;
-use crate::wire::interface::Interface;
+use crate::wire::interface::{ASK, Interface};
 #[cfg(feature = "json")]
 use crate::wire::json::{Unread, Written};
-use crate::wire::report::PanicReport;
 
 /// What keeps an actor alive: dropped with the last proxy and pending call, it ends the actor.
 pub(crate) struct Owner {
     pub(crate) life: Life,
     pub(crate) tails: Tails,
     pub(crate) link: LinkKind,
+    /// Where others reach it; known once it has greeted.
+    pub(crate) addresses: OnceLock<Box<[Address]>>,
+}
+
+impl Owner {
+    /// Of an actor that only this program reaches, as far as is known.
+    pub(crate) fn new(life: Life, tails: Tails, link: LinkKind) -> Self {
+        Self {
+            life,
+            tails,
+            link,
+            addresses: OnceLock::new(),
+        }
+    }
 }
 
 impl Drop for Owner {
@@ -52,53 +67,6 @@ impl Peer for Ward {
     fn stands_still(&self) -> bool {
         self.is_stopped()
     }
-}
-
-/// How a process's end is told to its callers. Runs on the warden's thread.
-pub(crate) fn report_end(exchange: &Exchange, tails: &Tails, (pid, exit): (u32, Exit)) {
-    let ended = if exchange.was_stopped(exit) {
-        Ended::Stopped
-    } else {
-        Ended::Died(death(exchange, tails, (pid, exit)))
-    };
-    exchange.end(ended);
-}
-
-/// All that is known about the end of a process.
-pub(crate) fn death(exchange: &Exchange, tails: &Tails, (pid, exit): (u32, Exit)) -> Death {
-    let panicked = matches!(
-        exit,
-        Exit::Code(PANIC_CODE)
-            | Exit::Signal {
-                number: libc::SIGABRT,
-                ..
-            }
-    );
-    let words = if panicked {
-        exchange.board.read_last_words()
-    } else {
-        None
-    };
-    let report = words.map(|words| parse_last_words(&words));
-    Death::new(pid, exit, report, tails.last_error())
-}
-
-/// The exit code of a process whose actor panicked, as Rust's own.
-pub(crate) const PANIC_CODE: i32 = 101;
-
-/// A report as a dying process leaves it: plain bytes, for it may die of having no memory.
-pub(crate) fn last_words(report: &PanicReport) -> Vec<u8> {
-    let mut words = report.location().unwrap_or_default().as_bytes().to_vec();
-    words.push(0);
-    words.extend_from_slice(report.message().as_bytes());
-    words
-}
-
-fn parse_last_words(words: &[u8]) -> PanicReport {
-    let end = words.iter().position(|byte| *byte == 0).unwrap_or(0);
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let location = (end > 0).then(|| text(&words[..end]));
-    PanicReport::new(text(words.get(end + 1..).unwrap_or_default()), location)
 }
 
 /// The untyped proxy inside a generated one.
@@ -124,14 +92,11 @@ impl Handle {
     /// have in common what `first` knows.
     pub(crate) fn of_many(first: &Self, being: Being, choose: Arc<dyn Choose>) -> Self {
         let Owner { life, link, .. } = &*first.owner;
-        let owner = Owner {
-            life: Life {
-                being,
-                ..life.clone()
-            },
-            tails: Tails::default(),
-            link: *link,
+        let life = Life {
+            being,
+            ..life.clone()
         };
+        let owner = Owner::new(life, Tails::default(), *link);
         let caller = first.caller.apart();
         Self {
             route: Some(Arc::new(Route::new(caller.clone(), choose))),
@@ -246,6 +211,10 @@ impl Handle {
             .finish()
     }
 
+    fn addresses(&self) -> &[Address] {
+        self.owner.addresses.get().map_or(&[], |known| &**known)
+    }
+
     pub(crate) fn exchange(&self) -> &Arc<Exchange> {
         self.caller.exchange()
     }
@@ -269,11 +238,23 @@ impl Handle {
     /// Dropped, the actor ends all the same.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         let life = self.life();
+        if let Being::Remote(_) = life.being {
+            return self.ask().await;
+        }
         self.ask_to_stop();
         match life.exited().await {
             Exit::Code(0) => Ok(()),
             _ if life.being.is_overdue() => Err(ShutdownError::Killed { grace: life.grace }),
             exit => Err(ShutdownError::Died(self.death(exit))),
+        }
+    }
+
+    /// Asks whoever owns the actor to end it.
+    async fn ask(&self) -> Result<(), ShutdownError> {
+        match self.call::<(), ()>(ASK, ()).await {
+            // It has ended in the meantime.
+            Ok(()) | Err(CallError::Stopped { .. }) => Ok(()),
+            Err(error) => Err(ShutdownError::NotAsked(Box::new(error))),
         }
     }
 
@@ -294,7 +275,11 @@ impl fmt::Debug for Handle {
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.tables().map_or("?", Tables::name);
-        write!(f, "{name} in process {}", self.owner.life.being.pid())
+        write!(f, "{name} in process {}", self.owner.life.being.pid())?;
+        match (&self.owner.life.being, self.addresses()) {
+            (Being::Remote(_), [address, ..]) => write!(f, " at {address}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -310,34 +295,6 @@ impl Hash for Handle {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.caller.key().hash(state);
     }
-}
-
-/// An actor did not end as it was asked to.
-///
-/// # Examples
-/// ```
-/// fn was_killed(error: &callboard::ShutdownError) -> bool {
-///     matches!(error, callboard::ShutdownError::Killed { .. })
-/// }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShutdownError {
-    /// It had not ended when its grace was over, and was killed.
-    #[error("the actor did not end within {grace:?} and was killed")]
-    Killed {
-        /// The time it had.
-        grace: Duration,
-    },
-    /// It died before or meanwhile.
-    #[error("the actor died")]
-    Died(#[source] Death),
-    /// Its hook `#[on_exit]` returned an error at the end of a scope; then it ended in order.
-    #[error("the actor's scope did not end well: {reason}")]
-    Exit {
-        /// What the error said of itself and its causes.
-        reason: String,
-    },
 }
 
 /// What every proxy can do. Two proxies are equal if they call the same actor; one prints itself as
@@ -417,7 +374,29 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
         ActorId(self.__handle().caller.key())
     }
 
-    /// The id of the actor's process, as it was while it lived.
+    /// Where callers of other programs [connect](crate::Connect) to the actor: of one that
+    /// [listens](crate::Spawn::listen) its first address; of one that this proxy is connected to,
+    /// that by which it was.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Proxy;
+    /// fn is_reached_by_others(actor: &impl Proxy) -> bool {
+    ///     actor.address().is_some()
+    /// }
+    /// ```
+    fn address(&self) -> Option<&Address> {
+        self.addresses().first()
+    }
+
+    /// All addresses at which callers of other programs connect to the actor, in the order in which
+    /// they were said.
+    fn addresses(&self) -> &[Address] {
+        self.__handle().addresses()
+    }
+
+    /// The id of the actor's process, as it was while it lived. Of a [connected](crate::Connect)
+    /// actor, on its machine.
     fn process_id(&self) -> u32 {
         self.__handle().owner.life.being.pid()
     }
@@ -426,7 +405,7 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// [`Spawn::pin`](crate::Spawn::pin) or without.
     ///
     /// # Errors
-    /// The system's, if it has ended.
+    /// The system's, if it has ended. Of a [connected](crate::Connect) actor they are not known.
     ///
     /// # Examples
     /// ```
@@ -435,6 +414,9 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// }
     /// ```
     fn cores(&self) -> std::io::Result<CpuSet> {
+        if self.link() == LinkKind::Network {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        }
         let cores = cpu::allowed_to(self.process_id());
         // Once it is reaped, its number may be another's.
         if self.is_alive() {
@@ -467,7 +449,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
         events.unwrap_or_else(|| Monitor::of_one(owner.life.clone(), owner.tails.clone()))
     }
 
-    /// Whether the actor's process lives. It may be gone the moment after.
+    /// Whether the actor's process lives. It may be gone the moment after. Of a
+    /// [connected](crate::Connect) actor, whether the connection does.
     fn is_alive(&self) -> bool {
         self.__handle().owner.life.being.is_alive()
     }
@@ -504,6 +487,10 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// process ends. Calls that come later are told [`Stopped`](crate::CallError::Stopped). A
     /// process that has not ended when the [grace](crate::Spawn::grace) is over is killed.
     ///
+    /// A [connected](crate::Connect) proxy owns no actor, and does not end it: the actor's owner is
+    /// told that somebody asks for its end ([`end_asked`](Self::end_asked)), and the proxy goes on
+    /// as long as the actor does.
+    ///
     /// It can be asked again, also at once and after the end. The `shutdown` of every proxy does
     /// the same, with an error for `main` functions; this one is for code over any actor, and for
     /// those that tell the errors apart.
@@ -531,7 +518,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     ///
     /// No queue is waited for, no destructor runs, nothing is asked: for an actor that is worth
     /// nothing any more. Calls that it had read may have run, all others did not. The actors that
-    /// it has started end with it. Nothing happens if it has ended before.
+    /// it has started end with it. Nothing happens if it has ended before. A
+    /// [connected](crate::Connect) proxy kills nobody: its connection ends at once.
     ///
     /// # Cancel safety
     /// Once it was polled, the process is killed all the same.
@@ -565,7 +553,30 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
         }
     }
 
-    /// Waits until the actor's process has ended, and tells how.
+    /// Waits until a [connected](crate::Connect) proxy asks for the actor's end by
+    /// [`stop`](Self::stop) or `shutdown`, or the actor has ended: for whoever started it, to end
+    /// it then or not.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: it can be asked again.
+    ///
+    /// # Examples
+    /// A server that ends when a client says so:
+    /// ```
+    /// use callboard::{Proxy, ShutdownError};
+    ///
+    /// async fn serve(actor: impl Proxy) -> Result<(), ShutdownError> {
+    ///     actor.end_asked().await;
+    ///     actor.stop().await
+    /// }
+    /// ```
+    fn end_asked(&self) -> impl Future<Output = ()> + Send {
+        self.__handle().owner.life.being.asked()
+    }
+
+    /// Waits until the actor's process has ended, and tells how. Of a [connected](crate::Connect)
+    /// actor, until the connection has: [`Exit::Disconnected`], or code 0 where the actor had ended
+    /// in order.
     ///
     /// # Cancel safety
     /// Nothing is lost: it can be asked again.

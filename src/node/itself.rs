@@ -114,11 +114,7 @@ fn link(itself: &Itself) -> Handle {
         exchange: Arc::clone(&exchange),
         grace: GRACE,
     };
-    let owner = Arc::new(Owner {
-        life,
-        tails: Tails::default(),
-        link: LinkKind::Local,
-    });
+    let owner = Arc::new(Owner::new(life, Tails::default(), LinkKind::Local));
     let callee = (*interface, *actor);
     let caller = Caller::new(exchange, callee, *message_len_max, owner.clone());
     Handle::new(caller, owner)

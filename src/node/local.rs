@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use super::being::Being;
 use super::census::{self, Life};
-use super::handle::{Handle, Owner, PANIC_CODE, Proxy};
+use super::ending::PANIC_CODE;
+use super::handle::{Handle, Owner, Proxy};
 use super::leash::{Leash, Watch};
 use super::output::Tails;
 use super::spawn;
@@ -297,11 +298,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             source,
         })?;
         let tails = Tails::default();
-        let owner = Arc::new(Owner {
-            life,
-            tails,
-            link: LinkKind::Local,
-        });
+        let owner = Arc::new(Owner::new(life, tails, LinkKind::Local));
         let callee = (interface, spawn::key_of(id));
         // It greets nobody: what it offers is known here.
         exchange.set_tables(Tables::of(interface));

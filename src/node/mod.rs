@@ -18,8 +18,10 @@
 pub(crate) mod being;
 pub(crate) mod blocking;
 pub(crate) mod census;
+pub(crate) mod ending;
 pub(crate) mod faces;
 pub(crate) mod family;
+pub(crate) mod family_key;
 mod filling;
 pub(crate) mod greet;
 pub(crate) mod handle;
@@ -34,6 +36,7 @@ pub(crate) mod monitor;
 pub(crate) mod output;
 pub(crate) mod part;
 pub(crate) mod registry;
+pub(crate) mod remote;
 pub(crate) mod road;
 pub(crate) mod runtime;
 pub(crate) mod spawn;

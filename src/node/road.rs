@@ -17,9 +17,9 @@ use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
 use crate::transport::porter::Porter;
-use crate::transport::relay::Relay;
+use crate::transport::relay::{Relay, flush};
 use crate::transport::shm::{Bells, connect};
-use crate::transport::stream::{Laid, Pumping, flush};
+use crate::transport::stream::{Laid, Pumping};
 use crate::transport::unix::{self, Plug};
 use crate::wire::hello::{GreetRefusal, Hello};
 use crate::wire::interface::Interface;
@@ -104,7 +104,7 @@ fn pave_best(
     arena_limit: u64,
     message_len_max: u64,
 ) -> Result<Paved, PaveError> {
-    if kind == LinkKind::Socket {
+    if matches!(kind, LinkKind::Socket | LinkKind::Network) {
         return pave_socket(geometry, message_len_max);
     }
     let with_arenas = geometry.with_arenas(arena_limit).ok();
@@ -169,7 +169,7 @@ fn pave_socket(geometry: Geometry, limit: u64) -> Result<Paved, PaveError> {
 /// time that looking for it is worth.
 pub(super) fn idle_over(kind: LinkKind, idle: Idle) -> Idle {
     match (kind, idle) {
-        (LinkKind::Socket, Idle::Adaptive) => Idle::Park,
+        (LinkKind::Socket | LinkKind::Network, Idle::Adaptive) => Idle::Park,
         (_, idle) => idle,
     }
 }
@@ -253,7 +253,7 @@ impl Road {
             .map_err(|error| system(&error))?;
         match LinkKind::from_number(hello.link) {
             Some(LinkKind::SharedMemory | LinkKind::Local) => Self::map(hello, geometry, fds),
-            Some(LinkKind::Socket) => {
+            Some(LinkKind::Socket | LinkKind::Network) => {
                 let Ok(fds) = <[_; unix::FDS]>::try_from(fds) else {
                     return Err(GreetRefusal::System("a socket was expected".into()));
                 };

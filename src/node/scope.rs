@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt as _;
 
-use super::handle::{Proxy, ShutdownError};
+use super::ending::ShutdownError;
+use super::handle::Proxy;
 use super::local::Local;
 use super::spawn::Spawn;
 use super::spawn_error::SpawnError;

@@ -10,16 +10,19 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
+use zeroize::Zeroizing;
+
 use super::being::Being;
 use super::census::Life;
-use super::handle::{Handle, Owner, Proxy, death, report_end};
+use super::ending::{death, report_end};
+use super::handle::{Handle, Owner, Proxy};
 use super::output::Tails;
 use super::road::{Named, NoMemory, PaveError, Paved, idle_over, pave, say_why};
 use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
 use super::ward::Ward;
 use super::warden::{self, GreetError, Order, Started};
-use super::{census, family, greet, registry};
+use super::{census, family, family_key, greet, registry};
 use crate::actor::Actor;
 use crate::actor::hooks::Hooks;
 use crate::proxy::Caller;
@@ -28,9 +31,11 @@ use crate::proxy::driver::drive;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::CallError;
 use crate::proxy::pending::Pending;
+use crate::sys::machine;
 use crate::sys::memory::{SegmentError, sweep_dead_owners};
 use crate::sys::process;
 use crate::sys::socket::Lifeline;
+use crate::transport::auth_key::AuthKeyError;
 use crate::transport::bell::Ear;
 use crate::transport::board::Geometry;
 use crate::transport::link_kind::LinkKind;
@@ -38,7 +43,9 @@ use crate::transport::stream::Pumping;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec::{self, Arguments, EncodeError, Message};
 use crate::wire::frame::Kind;
-use crate::wire::hello::{self, GreetRefusal, Greeting, Hello, Mismatch, Tables};
+use crate::wire::hello::{
+    self, GreetRefusal, Greeted, Greeting, Hello, Mismatch, Network, Secret, Tables,
+};
 use crate::wire::interface::Interface;
 use crate::wire::lent::Encoded;
 
@@ -152,13 +159,14 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
             constructor,
             args,
             failure,
-            options,
+            mut options,
             ..
         } = self;
         let args = args.map_err(|source| {
             let method = constructor_name(interface, constructor);
             SpawnError::constructor(CallError::Encode { method, source })
         })?;
+        let network = options.listening.network()?;
         let place = family::take_place().map_err(SpawnError::descriptors)?;
         let plan = Plan {
             interface,
@@ -167,6 +175,7 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
             place: place.map_err(SpawnError::too_many)?,
             failure,
             options,
+            network,
         };
         let link = plan.options.link;
         let begun = match begin(&plan, link).await {
@@ -216,6 +225,8 @@ struct Plan<E> {
     place: OwnedFd,
     failure: DecodeFailure<E>,
     options: Options,
+    /// How it listens for callers of other programs.
+    network: Option<Network>,
 }
 
 /// A process that has greeted, and will be ended unless its constructor succeeds.
@@ -298,11 +309,7 @@ async fn begin<E: Send + 'static>(
         grace: options.grace,
     };
     census::enter(id, life.clone());
-    let owner = Arc::new(Owner {
-        life,
-        tails,
-        link: kind,
-    });
+    let owner = Arc::new(Owner::new(life, tails, kind));
     let limit = message_len_max();
     let callee = (*interface, key_of(id));
     let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
@@ -317,13 +324,15 @@ async fn begin<E: Send + 'static>(
     // This very program numbers its constructors as we do, and need not be asked: the call lies
     // there when the process first looks into its link.
     let constructed = options.exe.is_none().then(|| construct(plan.constructor));
-    let tables = match greeting.await {
+    let Greeted { tables, addresses } = match greeting.await {
         Ok(packet) => read_greeting(&packet, interface)?,
         Err(GreetError::Silent) => return Err(SpawnError::silent(options.greet_within).into()),
         Err(GreetError::Exited) => return Err(died(&owner).await.into()),
     };
     crate::sys::failpoint::at("parent.greeted");
     drop(named);
+    let addresses = addresses.iter().flat_map(|address| address.parse());
+    let _ = owner.addresses.set(addresses.collect());
     let number = number(&tables, interface, plan.constructor)?;
     exchange.set_tables(tables);
     Ok(Begun {
@@ -405,8 +414,11 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         mailbox: options.mailbox.numbers(),
         grace_ms: u64::try_from(options.grace.as_millis()).unwrap_or(u64::MAX),
         bounds: options.bounds(),
+        family_key: Secret(*family_key::of_this_process().map_err(no_key)?.bytes()),
+        network: plan.network.clone(),
     };
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
+    let hello = Zeroizing::new(hello);
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);
     let (lifeline, theirs) = Lifeline::pair().map_err(SpawnError::descriptors)?;
     process::keep_descriptors_free(theirs.as_fd());
@@ -421,6 +433,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         hello,
         fds,
         tails: tails.clone(),
+        is_asked: plan.network.is_some(),
         greet_within: options.greet_within,
         limited: options.limited.clone(),
         on_exit: on_exit(id, &exchange, (&tails, &pid_told), pumping),
@@ -440,9 +453,9 @@ pub(super) fn geometry() -> Geometry {
     Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible")
 }
 
-/// The key among all actors of this machine of the one that has this id here.
+/// The key among all actors of the one that has this id here.
 pub(super) fn key_of(id: u64) -> ActorKey {
-    ActorKey::new(std::process::id(), id)
+    ActorKey::new(machine::id(), std::process::id(), id)
 }
 
 pub(super) fn next_id() -> u64 {
@@ -473,7 +486,14 @@ fn warden_is_gone() -> warden::StartError {
     warden::StartError::Warden(io::Error::other("the warden has panicked"))
 }
 
-fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Tables, BeginError<E>> {
+fn no_key<E>(error: AuthKeyError) -> SpawnError<E> {
+    SpawnError::Resources {
+        what: "randomness",
+        source: io::Error::other(error),
+    }
+}
+
+fn read_greeting<E>(packet: &[u8], interface: &Interface) -> Result<Greeted, BeginError<E>> {
     let greeting = hello::decode::<Greeting>(packet).map_err(SpawnError::from)?;
     greeting.map_err(|refusal| match refusal {
         GreetRefusal::Segment(reason) => BeginError::NoMemory(NoMemory::There(reason)),

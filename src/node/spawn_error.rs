@@ -92,6 +92,12 @@ pub enum SpawnError<E = Infallible> {
         #[source]
         source: io::Error,
     },
+    /// It cannot [listen](crate::Spawn::listen) as it is to.
+    #[error("the actor cannot listen: {reason}")]
+    Listen {
+        /// Where, and why not.
+        reason: String,
+    },
     /// The program could not be started.
     #[error("the actor's program could not be started")]
     Exec(#[source] io::Error),
@@ -199,6 +205,9 @@ impl<E> SpawnError<E> {
             GreetRefusal::Bound(bound, number) => Self::Limit {
                 what: limits::name(bound),
                 source: io::Error::from_raw_os_error(number),
+            },
+            GreetRefusal::Listen { address, reason } => Self::Listen {
+                reason: format!("{address}: {reason}"),
             },
             GreetRefusal::Segment(reason) | GreetRefusal::System(reason) => {
                 Self::Refused { reason }

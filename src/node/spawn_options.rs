@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::greet;
 use super::limits::{Limited, Limits};
 use super::output::Output;
+use super::remote::listen::Listening;
 use super::spawn::Spawn;
 use super::spawn_error::SpawnError;
 use crate::actor::mailbox::Mailbox;
@@ -25,7 +26,7 @@ use crate::wire::interface::Interface;
 const GREET_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long an actor has to end in order before it is killed.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// How much shared memory the large messages of one direction take at most.
 const ARENA_LIMIT: u64 = 64 << 20;
@@ -56,6 +57,7 @@ pub(super) struct Options {
     pub(super) limits: Option<Box<Limits>>,
     /// What keeps them, once it is made.
     pub(super) limited: Option<Limited>,
+    pub(super) listening: Box<Listening>,
 }
 
 impl Default for Options {
@@ -78,6 +80,7 @@ impl Default for Options {
             homes: [None; 2],
             limits: None,
             limited: None,
+            listening: Box::default(),
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::sys::socket::Lifeline;
 /// The packet that asks a process to stop.
 pub(crate) const STOP: &[u8] = b"stop";
 
+/// The packet by which a process says that a caller, who does not own it, asks for its end.
+pub(crate) const ASKED: &[u8] = b"asked";
+
 /// A handle of a started process; dropping it does nothing to the process.
 #[derive(Clone)]
 pub(crate) struct Ward(Arc<Shared>);
@@ -30,6 +33,8 @@ struct Shared {
     office: Arc<Office>,
     state: Mutex<State>,
     exit: watch::Sender<Option<Exit>>,
+    /// Somebody who does not own it has asked for its end, or that has come.
+    asked: watch::Sender<bool>,
 }
 
 struct State {
@@ -68,7 +73,24 @@ impl Ward {
             office,
             state: Mutex::new(state),
             exit,
+            asked: watch::Sender::new(false),
         }))
+    }
+
+    /// The warden's: a caller has asked for its end.
+    pub(crate) fn note_asked(&self) {
+        self.0.asked.send_replace(true);
+    }
+
+    /// Waits until a caller has asked for its end, or that has come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn asked(&self) {
+        let mut asked = self.0.asked.subscribe();
+        // The sender lives in self.
+        let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// The process's number, for people; it may be another's once this one has ended.
@@ -193,6 +215,7 @@ impl Ward {
     /// The warden's: tells the end to each who waits for it.
     pub(crate) fn tell(&self, exit: Exit) {
         self.0.exit.send_replace(Some(exit));
+        self.note_asked();
     }
 
     /// The warden's: does something with what is open for the process, unless it is reaped.

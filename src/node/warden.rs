@@ -28,10 +28,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::node::limits::Limited;
 use crate::node::output::{Tail, Tails};
-use crate::node::ward::{Body, lock};
+use crate::node::ward::{ASKED, Body, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::limits::NO_MEMORY_CODE;
@@ -55,11 +56,13 @@ pub(crate) struct Order {
     /// Our end.
     pub(crate) lifeline: Lifeline,
     /// The first packet to it.
-    pub(crate) hello: Vec<u8>,
+    pub(crate) hello: Zeroizing<Vec<u8>>,
     /// What travels with it.
     pub(crate) fds: Vec<OwnedFd>,
     /// What is kept of its output; their other ends are in the launch.
     pub(crate) tails: Tails,
+    /// It may say later that somebody asks for its end.
+    pub(crate) is_asked: bool,
     /// How long until its first packet; it is killed then.
     pub(crate) greet_within: Duration,
     /// What keeps it within its limits, if it has any; let go of when it has ended.
@@ -221,6 +224,8 @@ struct Watched {
     ward: Ward,
     /// Until it has greeted or been given up.
     greeting: Option<oneshot::Sender<Result<Vec<u8>, GreetError>>>,
+    /// Its second packet is waited for.
+    is_asked: bool,
     tails: Tails,
     limited: Option<Limited>,
     on_exit: OnExit,
@@ -326,6 +331,7 @@ impl Warden {
             hello,
             fds,
             tails,
+            is_asked,
             greet_within,
             limited,
             on_exit,
@@ -357,6 +363,7 @@ impl Warden {
         let watched = Watched {
             ward: ward.clone(),
             greeting: Some(greeting),
+            is_asked,
             tails,
             limited,
             on_exit,
@@ -402,8 +409,8 @@ impl Warden {
         tail.finish();
     }
 
-    /// Takes the greeting. After that, or the lifeline's end, the lifeline is not watched any more:
-    /// what decides about life and death is the pidfd.
+    /// Takes the greeting, and of some a second packet. After that, or the lifeline's end, the
+    /// lifeline is not watched any more: what decides about life and death is the pidfd.
     fn hear(&mut self, id: u64) {
         let Some(watched) = self.watched.get_mut(&id) else {
             return;
@@ -418,9 +425,16 @@ impl Warden {
                 if let Some(greeting) = watched.greeting.take() {
                     // Nobody may be waiting any more.
                     let _ = greeting.send(Ok(self.buffer[..packet.len].to_vec()));
+                    if watched.is_asked {
+                        return;
+                    }
+                } else if &self.buffer[..packet.len] == ASKED {
+                    watched.ward.note_asked();
                 }
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // It has said all that it must.
+            Some(Err(_)) if watched.greeting.is_none() => {}
             Some(Err(error)) => {
                 tracing::warn!(pid = watched.ward.pid(), %error, "bad greeting, process killed");
                 watched.ward.kill();
@@ -461,6 +475,7 @@ impl Warden {
             tails,
             limited,
             on_exit,
+            ..
         }) = self.watched.remove(&id)
         else {
             return;

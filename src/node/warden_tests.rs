@@ -17,9 +17,10 @@ fn order(script: &str) -> (Order, oneshot::Receiver<Exit>) {
     let order = Order {
         launch: shell(script, theirs),
         lifeline: ours,
-        hello: b"hello".to_vec(),
+        hello: b"hello".to_vec().into(),
         fds: Vec::new(),
         tails: Tails::default(),
+        is_asked: false,
         greet_within: LONG,
         limited: None,
         on_exit: Box::new(|end| exit.send(end).unwrap_or(())),
@@ -178,7 +179,7 @@ async fn what_cannot_be_started_is_an_error() {
     }
     assert!(told.await.is_err(), "on_exit does not run");
     let (mut order, _told) = order("");
-    order.hello = vec![0; 16 * 1024 * 1024];
+    order.hello = vec![0; 16 * 1024 * 1024].into();
     assert!(matches!(
         start(order).await.unwrap(),
         Err(StartError::Hello(_))

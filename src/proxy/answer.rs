@@ -8,7 +8,7 @@ use super::exchange::BeginError;
 use super::failure::{CallError, Outcome};
 use super::in_flight::Answer;
 use crate::transport::spin::Vigil;
-use crate::wire::codec::{self, DecodeError};
+use crate::wire::codec::{self, DecodeError, EncodeError};
 use crate::wire::frame::Kind;
 use crate::wire::id::CallId;
 use crate::wire::report::{PanicReport, Refusal};
@@ -29,10 +29,14 @@ impl Caller {
     }
 
     /// Why a call that waited for room was not begun.
-    pub(super) fn not_begun<E>(&self, error: BeginError) -> CallError<E> {
+    pub(super) fn not_begun<E>(&self, method: u16, error: BeginError) -> CallError<E> {
         let outcome = Outcome::NotRun;
         match error {
             BeginError::Late(after) => CallError::Timeout { after, outcome },
+            BeginError::Unattached => CallError::Encode {
+                method: self.method_name(method),
+                source: EncodeError::Blobs,
+            },
             BeginError::Full | BeginError::Ended => {
                 CallError::ended(self.exchange().ended(), outcome)
             }

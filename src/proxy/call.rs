@@ -340,7 +340,7 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
                 Ok(begun)
             }
             Err(BeginError::Full) => Err(Refused::Full(letter)),
-            Err(error) => Err(Refused::Failed(self.caller.not_begun(error))),
+            Err(error) => Err(Refused::Failed(self.caller.not_begun(self.method, error))),
         }
     }
 
@@ -377,7 +377,7 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
             unreachable!("a call is begun once")
         };
         let begun = ready!(beginning.as_mut().poll(cx));
-        let failed = |error| self.caller.not_begun(error);
+        let failed = |error| self.caller.not_begun(self.method, error);
         Poll::Ready(begun.map(|call| (call, Vigil::default())).map_err(failed))
     }
 

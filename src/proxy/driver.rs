@@ -1,5 +1,6 @@
 //! The task that waits for a link's bell, so that no caller depends on another one being polled.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use super::failure::Ended;
 use crate::transport::bell::Ear;
 use crate::transport::board::Side;
 use crate::transport::spin::{Next, Vigil};
+use crate::transport::unreached::Unreached;
 
 /// Who looks for the answers of calls that sleep.
 pub(super) struct Lookout {
@@ -97,7 +99,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         // After the link's own end this changes nothing: the first cause stays.
-        self.exchange.end(Ended::NoRuntime);
+        self.exchange.end(Ended::Unreachable(Unreached::NoRuntime));
     }
 }
 
@@ -182,5 +184,13 @@ impl Exchange {
     /// The bell has rung: there may be room again.
     fn room_freed(&self) {
         self.sender.room_freed();
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("ended", &self.ended())
+            .finish_non_exhaustive()
     }
 }

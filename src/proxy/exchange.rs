@@ -15,7 +15,6 @@
 //! Where both ends of the link are in one process there is nothing to look for: who answers puts
 //! the answer into the table, and wakes its task.
 
-use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
@@ -41,6 +40,7 @@ use crate::transport::idle::Idle;
 use crate::transport::receiver::{LinkError, Receiver};
 use crate::transport::sender::{Locked, SendError, Sender};
 use crate::transport::spin::{Next, Plan, Spin, Vigil};
+use crate::transport::unreached::Unreached;
 use crate::wire::attached::Attached;
 use crate::wire::codec::spare_body;
 use crate::wire::frame::{Head, Kind};
@@ -59,6 +59,8 @@ pub(crate) enum BeginError {
     Ended,
     /// The usual time, which this is, has passed.
     Late(Duration),
+    /// Its blobs cannot travel.
+    Unattached,
 }
 
 /// What is known about the process at the other end without asking it.
@@ -312,6 +314,7 @@ impl Exchange {
         match error {
             SendError::Full => BeginError::Full,
             SendError::Closed => BeginError::Ended,
+            SendError::Unattached => BeginError::Unattached,
             SendError::Corrupt(corrupt) => {
                 self.break_off(held, &LinkError::from(*corrupt));
                 BeginError::Ended
@@ -563,8 +566,10 @@ impl Exchange {
         let is_gone = matches!(self.ended.get(), Some(Ended::Died(_) | Ended::Stopped));
         let released = match self.ended.get() {
             Some(Ended::Died(_) | Ended::Stopped) => held.outbox.released(),
+            // What was not sent will not be.
+            Some(Ended::Unreachable(why)) if *why != Unreached::NoRuntime => held.outbox.released(),
             // The peer lives on: as in `give_up_waiting`.
-            Some(Ended::Corrupt(_) | Ended::NoRuntime) | None => {
+            Some(Ended::Corrupt(_) | Ended::Unreachable(_)) | None => {
                 held.state
                     .in_flight
                     .calls()
@@ -587,13 +592,5 @@ impl Exchange {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked<Core>> {
         self.sender.lock()
-    }
-}
-
-impl fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("ended", &self.ended.get())
-            .finish_non_exhaustive()
     }
 }

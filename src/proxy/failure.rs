@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::flow::STREAMS_MAX;
 use crate::sys::process::Exit;
+use crate::transport::unreached::Unreached;
 use crate::wire::chain::DEPTH_MAX;
 use crate::wire::codec::{DecodeError, EncodeError};
 use crate::wire::report::PanicReport;
@@ -154,8 +155,8 @@ pub(crate) enum Ended {
     Stopped,
     /// It broke the rules of the link.
     Corrupt(String),
-    /// The runtime that served the link has ended.
-    NoRuntime,
+    /// It may live, and nothing goes to it or comes from it any more.
+    Unreachable(Unreached),
 }
 
 /// A call failed. `E` is the actor's own error, if the method has one.
@@ -204,10 +205,11 @@ pub enum CallError<E = Infallible> {
         /// Whether the call ran.
         outcome: Outcome,
     },
-    /// The actor's process exists and does not react: it is stopped, or this process's runtime that
-    /// served the actor is gone.
-    #[error("the actor cannot be reached")]
+    /// The actor may live, and cannot be reached.
+    #[error("the actor cannot be reached: {why}")]
     Unreachable {
+        /// Why not.
+        why: Unreached,
         /// Whether the call ran.
         outcome: Outcome,
     },
@@ -338,7 +340,7 @@ impl<E> CallError<E> {
             Self::Died { outcome, .. }
             | Self::Stopped { outcome }
             | Self::Timeout { outcome, .. }
-            | Self::Unreachable { outcome }
+            | Self::Unreachable { outcome, .. }
             | Self::Corrupt { outcome, .. } => *outcome,
         }
     }
@@ -351,7 +353,7 @@ impl<E> CallError<E> {
             Self::Died { death, outcome } => CallError::Died { death, outcome },
             Self::Stopped { outcome } => CallError::Stopped { outcome },
             Self::Timeout { after, outcome } => CallError::Timeout { after, outcome },
-            Self::Unreachable { outcome } => CallError::Unreachable { outcome },
+            Self::Unreachable { why, outcome } => CallError::Unreachable { why, outcome },
             Self::Corrupt { reason, outcome } => CallError::Corrupt { reason, outcome },
             Self::Cycle { chain } => CallError::Cycle { chain },
             Self::TooDeep => CallError::TooDeep,
@@ -381,7 +383,11 @@ impl<E> CallError<E> {
                 reason: reason.clone(),
                 outcome,
             },
-            Some(Ended::NoRuntime) | None => Self::Unreachable { outcome },
+            Some(Ended::Unreachable(why)) => Self::Unreachable { why: *why, outcome },
+            None => Self::Unreachable {
+                why: Unreached::Still,
+                outcome,
+            },
         }
     }
 }

@@ -231,9 +231,11 @@ impl<T, E> Pending<T, E> {
         let begun = std::mem::replace(&mut *lock(queued), Queued::GivenUp);
         self.progress = match begun {
             Queued::Begun(Ok(call)) => Progress::Waiting(call, Vigil::default()),
-            Queued::Begun(Err(error)) => Progress::Failed(self.caller.not_begun(error)),
+            Queued::Begun(Err(error)) => {
+                Progress::Failed(self.caller.not_begun(self.method, error))
+            }
             Queued::Beginning(_) | Queued::GivenUp => {
-                Progress::Failed(self.caller.not_begun(BeginError::Ended))
+                Progress::Failed(self.caller.not_begun(self.method, BeginError::Ended))
             }
         };
         Poll::Ready(())

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::keeper::Command;
 use super::post::{Post, Started};
 use super::supervisor::{Status, Supervisor};
-use crate::node::handle::ShutdownError;
+use crate::node::ending::ShutdownError;
 use crate::sys::process::Exit;
 
 /// A supervisor in another's care.

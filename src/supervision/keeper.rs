@@ -20,7 +20,7 @@ use super::post::{Post, Started};
 use super::restart::{History, Restart};
 use super::strategy::Strategy;
 use super::supervisor::{GivenUp, Shared, Status};
-use crate::node::handle::ShutdownError;
+use crate::node::ending::ShutdownError;
 use crate::sys::process::Exit;
 
 /// What a supervisor is asked to do.

@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::node::handle::ShutdownError;
+use crate::node::ending::ShutdownError;
 use crate::sys::process::Exit;
 
 /// What a supervisor does with who is in its care.

@@ -19,7 +19,8 @@ use super::post::Post;
 use super::restart::Restart;
 use super::seat::Seat;
 use super::strategy::Strategy;
-use crate::node::handle::{Proxy, ShutdownError};
+use crate::node::ending::ShutdownError;
+use crate::node::handle::Proxy;
 use crate::node::spawn_error::SpawnError;
 use crate::sys::process::Exit;
 

@@ -231,6 +231,9 @@ pub enum Exit {
     /// A [local](crate::Local) actor's task was dropped before it had ended: it was killed, its
     /// grace was over, or its runtime ended.
     Dropped,
+    /// The connection to a [connected](crate::Connect) actor has ended. What became of the actor is
+    /// not known here.
+    Disconnected,
     /// Other code of this program took its exit status, or SIGCHLD is ignored.
     Unknown,
 }
@@ -268,6 +271,7 @@ impl fmt::Display for Exit {
             }
             Self::OutOfMemory => f.write_str("no memory left for it"),
             Self::Dropped => f.write_str("its task being dropped"),
+            Self::Disconnected => f.write_str("the end of the connection to it"),
             Self::Unknown => f.write_str("an unknown exit status"),
         }
     }

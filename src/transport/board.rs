@@ -341,6 +341,13 @@ impl Board {
         }
     }
 
+    /// Nobody wants any answer any more: the caller is gone.
+    pub(crate) fn cancel_all(&self) {
+        for entry in &self.memory.words()[CANCEL_AT..][..self.geometry.slots] {
+            entry.store(u64::MAX, Ordering::Relaxed);
+        }
+    }
+
     fn cancel_entry(&self, call: CallId) -> Option<&AtomicU64> {
         let slot = call.slot();
         (slot < self.geometry.slots).then(|| &self.memory.words()[CANCEL_AT + slot])

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 use super::Link;
 use super::bell::Ear;
 use super::board::Geometry;
-use super::kinds::{Dice, MESSAGE_LEN_MAX, Make, send};
+use super::kinds::{Dice, MESSAGE_LEN_MAX, Make, send, tells_beside, told};
 use super::receiver::{LinkError, Receiver};
 use super::sender::{SendError, Sender};
 use crate::sys::body::Body;
@@ -192,6 +192,7 @@ macro_rules! over_every_kind {
         over_every_kind! { @ over_arenas arenas $($(#[$doc])* $test)* }
         over_every_kind! { @ over_a_socket socket $($(#[$doc])* $test)* }
         over_every_kind! { @ over_a_narrow_stream narrow $($(#[$doc])* $test)* }
+        over_every_kind! { @ over_tcp tcp $($(#[$doc])* $test)* }
     };
     (@ $name:ident $make:ident $($(#[$doc:meta])* $test:ident)*) => {
         mod $name {
@@ -219,13 +220,13 @@ over_every_kind! {
     a_dropped_large_send_is_aborted
     /// A closed link ends those who wait and those who come.
     closing_ends_all_senders
-    /// How far the other end has read is known exactly, without its doing anything about it.
+    /// How far the other end has read is known without its doing anything about it.
     what_was_read_is_known
     /// A cancel is seen at the other end, for the call that it names.
     cancels_cross_over
     /// A cancel and a ring are heard by an end that waits for nothing else.
     cancels_wake_who_sleeps
-    /// What a dying end leaves is there for the other.
+    /// What a dying end leaves is there for the other, on one machine.
     last_words_cross_over
     /// Frames that come before, while and after the reader falls asleep are all heard of.
     sleepers_are_woken
@@ -457,7 +458,10 @@ async fn what_was_read_is_known(make: Make) {
                     .expect(number, usize::try_from(number).unwrap() * 7 % 300)
                     .await;
                 let position = sent[usize::try_from(number).unwrap() - 1];
-                assert_eq!(sender.lock().outbox.released(), position, "{number}");
+                let released = sender.lock().outbox.released();
+                // Where nothing is told beside, what was sent may have been read.
+                let is_known = released == position || !tells_beside(make) && released > position;
+                assert!(is_known, "{number}");
             }
         }
     }
@@ -468,15 +472,10 @@ async fn cancels_cross_over(make: Make) {
     let call = CallId::new(3, 5);
     assert!(!server.board.is_cancelled(call));
     caller.board.cancel(call);
-    assert!(server.board.is_cancelled(call));
-    assert!(
-        !server.board.is_cancelled(CallId::new(4, 5)),
-        "the slot's next call"
-    );
-    assert!(
-        !server.board.is_cancelled(CallId::new(3, 4)),
-        "another slot"
-    );
+    told(make, || server.board.is_cancelled(call)).await;
+    let (next, other) = (CallId::new(4, 5), CallId::new(3, 4));
+    assert!(!server.board.is_cancelled(next), "the slot's next call");
+    assert!(!server.board.is_cancelled(other), "another slot");
     caller.board.cancel(CallId::new(9, 4000));
 }
 
@@ -499,7 +498,8 @@ async fn last_words_cross_over(make: Make) {
     let (caller, server) = make(small());
     assert_eq!(caller.board.read_last_words(), None);
     server.board.leave_last_words(b"no memory left");
-    assert_eq!(caller.board.read_last_words().unwrap(), b"no memory left");
+    let words = tells_beside(make).then(|| b"no memory left".to_vec());
+    assert_eq!(caller.board.read_last_words(), words);
 }
 
 async fn sleepers_are_woken(make: Make) {

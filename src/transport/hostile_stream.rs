@@ -45,7 +45,7 @@ fn record(tag: u32, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn lies_are_refused() {
     let both = [Side::Caller, Side::Server];
-    let of_no_kind = (0..=u8::MAX).filter(|kind| !(1..=5).contains(kind));
+    let of_no_kind = (0..=u8::MAX).filter(|kind| !(1..=6).contains(kind));
     let lies = of_no_kind.map(|kind| frame(kind, 0, 0)).chain([
         // Too long, at once and in all.
         frame(1, 0, 1017),
@@ -59,6 +59,7 @@ fn lies_are_refused() {
         frame(3, 1, 8),
         frame(4, 0, 1),
         frame(5, 0, 1),
+        frame(6, 0, 1),
         [&[1, 1, 0, 0], &frame(1, 0, 0)[4..]].concat(),
         [&[2, 0, 0, 9], &frame(2, 0, 0)[4..]].concat(),
         // Slots that there are not.
@@ -67,6 +68,8 @@ fn lies_are_refused() {
         // Asked twice, and answered without a question.
         frame(4, 0, 0).repeat(2),
         frame(5, 0, 0),
+        // Said twice.
+        frame(6, 0, 0).repeat(2),
     ]);
     for lie in lies {
         for side in both {
@@ -81,6 +84,7 @@ fn lies_are_refused() {
     for (right, lie) in [
         (Side::Server, frame(3, 0, 7)),
         (Side::Caller, frame(4, 0, 0)),
+        (Side::Caller, frame(6, 0, 0)),
     ] {
         for side in both {
             assert_eq!(

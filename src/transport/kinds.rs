@@ -1,19 +1,26 @@
 //! The kinds of links over which `conformance.rs` runs, and its dice.
 //!
 //! Loopback; shared memory, mapped a second time by its name, as another process would, without
-//! and with arenas; a Unix socket; and a stream so narrow that hardly a frame passes whole.
+//! and with arenas; a Unix socket; a stream so narrow that hardly a frame passes whole; and TCP,
+//! sealed.
 
+use std::net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use super::Link;
 use super::arena::Parcel;
 use super::aside::Aside;
+use super::auth_key::AuthKey;
 use super::board::{Geometry, Side};
+use super::noise::{self, Records, Suite};
+use super::sealed_stream::Sealed;
 use super::sender::{SendError, Sender};
 use super::shm::{Bells, connect};
-use super::stream::{Laid, Pumping, lay};
+use super::stream::{Laid, Pumping, lay, lay_remote};
 use super::unix::Plug;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::memory::Segment;
@@ -25,6 +32,20 @@ pub(super) const MESSAGE_LEN_MAX: u32 = 8 << 20;
 
 /// Makes both ends of a link, the caller's first.
 pub(super) type Make = fn(Geometry) -> (Link, Link);
+
+/// Whether the ends tell each other some things at once, beside the frames: between two machines
+/// everything goes in one stream.
+pub(super) fn tells_beside(make: Make) -> bool {
+    !std::ptr::fn_addr_eq(make, tcp as Make)
+}
+
+/// Expects that something was told: at once, where that is so; else soon.
+pub(super) async fn told(make: Make, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        assert!(!tells_beside(make), "it is told at once");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
 
 pub(super) fn loopback(geometry: Geometry) -> (Link, Link) {
     super::loopback::pair(geometry, MESSAGE_LEN_MAX.into())
@@ -96,6 +117,25 @@ pub(super) fn narrow(geometry: Geometry) -> (Link, Link) {
     (
         link(caller, Side::Caller, told),
         link(server, Side::Server, Aside::from_fds(fds)),
+    )
+}
+
+/// TCP, as between two machines: sealed, and nothing beside it.
+pub(super) fn tcp(geometry: Geometry) -> (Link, Link) {
+    let listener = StdTcpListener::bind("127.0.0.1:0").unwrap();
+    let near = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    let keys = noise::pair(&AuthKey::from([7; 32]), Suite::preferred());
+    let link = |stream: StdTcpStream, side, records: Records| {
+        stream.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
+        let stream = Sealed::new(stream, records.rekeyed_after(50));
+        let pumps = (&Handle::current(), Box::new(|_| {}) as _);
+        kept(lay_remote(stream, (geometry, side), 0, pumps))
+    };
+    (
+        link(near, Side::Caller, keys.0),
+        link(far, Side::Server, keys.1),
     )
 }
 

@@ -35,6 +35,9 @@ pub enum LinkKind {
     /// Rings in this process's own memory: that of a [local](crate::Local) actor. To another
     /// process it means shared memory.
     Local,
+    /// A connection that was made by address and key: TCP, or a Unix socket with a name. What goes
+    /// over it is sealed. To an actor that is started it means a socket.
+    Network,
 }
 
 impl LinkKind {
@@ -42,7 +45,7 @@ impl LinkKind {
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::SharedMemory | Self::Local => 0,
-            Self::Socket => 1,
+            Self::Socket | Self::Network => 1,
         }
     }
 
@@ -62,6 +65,7 @@ impl fmt::Display for LinkKind {
             Self::SharedMemory => "shared memory",
             Self::Socket => "a socket",
             Self::Local => "memory of one process",
+            Self::Network => "a network",
         })
     }
 }

@@ -5,7 +5,9 @@
 //! for news takes a glance, and one task waits for the bell. What a frame means is not known here.
 //!
 //! A link lies in shared memory (`shm`), or in private memory whose records a pump carries over a
-//! stream (`stream`, on one machine `unix`).
+//! stream (`stream`, on one machine `unix`). To other machines the stream is a socket (`net`) whose
+//! bytes are sealed (`sealed_stream`), once both sides have shown that they have one key
+//! (`handshake`, `noise`, `auth_key`); who fails at that often is not heard (`gate`).
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +30,15 @@ pub(crate) mod pump;
 pub(crate) mod aside;
 pub(crate) mod stream;
 pub(crate) mod unix;
+
+pub(crate) mod unreached;
+pub(crate) mod address;
+pub(crate) mod auth_key;
+pub(crate) mod noise;
+pub(crate) mod sealed_stream;
+pub(crate) mod handshake;
+pub(crate) mod gate;
+pub(crate) mod net;
 
 #[cfg(test)]
 mod conformance;

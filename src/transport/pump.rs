@@ -47,6 +47,8 @@ enum Kind {
     Settle = 4,
     /// They are. From the caller.
     Settled = 5,
+    /// The actor has ended in order: all that it will ever answer came before. From the server.
+    Bye = 6,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
             Self::Cancel,
             Self::Settle,
             Self::Settled,
+            Self::Bye,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -73,6 +76,17 @@ enum Quiet {
     Asked,
     /// It is done.
     Settled,
+}
+
+/// Where the server's last word is: see [`Kind::Bye`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parting {
+    /// Nobody thinks of it.
+    No,
+    /// To be put out behind the last answer.
+    Due,
+    /// It was said, or heard.
+    Done,
 }
 
 /// The far ends of one end's rings.
@@ -95,6 +109,7 @@ pub(crate) struct Pump {
     cancelled: Box<[u64]>,
     cancels: Box<[CallId]>,
     quiet: Quiet,
+    parting: Parting,
 }
 
 impl Pump {
@@ -118,7 +133,13 @@ impl Pump {
             cancelled: vec![0; slots.div_ceil(BITS)].into(),
             cancels: vec![CallId::NONE; slots].into(),
             quiet: Quiet::No,
+            parting: Parting::No,
         }
+    }
+
+    /// Which end its owner is.
+    pub(crate) fn side(&self) -> Side {
+        self.side
     }
 
     /// The longest frame that [`Self::take_in`] may need whole.
@@ -146,6 +167,10 @@ impl Pump {
                 if self.side == Side::Caller && self.quiet == Quiet::Due {
                     frame(output, Kind::Settled, 0, 0);
                     self.quiet = Quiet::Settled;
+                }
+                if self.side == Side::Server && self.parting == Parting::Due {
+                    frame(output, Kind::Bye, 0, 0);
+                    self.parting = Parting::Done;
                 }
                 break;
             };
@@ -211,7 +236,10 @@ impl Pump {
                 (Kind::Settled, Side::Server) if self.quiet == Quiet::Asked => {
                     self.quiet = Quiet::Settled;
                 }
-                (Kind::Cancel | Kind::Settle | Kind::Settled, _) => {
+                (Kind::Bye, Side::Caller) if self.parting == Parting::No => {
+                    self.parting = Parting::Done;
+                }
+                (Kind::Cancel | Kind::Settle | Kind::Settled | Kind::Bye, _) => {
                     return Err(LinkError::Stream("a frame of the wrong direction or time"));
                 }
             }
@@ -270,6 +298,18 @@ impl Pump {
         self.quiet == Quiet::Settled
     }
 
+    /// Says, once all answers are out, that no more will come. Once.
+    pub(crate) fn part(&mut self) {
+        if self.parting == Parting::No {
+            self.parting = Parting::Due;
+        }
+    }
+
+    /// Whether that was said, or heard.
+    pub(crate) fn is_parted(&self) -> bool {
+        self.parting == Parting::Done
+    }
+
     fn is_report_due(&self) -> bool {
         self.incoming.released().saturating_sub(self.reported) >= self.capacity / 4
     }
@@ -312,7 +352,7 @@ fn parse(header: &[u8; HEADER_LEN]) -> Result<(Kind, u32, u64), LinkError> {
     let extra = u32::from_le_bytes([a, b, c, d]);
     let kind = Kind::of(kind).ok_or(LinkError::Stream("a frame of no kind"))?;
     let is_plain = zeros == [0; 3] && (kind == Kind::Record || extra == 0);
-    let is_bare = !matches!(kind, Kind::Settle | Kind::Settled) || value == 0;
+    let is_bare = !matches!(kind, Kind::Settle | Kind::Settled | Kind::Bye) || value == 0;
     if is_plain && is_bare {
         Ok((kind, extra, value))
     } else {

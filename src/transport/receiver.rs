@@ -193,10 +193,11 @@ impl Receiver {
             }
             let mut head_bytes = [0; HEAD_LEN_MAX];
             record.copy_to(0, &mut head_bytes[..head_len]);
-            let head = Head::decode(record.tag(), &head_bytes[..head_len])?;
+            let mut head = Head::decode(record.tag(), &head_bytes[..head_len])?;
             if let Some(relay) = &self.relay {
                 relay.note_read(record.end() - self.noted);
                 self.noted = record.end();
+                head.deadline = head.deadline.map(|deadline| relay.local_time(deadline));
             }
             let len = record.len() - head_len;
             if head.kind == Kind::Beside {

@@ -5,11 +5,37 @@
 //! is one per end.
 
 use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::receiver::LinkError;
+use super::unreached::Unreached;
 use crate::wire::id::CallId;
+
+/// How long an actor that ends waits for room for its last answers.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a caller may take to hear that the actor has ended.
+const PARTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs when a stream to a remote peer has ended, and all was taken in that came before.
+pub(crate) type OnParting = Box<dyn FnOnce(Parting) + Send>;
+
+/// How a stream to a remote peer has ended.
+#[derive(Debug)]
+pub(crate) enum Parting {
+    /// The actor has ended in order, and said so.
+    Bye,
+    /// It was this side that ended it.
+    Cut,
+    /// Without a word.
+    Lost(Unreached),
+    /// The peer broke the rules.
+    Broken(LinkError),
+}
 
 /// Carries one end's records to the peer, and the peer's records here.
 pub(crate) trait Relay: fmt::Debug + Send + Sync {
@@ -41,9 +67,54 @@ pub(crate) trait Relay: fmt::Debug + Send + Sync {
     /// Calls `then` once all has come in that the caller had sent when it asked us to stop.
     fn settle(&self, then: Box<dyn FnOnce() + Send>);
 
+    /// Says to the caller, behind the last answer, that the actor has ended in order.
+    fn part(&self);
+
+    /// What the peer calls `time`, on this machine's clock.
+    fn local_time(&self, time: u64) -> u64;
+
+    /// Whether nothing goes or comes any more.
+    fn is_over(&self) -> bool;
+
     /// Whether all that the owner has sent is on its way, or never will be.
     fn is_flushed(&self) -> bool;
 
-    /// Told when that may have become true.
+    /// Told when one of the last two may have become true.
     fn flushed(&self) -> &Notify;
+}
+
+/// Waits until all that the owner has sent is on its way, or it is time to go without.
+pub(crate) async fn flush(relay: &dyn Relay) {
+    let flushed = until(relay, || relay.is_flushed());
+    if timeout(FLUSHED_WITHIN, flushed).await.is_err() {
+        tracing::warn!("the peer takes no answers; the last ones are lost");
+    }
+}
+
+/// Lets the last answers go out over a stream to a remote caller, `is_orderly` with the word that
+/// they are the last, and waits until the caller has closed it, or it is time to go without.
+pub(crate) async fn part(relay: &dyn Relay, is_orderly: bool) {
+    let parted = async {
+        if is_orderly {
+            relay.part();
+            // To close it first would throw away what is on its way.
+            until(relay, || relay.is_over()).await;
+        } else {
+            until(relay, || relay.is_flushed()).await;
+        }
+    };
+    if timeout(PARTED_WITHIN, parted).await.is_err() {
+        tracing::debug!("a remote caller does not take the last answers");
+    }
+}
+
+async fn until(relay: &dyn Relay, is_so: impl Fn() -> bool) {
+    loop {
+        let mut told = pin!(relay.flushed().notified());
+        told.as_mut().enable();
+        if is_so() {
+            return;
+        }
+        told.await;
+    }
 }

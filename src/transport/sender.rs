@@ -38,6 +38,9 @@ pub(crate) enum SendError {
     /// The link has ended.
     #[error("the link has ended")]
     Closed,
+    /// Memory cannot go with it: the peer is on another machine.
+    #[error("no memory can be sent over this link")]
+    Unattached,
     /// The peer broke the rules.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
@@ -359,6 +362,9 @@ impl Outbox {
         body: &[u8],
         attached: &Attached,
     ) -> Result<u64, SendError> {
+        if !attached.is_empty() && self.porter.is_none() {
+            return Err(SendError::Unattached);
+        }
         if body.len() > self.inline_len_max {
             self.check_arena()?;
             return Err(SendError::Full);
@@ -485,7 +491,7 @@ impl Outbox {
         if self.closed {
             return Err(SendError::Closed);
         }
-        let porter = self.porter.clone().ok_or(SendError::Closed)?;
+        let porter = self.porter.clone().ok_or(SendError::Unattached)?;
         let mut list = [0; LIST_LEN_MAX];
         let len = porter.list(attached, &mut list)?;
         self.commit(&Word::Attach.head(0), &list[..len])?;

@@ -14,6 +14,9 @@
 //! What it does not know: what kind of stream it is. [`Aside`] has what two processes of one
 //! machine tell each other beside it; without one, cancels come behind what was sent before, and a
 //! record that was sent counts as read.
+//!
+//! Where the peer's process is watched, whoever watches it [tells of its end](Pumping::finish). To
+//! a [remote](lay_remote) one the stream is all there is: its end is the link's.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -33,7 +36,8 @@ use super::bell::Chime;
 use super::board::{Board, Geometry, Memory, Side};
 use super::pump::Pump;
 use super::receiver::LinkError;
-use super::relay::Relay;
+use super::relay::{OnParting, Parting, Relay};
+use super::unreached::Unreached;
 use crate::sys::memory::Segment;
 use crate::wire::id::CallId;
 
@@ -48,9 +52,6 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a dead peer's stream may stay open, in the hands of a process that it has left.
 const DRAINED_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long an actor that ends waits for room for its last answers.
-const FLUSHED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs when all has been taken in that a dead peer had sent.
 pub(crate) type OnEnd = Box<dyn FnOnce() + Send>;
@@ -70,13 +71,45 @@ pub(crate) struct Pumping {
     end: oneshot::Sender<OnEnd>,
 }
 
-/// Begins to carry records over `stream`, in a task of `runtime`.
+/// Begins to carry records over `stream`, in a task of `runtime`. The peer's process is watched.
 pub(crate) fn lay<S>(
     stream: S,
     (geometry, side): (Geometry, Side),
     aside: Option<Aside>,
     runtime: &Handle,
 ) -> (Laid, Pumping)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (conduit, laid) = lay_out(stream, (geometry, side), aside, 0);
+    let (end, ended) = oneshot::channel();
+    runtime.spawn(drive(conduit, ended));
+    (laid, Pumping { end })
+}
+
+/// The same to a peer of which nothing is known but this stream. What it calls a time is `skew`
+/// later on this machine's clock.
+pub(crate) fn lay_remote<S>(
+    stream: S,
+    (geometry, side): (Geometry, Side),
+    skew: i64,
+    (runtime, on_parting): (&Handle, OnParting),
+) -> (Laid, Pumping)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (conduit, laid) = lay_out(stream, (geometry, side), None, skew);
+    let (end, ended) = oneshot::channel();
+    runtime.spawn(drive_remote(conduit, ended, on_parting));
+    (laid, Pumping { end })
+}
+
+fn lay_out<S>(
+    stream: S,
+    (geometry, side): (Geometry, Side),
+    aside: Option<Aside>,
+    skew: i64,
+) -> (Arc<Conduit<S>>, Laid)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -87,6 +120,7 @@ where
         chime: chime.clone(),
         board: Board::new(memory.clone(), geometry),
         beside: Mutex::new(aside.map_or(Beside::Nothing, Beside::Open)),
+        skew,
         fault: OnceLock::new(),
         flushed: Notify::new(),
         state: Mutex::new(State {
@@ -97,20 +131,19 @@ where
             is_unheard: false,
             pump,
             stream: Some(stream),
+            lost: Unreached::Closed,
             waker: None,
             settled: None,
         }),
     });
-    let (end, ended) = oneshot::channel();
-    runtime.spawn(drive(Arc::clone(&conduit), ended));
     let laid = Laid {
         memory,
         geometry,
         side,
         chime,
-        relay: conduit,
+        relay: Arc::clone(&conduit) as Arc<dyn Relay>,
     };
-    (laid, Pumping { end })
+    (conduit, laid)
 }
 
 impl Laid {
@@ -148,23 +181,6 @@ impl fmt::Debug for Pumping {
     }
 }
 
-/// Waits until all that the owner has sent is on its way, or it is time to go without.
-pub(crate) async fn flush(relay: &dyn Relay) {
-    let flushed = async {
-        loop {
-            let mut told = pin!(relay.flushed().notified());
-            told.as_mut().enable();
-            if relay.is_flushed() {
-                return;
-            }
-            told.await;
-        }
-    };
-    if timeout(FLUSHED_WITHIN, flushed).await.is_err() {
-        tracing::warn!("the peer takes no answers; the last ones are lost");
-    }
-}
-
 /// One end of a stream, shared by its task and the parts of its link.
 struct Conduit<S> {
     state: Mutex<State<S>>,
@@ -173,6 +189,8 @@ struct Conduit<S> {
     /// What the owner's board shows, for cancels that came in the stream.
     board: Board,
     beside: Mutex<Beside>,
+    /// What is to be added to the peer's times.
+    skew: i64,
     fault: OnceLock<LinkError>,
     flushed: Notify,
 }
@@ -199,6 +217,8 @@ struct State<S> {
     written: usize,
     /// The peer takes nothing any more.
     is_unheard: bool,
+    /// How the stream ended, once it has.
+    lost: Unreached,
     /// The task's, for those who write in its place.
     waker: Option<Waker>,
     /// To be called when the caller has told that all is out.
@@ -228,7 +248,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
             Poll::Pending => return Ok(Fetched::Nothing),
             Poll::Ready(Ok(())) => room.filled().len(),
             // What came before it was read; more will not come.
-            Poll::Ready(Err(_)) => 0,
+            Poll::Ready(Err(error)) => {
+                self.lost = Unreached::of(&error);
+                0
+            }
         };
         if len == 0 {
             return Ok(Fetched::End);
@@ -277,6 +300,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         self.is_done() || self.written < self.output.len() || self.pump.doze()
     }
 
+    /// Whether the actor at the other end has ended in order. (That ours has is only said here:
+    /// what is on its way shall arrive.)
+    fn is_parted_from(&self) -> bool {
+        self.pump.side() == Side::Caller && self.pump.is_parted()
+    }
+
     fn is_done(&self) -> bool {
         self.stream.is_none() || self.is_unheard
     }
@@ -312,6 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
             }
             match fetched {
                 Fetched::End => return Poll::Ready(()),
+                _ if state.is_parted_from() => return Poll::Ready(()),
                 Fetched::Nothing if state.rests() => return Poll::Pending,
                 Fetched::Nothing | Fetched::Some => {}
             }
@@ -442,6 +472,32 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// The task of one end of a stream to a remote peer.
+async fn drive_remote<S: AsyncRead + AsyncWrite + Unpin>(
+    conduit: Arc<Conduit<S>>,
+    mut end: oneshot::Receiver<OnEnd>,
+    on_parting: OnParting,
+) {
+    let closing = Closing(&conduit);
+    let ended = tokio::select! {
+        ended = &mut end => Some(ended),
+        () = poll_fn(|cx| conduit.poll(cx)) => None,
+    };
+    let state = conduit.lock();
+    let parting = match conduit.fault.get() {
+        Some(error) => Parting::Broken(error.clone()),
+        None if state.is_parted_from() => Parting::Bye,
+        None if ended.is_some() => Parting::Cut,
+        None => Parting::Lost(state.lost),
+    };
+    drop(state);
+    drop(closing);
+    on_parting(parting);
+    if let Some(Ok(then)) = ended {
+        then();
+    }
+}
+
 /// Closes the stream with its task, also where the task's runtime ends before.
 struct Closing<'a, S: AsyncRead + AsyncWrite + Unpin>(&'a Conduit<S>);
 
@@ -476,7 +532,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
         match &*self.beside() {
             Beside::Open(aside) => aside.read(),
             Beside::Closed { read } => *read,
-            Beside::Nothing => self.lock().pump.sent(),
+            Beside::Nothing => {
+                let pump = &self.lock().pump;
+                // What an actor that ended in order has not answered it has not begun.
+                if pump.is_parted() { 0 } else { pump.sent() }
+            }
         }
     }
 
@@ -501,6 +561,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
         state.settled = Some(then);
         state.pump.settle();
         self.write_now(&mut state);
+    }
+
+    fn part(&self) {
+        let mut state = self.lock();
+        state.pump.part();
+        self.write_now(&mut state);
+    }
+
+    fn local_time(&self, time: u64) -> u64 {
+        time.saturating_add_signed(self.skew)
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().stream.is_none()
     }
 
     fn is_flushed(&self) -> bool {

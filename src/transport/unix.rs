@@ -90,7 +90,10 @@ impl Plug {
 /// Where the records of this process's sockets are carried: a runtime on a thread of its own, for
 /// the life of the process. The users' runtimes may be busy, or end, before what they have sent is
 /// out.
-fn pumps() -> io::Result<Handle> {
+///
+/// # Errors
+/// The system's: no thread, no descriptors.
+pub(crate) fn pumps() -> io::Result<Handle> {
     static PUMPS: Mutex<Option<Handle>> = Mutex::new(None);
     let mut pumps = PUMPS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*pumps {
@@ -114,7 +117,18 @@ fn pumps() -> io::Result<Handle> {
 }
 
 /// A socket that raises no signal when the peer is gone, whatever the program does about SIGPIPE.
-struct Socket(UnixStream);
+pub(crate) struct Socket(pub(super) UnixStream);
+
+impl Socket {
+    /// Sends what there is room for.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let send = || send_now(self.0.as_fd(), bytes);
+        self.0.try_io(Interest::WRITABLE, send)
+    }
+}
 
 impl AsyncRead for Socket {
     fn poll_read(

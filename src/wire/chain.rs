@@ -3,8 +3,9 @@
 //! ```text
 //! behind the payload of a frame, as many bytes as its header says; for each actor
 //!   +0   key      8 bytes
-//!   +8   flags    1 byte: 1 = the method that waits runs alone
-//!   +9   length   1 byte, then so many bytes of its name
+//!   +8   machine  8 bytes
+//!  +16   flags    1 byte: 1 = the method that waits runs alone
+//!  +17   length   1 byte, then so many bytes of its name
 //! ```
 //!
 //! Only calls that a method awaits carry a chain: nobody waits for the others.
@@ -20,31 +21,44 @@ pub(crate) const DEPTH_MAX: usize = 64;
 const NAME_LEN_MAX: usize = 64;
 
 /// The longest chain that travels, in bytes.
-pub(crate) const CHAIN_LEN_MAX: usize = DEPTH_MAX * (10 + NAME_LEN_MAX);
+pub(crate) const CHAIN_LEN_MAX: usize = DEPTH_MAX * (18 + NAME_LEN_MAX);
 
 const EXCLUSIVE: u8 = 1;
 
-/// One actor among all of this machine, while it lives: the process that started it, and a count.
+/// One actor among all of all machines, while it lives: its machine, the process there that started
+/// it, and a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ActorKey(u64);
+pub(crate) struct ActorKey {
+    machine: u64,
+    bits: u64,
+}
 
 impl ActorKey {
     /// No actor.
     #[cfg(test)]
-    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self {
+        machine: 0,
+        bits: 0,
+    };
 
     /// The `count`th actor, from 1 on, that the process `pid` has started.
-    pub(crate) fn new(pid: u32, count: u64) -> Self {
+    pub(crate) fn new(machine: u64, pid: u32, count: u64) -> Self {
         // Beyond four thousand million the counts begin anew: by then the first ones are gone.
-        Self((u64::from(pid) << 32) | (count & u64::from(u32::MAX)))
+        let bits = (u64::from(pid) << 32) | (count & u64::from(u32::MAX));
+        Self { machine, bits }
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Self {
-        Self(bits)
+    pub(crate) fn from_bits(machine: u64, bits: u64) -> Self {
+        Self { machine, bits }
     }
 
+    pub(crate) fn machine(self) -> u64 {
+        self.machine
+    }
+
+    /// Which actor of its machine it is.
     pub(crate) fn bits(self) -> u64 {
-        self.0
+        self.bits
     }
 }
 
@@ -111,6 +125,7 @@ impl Chain {
             let name = cut(name);
             let flags = if *exclusive { EXCLUSIVE } else { 0 };
             append(&actor.bits().to_le_bytes());
+            append(&actor.machine().to_le_bytes());
             append(&[flags, u8::try_from(name.len()).unwrap_or_default()]);
             append(name.as_bytes());
         }
@@ -142,11 +157,12 @@ fn cut(name: &str) -> &str {
 
 fn read_one(bytes: &mut &[u8]) -> Option<Waiting> {
     let (key, rest) = bytes.split_first_chunk()?;
+    let (machine, rest) = rest.split_first_chunk()?;
     let ([flags, len], rest) = rest.split_first_chunk()?;
     let (name, rest) = rest.split_at_checked(usize::from(*len))?;
     *bytes = rest;
     Some(Waiting {
-        actor: ActorKey(u64::from_le_bytes(*key)),
+        actor: ActorKey::from_bits(u64::from_le_bytes(*machine), u64::from_le_bytes(*key)),
         exclusive: flags & EXCLUSIVE != 0,
         name: std::str::from_utf8(name).ok()?.into(),
     })
@@ -161,7 +177,7 @@ mod tests {
             .repeat(2)
             .into();
         Waiting {
-            actor: ActorKey::new(7, count),
+            actor: ActorKey::new(1, 7, count),
             exclusive,
             name,
         }
@@ -182,13 +198,13 @@ mod tests {
             let count = count as u64;
             chain = chain.and(waiting(count, count.is_multiple_of(2))).unwrap();
             let read = Chain::read(&bytes(&chain)).unwrap();
-            assert!(read.closes(ActorKey::new(7, count), true));
+            assert!(read.closes(ActorKey::new(1, 7, count), true));
             assert_eq!(
-                read.closes(ActorKey::new(7, count), false),
+                read.closes(ActorKey::new(1, 7, count), false),
                 count.is_multiple_of(2)
             );
-            assert!(!read.closes(ActorKey::new(8, count), true));
-            assert_eq!(read.names_from(ActorKey::new(7, count)).len(), 1);
+            assert!(!read.closes(ActorKey::new(1, 8, count), true));
+            assert_eq!(read.names_from(ActorKey::new(1, 7, count)).len(), 1);
         }
         assert_eq!(chain.and(waiting(65, true)), None);
         let mut long = bytes(&chain);
@@ -213,7 +229,7 @@ mod tests {
         assert_eq!(left.join(&Chain::default()), Some(left.clone()));
         let joined = chain(&[1], false).join(&left).unwrap();
         assert_eq!(joined.names().len(), 3);
-        assert!(joined.closes(ActorKey::new(7, 1), false));
+        assert!(joined.closes(ActorKey::new(1, 7, 1), false));
         let all: Vec<u64> = (1..=DEPTH_MAX as u64).collect();
         assert!(chain(&all, true).join(&left).is_some());
         assert_eq!(chain(&all, true).join(&chain(&[65], true)), None);

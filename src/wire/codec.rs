@@ -142,6 +142,10 @@ pub enum EncodeError {
         #[source]
         source: Cause,
     },
+    /// The message has [blobs](crate::Blob) with it, which are memory of one machine, and goes over
+    /// a network.
+    #[error("its blobs are memory of this machine, and do not travel over a network")]
+    Blobs,
 }
 
 /// Bytes are no archive of the expected type: damaged, of another type, or nested too deeply.

@@ -6,16 +6,19 @@
 //! both begin with   magic (8)  protocol (4)  format (4): compared before anything is decoded
 //! ```
 
+use std::fmt;
+
 use rkyv::{Archive, Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use super::codec::{self, Buffer, DecodeError, EncodeError, Message};
-use super::interface::{ENTER, Interface, Method};
+use super::interface::{ASK, Interface, Method};
 
 /// The packets' size is bounded: a packet of a local socket is at most this long here.
 pub(crate) const PACKET_LEN_MAX: usize = 64 * 1024;
 
 /// This version of the protocol. It changes with the frames, the ring and these packets.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"callbrd\n";
 const PREAMBLE_LEN: usize = 16;
@@ -68,6 +71,10 @@ pub(crate) struct Hello {
     pub(crate) grace_ms: u64,
     /// What it may have, which it sees to before anything else.
     pub(crate) bounds: Bounds,
+    /// The key that its family has in common.
+    pub(crate) family_key: Secret,
+    /// Where it listens for remote callers, if it does.
+    pub(crate) network: Option<Network>,
 }
 
 /// What a child may have; none: what its parent has.
@@ -92,8 +99,45 @@ pub(crate) enum Bound {
     Groups,
 }
 
-/// A child's answer: its tables, or why it cannot serve.
-pub(crate) type Greeting = Result<Tables, GreetRefusal>;
+/// How an actor listens for remote callers.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// The addresses at which it listens.
+    pub(crate) listen: Vec<String>,
+    /// Those that it tells instead, if any.
+    pub(crate) advertise: Vec<String>,
+    /// What a caller must have; none: the family's key.
+    pub(crate) key: Option<Secret>,
+    /// How many callers it has at most.
+    pub(crate) connections_max: u32,
+}
+
+/// Bytes that are never printed.
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A child's answer: what it offers, or why it cannot serve.
+pub(crate) type Greeting = Result<Greeted, GreetRefusal>;
+
+/// What a child offers.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Greeted {
+    pub(crate) tables: Tables,
+    /// Where remote callers reach it.
+    pub(crate) addresses: Vec<String>,
+}
 
 /// The constructors and methods that a process offers for one interface.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -116,6 +160,13 @@ pub(crate) enum GreetRefusal {
     Thread(i32),
     /// It cannot be bounded as it should be; the system's number says why.
     Bound(Bound, i32),
+    /// It cannot listen there.
+    Listen {
+        /// At this address.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
     /// Something else of the system's failed.
     System(String),
 }
@@ -150,12 +201,12 @@ impl Numbers {
         match self {
             Self::Same => Ok(ours),
             // They mean the same to every actor.
-            Self::Mapped(_) if ours >= ENTER => Ok(ours),
+            Self::Mapped(_) if ours >= ASK => Ok(ours),
             Self::Mapped(numbers) => numbers
                 .get(usize::from(ours))
                 .copied()
                 .unwrap_or(Err(Mismatch::Unknown)),
-            Self::From(first) => Ok(if ours < ENTER { first + ours } else { ours }),
+            Self::From(first) => Ok(if ours < ASK { first + ours } else { ours }),
         }
     }
 
@@ -351,6 +402,8 @@ mod tests {
             mailbox: (5, 6, 0),
             grace_ms: 8,
             bounds: Bounds::default(),
+            family_key: Secret([9; 32]),
+            network: None,
         }
     }
 
@@ -406,7 +459,7 @@ mod tests {
     fn parts_are_numbered_by_the_whole() {
         let part = Numbers::Same.part(3, 4).part(2, 2);
         assert_eq!(part.theirs(1), Ok(6));
-        assert_eq!(part.theirs(ENTER), Ok(ENTER));
+        assert_eq!(part.theirs(ASK), Ok(ASK));
         let unknown = Err(Mismatch::Unknown);
         let mapped = Numbers::Mapped([Ok(7), unknown, Ok(4), Ok(9)].into());
         let part = mapped.part(1, 2);

@@ -11,7 +11,11 @@ use super::codec::Message;
 #[cfg(feature = "json")]
 use super::json::Json;
 
-/// The call that begins a scope. An actor has no method with this number or one above it.
+/// The call that asks whoever owns the actor to end it. An actor has no method with this number or
+/// one above it.
+pub(crate) const ASK: u16 = u16::MAX - 3;
+
+/// The call that begins a scope.
 pub(crate) const ENTER: u16 = u16::MAX - 2;
 
 /// The call that ends a scope.
@@ -154,6 +158,15 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// That of an actor whose type is not known.
+    pub(crate) const NONE: Self = Self {
+        name: "?",
+        instance: None,
+        constructors: &[],
+        methods: &[],
+        parts: &[],
+    };
+
     /// Its name on the wire, with the parameters of its type: `cells::Cell<u32>`.
     pub(crate) fn full_name(&self) -> Cow<'static, str> {
         let parameters = self.instance.and_then(|name| {

@@ -24,3 +24,4 @@ pub(crate) mod lent;
 pub(crate) mod parts;
 pub(crate) mod report;
 pub(crate) mod view;
+pub(crate) mod welcome;

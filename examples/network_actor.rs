@@ -1,0 +1,128 @@
+//! U40, U41, U42, U49: an actor that other programs call, on this machine or any other.
+//!
+//! In two terminals:
+//!
+//! ```text
+//! cargo run --example network_actor -- server tcp://127.0.0.1:7000 /tmp/authkey
+//! cargo run --example network_actor -- client tcp://127.0.0.1:7000 /tmp/authkey
+//! ```
+//!
+//! The server makes the key file if there is none; for a client on another machine, copy it there.
+//! Without arguments both run here, as two programs.
+
+use std::io;
+use std::process::Stdio;
+
+use callboard::prelude::*;
+use callboard::{Address, AuthKey, AuthKeyError, ConnectError};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+/// An actor that remembers who has greeted it.
+pub struct Guestbook {
+    names: Vec<String>,
+}
+
+#[actor]
+impl Guestbook {
+    pub fn new() -> Self {
+        Self { names: Vec::new() }
+    }
+
+    pub fn sign(&mut self, name: String) -> usize {
+        self.names.push(name);
+        self.names.len()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+}
+
+/// The key in the file, which is made if there is none.
+fn key_of(path: &str) -> Result<AuthKey, AuthKeyError> {
+    match AuthKey::from_file(path) {
+        Err(AuthKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let key = AuthKey::random()?;
+            key.write_file(path)?;
+            Ok(key)
+        }
+        found => found,
+    }
+}
+
+async fn server(address: &str, key: &str) -> callboard::Result<()> {
+    let key = key_of(key)?;
+    let book = Guestbook::spawn().listen(address).authkey(&key).await?;
+    let address = book.address().map(Address::to_string);
+    println!("{}", address.unwrap_or_default());
+    // Until a client asks, or Ctrl-C.
+    book.end_asked().await;
+    println!("signed by {}", book.names().await?.join(", "));
+    book.shutdown().await
+}
+
+async fn client(address: &str, key: &str) -> callboard::Result<()> {
+    let key = AuthKey::from_file(key)?;
+    let book = Guestbook::connect(address, &key).await?;
+    println!("connected to {book}, the key's id is {}", key.id());
+    let place = book.sign(format!("process {}", std::process::id())).await?;
+    println!("we are number {place}");
+
+    // Without the key nobody gets in.
+    match Guestbook::connect(address, AuthKey::random()?).await {
+        Err(error @ ConnectError::Auth { .. }) => println!("with another key: {error}"),
+        other => panic!("let in without the key, or not heard: {other:?}"),
+    }
+
+    // It is not ours: this asks whoever started it to end it.
+    book.shutdown().await?;
+    let end = book.exited().await;
+    println!("the server's actor ended with {end}");
+    assert!(matches!(book.names().await, Err(CallError::Stopped { .. })));
+    Ok(())
+}
+
+/// Runs both sides, each as a program of its own.
+async fn both() -> callboard::Result<()> {
+    let folder = std::env::temp_dir().join(format!("network-actor-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let key = folder.join("authkey");
+    let program = std::env::current_exe()?;
+    let side = |side: &str, address: &str| {
+        let mut command = Command::new(&program);
+        command.arg(side).arg(address).arg(&key);
+        command
+    };
+    let mut server = side("server", "tcp://127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let out = server.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(out).lines();
+    let address = lines.next_line().await?.expect("it says its address first");
+    println!("server: {address}");
+    let client = side("client", &address).status().await?;
+    assert!(client.success(), "client: {client}");
+    while let Some(line) = lines.next_line().await? {
+        println!("server: {line}");
+    }
+    let ended = server.wait().await?;
+    assert!(ended.success(), "server: {ended}");
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+#[callboard::main]
+async fn main() -> callboard::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        [] => both().await,
+        ["server", address, key] => server(address, key).await,
+        ["client", address, key] => client(address, key).await,
+        _ => {
+            eprintln!("usage: network_actor [server|client ADDRESS KEYFILE]");
+            Ok(())
+        }
+    }
+}

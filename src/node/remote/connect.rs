@@ -1,0 +1,444 @@
+//! A proxy of an actor that another program has started, by its address and key.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::IntoFuture;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::tie::Tie;
+use crate::actor::Actor;
+use crate::node::being::Being;
+use crate::node::census::Life;
+use crate::node::faces::{AnyProxy, DowncastError, Face};
+use crate::node::handle::{Handle, Owner, Proxy};
+use crate::node::output::Tails;
+use crate::node::registry::{self, ActorType};
+use crate::node::spawn_options::GRACE;
+use crate::proxy::Caller;
+use crate::proxy::driver::drive;
+use crate::proxy::exchange::Exchange;
+use crate::sys::clock;
+use crate::sys::machine;
+use crate::transport::Link;
+use crate::transport::address::{Address, ParseAddressError};
+use crate::transport::auth_key::AuthKey;
+use crate::transport::board::{Geometry, Side};
+use crate::transport::handshake::{KnockError, knock, recv_packet, send_packet};
+use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::net::{Wire, dial};
+use crate::transport::noise::VERSION;
+use crate::transport::relay::Parting;
+use crate::transport::sealed_stream::Sealed;
+use crate::transport::stream::lay_remote;
+use crate::transport::unix::pumps;
+use crate::wire::chain::ActorKey;
+use crate::wire::hello::{self, HelloError, PACKET_LEN_MAX, Tables};
+use crate::wire::interface::Interface;
+use crate::wire::welcome::{Join, Welcome};
+
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The largest rings that an actor may ask for: a caller's memory for it.
+const RING_CAPACITY_MAX: u64 = 16 * 1024 * 1024;
+
+/// Connects to actors that other programs have started. Every actor's type has it.
+///
+/// # Examples
+/// ```standalone_crate
+/// use callboard::prelude::*;
+/// use callboard::AuthKey;
+///
+/// pub struct Counter(u64);
+///
+/// #[actor]
+/// impl Counter {
+///     pub fn new() -> Self { Self(0) }
+///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     // In one program, on any machine:
+///     let key = AuthKey::random()?;
+///     let counter = Counter::spawn().listen("tcp://127.0.0.1:0").authkey(&key).await?;
+///     let address = counter.address().expect("it listens");
+///
+///     // In another one, which has the address and the key:
+///     let remote = Counter::connect(address, &key).await?;
+///     assert_eq!(remote.add(5).await?, 5);
+///     assert_eq!(remote, counter);
+///     drop(remote);                                // it owns nothing: the actor lives on
+///     assert_eq!(counter.add(1).await?, 6);
+///     counter.shutdown().await
+/// }
+/// ```
+pub trait Connect: Actor<Proxy: Proxy> {
+    /// A proxy of the actor of this type at `address`, which listens there for those who have
+    /// `key`; see [`Connecting`].
+    fn connect<A>(address: A, key: impl Into<AuthKey>) -> Connecting<Self::Proxy>
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+    {
+        connect(address, key)
+    }
+}
+
+impl<A: Actor<Proxy: Proxy>> Connect for A {}
+
+/// A proxy of the actor at `address`, which listens there for those who have `key`: by its type, by
+/// a trait that it offers, or by none; see [`Connecting`].
+///
+/// # Examples
+/// ```
+/// use callboard::{AnyProxy, AuthKey};
+///
+/// async fn names(address: &str, key: &AuthKey) -> callboard::Result<Vec<String>> {
+///     let any: AnyProxy = callboard::connect(address, key).await?;
+///     Ok(any.methods().map(str::to_owned).collect())
+/// }
+/// ```
+pub fn connect<P: Proxy, A>(address: A, key: impl Into<AuthKey>) -> Connecting<P>
+where
+    A: TryInto<Address, Error: Into<ConnectError>>,
+{
+    Connecting {
+        address: address.try_into().map_err(Into::into),
+        key: key.into(),
+        within: CONNECT_WITHIN,
+        proxy: PhantomData,
+    }
+}
+
+/// A connection about to be made: await it, or refine it first.
+///
+/// The proxy has the same type as the one that started the actor, and calls of it the same rules:
+/// their order, their bounds, their errors. What is different:
+///
+/// - It owns nothing. Dropped, it ends the connection and not the actor, and its `shutdown`
+///   [asks](crate::Proxy::stop) whoever owns the actor.
+/// - When the other side is gone without a word, calls get
+///   [`Unreachable`](crate::CallError::Unreachable) with the reason: at once when its process has
+///   ended, and after ten seconds of silence when its machine or the network has.
+/// - A message has at most 16 MiB, and no [blobs](crate::Blob) with it.
+///
+/// What goes over the connection is encrypted and cannot be changed or repeated by others; see
+/// [`AuthKey`]. It is not made again by itself: after an error a new proxy is connected.
+///
+/// Methods that the actor's program lacks, or has with another signature, are errors of their
+/// calls.
+///
+/// # Errors
+/// Awaiting gives a [`ConnectError`]; nothing is left of the attempt.
+///
+/// # Panics
+/// Awaited outside a tokio runtime.
+///
+/// # Cancel safety
+/// Dropped before it is done, nothing is left of it.
+#[must_use = "nothing is connected before this is awaited"]
+pub struct Connecting<P> {
+    address: Result<Address, ConnectError>,
+    key: AuthKey,
+    within: Duration,
+    proxy: PhantomData<fn() -> P>,
+}
+
+impl<P> Connecting<P> {
+    /// How long all of it may take, with looking the name up. Default: 5 s.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AnyProxy, AuthKey, ConnectError};
+    /// # use std::time::Duration;
+    /// # async fn try_it(key: AuthKey) -> Result<AnyProxy, ConnectError> {
+    /// callboard::connect("tcp://far.example.org:7000", key).within(Duration::from_secs(30)).await
+    /// # }
+    /// ```
+    pub fn within(mut self, within: Duration) -> Self {
+        self.within = within;
+        self
+    }
+}
+
+impl<P: Proxy> Connecting<P> {
+    async fn run(self) -> Result<P, ConnectError> {
+        let Self {
+            address,
+            key,
+            within,
+            ..
+        } = self;
+        let address = address?;
+        let pumps = pumps().map_err(ConnectError::Resources)?;
+        let entering = Entering(pumps.spawn({
+            let address = address.clone();
+            async move { enter(&address, &key).await }
+        }));
+        let late = |_| ConnectError::Timeout {
+            address: address.clone(),
+            after: within,
+        };
+        let entered = timeout(within, entering).await.map_err(late)?;
+        let (sealed, welcome) = entered?;
+        check::<P>(&welcome.tables)?;
+        let handle = take_seat(sealed, welcome, &address).await?;
+        let any = AnyProxy::__from_handle(handle);
+        match P::__FACE {
+            Face::Any => Ok(P::__from_handle(any.__handle().clone())),
+            Face::Actor(interface) | Face::Trait(interface) => {
+                Ok(P::__from_handle(any.__handle().cast(interface)))
+            }
+        }
+    }
+}
+
+/// The task that knocks: on the thread on which the connection is carried on. Dropped, it ends.
+struct Entering(JoinHandle<Result<(Sealed<Wire>, Welcome), ConnectError>>);
+
+impl Future for Entering {
+    type Output = Result<(Sealed<Wire>, Welcome), ConnectError>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        let entered = Pin::new(&mut self.0).poll(cx);
+        entered.map(|entered| {
+            entered.unwrap_or_else(|ended| {
+                // The thread lives as long as the process, and nothing in the task panics.
+                Err(ConnectError::Resources(io::Error::other(ended)))
+            })
+        })
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Knocks at `address`, and hears who is there.
+async fn enter(address: &Address, key: &AuthKey) -> Result<(Sealed<Wire>, Welcome), ConnectError> {
+    let address = || address.clone();
+    let wire = dial(&address()).await;
+    let wire = wire.map_err(|source| ConnectError::Io {
+        address: address(),
+        source,
+    })?;
+    let mut sealed = knock(wire, key).await.map_err(|error| match error {
+        KnockError::Foreign => ConnectError::Hello {
+            address: address(),
+            source: HelloError::Foreign,
+        },
+        KnockError::Version { theirs } => ConnectError::Hello {
+            address: address(),
+            source: HelloError::Version {
+                ours: VERSION.into(),
+                theirs: theirs.into(),
+            },
+        },
+        KnockError::Busy => ConnectError::Busy { address: address() },
+        KnockError::Rejected => ConnectError::Auth { address: address() },
+        KnockError::Unable => {
+            ConnectError::Resources(io::Error::other("the system gives no random bytes"))
+        }
+        KnockError::Io(source) => ConnectError::Io {
+            address: address(),
+            source,
+        },
+    })?;
+    // That this can be read shows that the other side has the key.
+    let packet = recv_packet(&mut sealed, PACKET_LEN_MAX).await;
+    let packet = packet.map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => ConnectError::Auth { address: address() },
+        _ => ConnectError::Io {
+            address: address(),
+            source,
+        },
+    })?;
+    let welcome = hello::decode::<Welcome>(&packet);
+    let welcome = welcome.map_err(|source| ConnectError::Hello {
+        address: address(),
+        source,
+    })?;
+    Ok((sealed, welcome))
+}
+
+/// Whether the actor is what the proxy's type stands for. Single methods that an actor of this
+/// type lacks are errors of their calls.
+fn check<P: Proxy>(tables: &Tables) -> Result<(), ConnectError> {
+    match P::__FACE {
+        Face::Any => Ok(()),
+        Face::Actor(interface) if interface.full_name() == tables.name() => Ok(()),
+        Face::Actor(interface) => Err(ConnectError::Type(DowncastError::OtherActor {
+            expected: interface.full_name().into_owned(),
+            found: tables.name().to_owned(),
+        })),
+        Face::Trait(interface) => match tables.first_mismatch(interface) {
+            None => Ok(()),
+            Some(mismatch) => Err(ConnectError::Type(DowncastError::of(mismatch))),
+        },
+    }
+}
+
+/// Joins the actor's callers.
+async fn take_seat(
+    mut sealed: Sealed<Wire>,
+    welcome: Welcome,
+    address: &Address,
+) -> Result<Handle, ConnectError> {
+    let impossible = || ConnectError::Hello {
+        address: address.clone(),
+        source: HelloError::Foreign,
+    };
+    let geometry = Geometry::new(welcome.ring_capacity, welcome.slots)
+        .ok()
+        .filter(|_| welcome.ring_capacity <= RING_CAPACITY_MAX);
+    let geometry = geometry.ok_or_else(impossible)?;
+    let join = Join {
+        machine: machine::id(),
+        now: clock::now(),
+    };
+    let join = hello::encode(&join).map_err(|_| impossible())?;
+    let sent = send_packet(&mut sealed, &join).await;
+    sent.map_err(|source| ConnectError::Io {
+        address: address.clone(),
+        source,
+    })?;
+    let pumps = pumps().map_err(ConnectError::Resources)?;
+    let tie = Tie::new(welcome.pid);
+    let (told, parted) = (Arc::new(OnceLock::<Arc<Exchange>>::new()), tie.clone());
+    let heard = Arc::clone(&told);
+    let on_parting = Box::new(move |parting: Parting| {
+        parted.part(heard.wait(), parting);
+    });
+    let lay = (&pumps, on_parting as _);
+    let (laid, pumping) = lay_remote(sealed, (geometry, Side::Caller), 0, lay);
+    tie.hold(pumping);
+    let link: Link = laid.connect(welcome.message_len_max);
+    let (exchange, ear) = Exchange::new(link, geometry.slots(), Idle::Park);
+    exchange.set_tables(welcome.tables);
+    // Set once, here.
+    let _ = told.set(Arc::clone(&exchange));
+    tokio::spawn(drive(Arc::clone(&exchange), ear));
+    let owner = Arc::new(Owner {
+        life: Life {
+            being: Being::Remote(tie),
+            exchange: Arc::clone(&exchange),
+            grace: GRACE,
+        },
+        tails: Tails::default(),
+        link: LinkKind::Network,
+        addresses: OnceLock::from(Box::from([address.clone()])),
+    });
+    let key = ActorKey::from_bits(welcome.machine, welcome.key);
+    let limit = usize::try_from(welcome.message_len_max).unwrap_or(usize::MAX);
+    // Its methods can be called by name if this program knows the type.
+    let name = exchange.tables().map(Tables::name);
+    let known = name.and_then(registry::find).map(ActorType::interface);
+    let callee = (known.unwrap_or(const { &Interface::NONE }), key);
+    let caller = Caller::new(exchange, callee, limit, owner.clone());
+    Ok(Handle::new(caller, owner))
+}
+
+impl<P: Proxy> IntoFuture for Connecting<P> {
+    type Output = Result<P, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<P> fmt::Debug for Connecting<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting")
+            .field("address", &self.address)
+            .field("key", &self.key)
+            .field("within", &self.within)
+            .finish_non_exhaustive()
+    }
+}
+
+/// No connection was made.
+///
+/// # Examples
+/// ```
+/// use callboard::ConnectError;
+///
+/// fn is_worth_another_try(error: &ConnectError) -> bool {
+///     use ConnectError::{Busy, Io, Timeout};
+///
+///     matches!(error, Io { .. } | Busy { .. } | Timeout { .. })
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is none.
+    #[error(transparent)]
+    Address(#[from] ParseAddressError),
+    /// Nobody listens there, the name is unknown, the network is down, or the connection was lost
+    /// before it was one.
+    #[error("{address} cannot be reached")]
+    Io {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It was not done in time.
+    #[error("{address} did not answer within {after:?}")]
+    Timeout {
+        /// The address.
+        address: Address,
+        /// The time it had.
+        after: Duration,
+    },
+    /// The other side has another key, or something on the way has answered in its place: nothing
+    /// but a connection that is made shows who it was.
+    #[error("{address} has rejected the key: there is another one, or it is another's address")]
+    Auth {
+        /// The address.
+        address: Address,
+    },
+    /// The other side takes no more callers just now, or none from this machine, from which too
+    /// many have had the wrong key; such a machine may try once a second.
+    #[error("{address} takes no more callers just now")]
+    Busy {
+        /// The address.
+        address: Address,
+    },
+    /// The other side speaks another protocol, or another version of it.
+    #[error("{address} cannot be talked to")]
+    Hello {
+        /// The address.
+        address: Address,
+        /// Why not.
+        #[source]
+        source: HelloError,
+    },
+    /// The actor there is not what the proxy's type stands for.
+    #[error(transparent)]
+    Type(#[from] DowncastError),
+    /// This process has no room for it: no thread, no descriptors.
+    #[error("there is no room for a connection")]
+    Resources(#[source] io::Error),
+}
+
+impl From<Infallible> for ConnectError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,322 @@
+//! Where an actor is reached from outside: who knocks is admitted, or sent away.
+//!
+//! ```text
+//!  accept ─> gate ─> handshake, 64 at a time ─> Welcome, Join ─> a line of the inbox
+//!              └ failed often, or no room: sent away unheard
+//! ```
+//!
+//! What a stranger can make it do is bounded: in time, in bytes, in number. When more knock at once
+//! than may, the one that has stood there longest is sent away, for an honest one is soon done.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::actor::port::Port;
+use crate::actor::signals::{Arrival, Line, Signals};
+use crate::sys::clock;
+use crate::sys::endpoint::Endpoint;
+use crate::sys::machine;
+use crate::transport::address::Address;
+use crate::transport::auth_key::AuthKey;
+use crate::transport::board::{Geometry, Side};
+use crate::transport::gate::{Gate, Source};
+use crate::transport::handshake::{AdmitError, HANDSHAKE_WITHIN, admit, recv_packet, send_packet};
+use crate::transport::idle::Idle;
+use crate::transport::net::{Bound, Listener, Wire};
+use crate::transport::noise::Preamble;
+use crate::transport::relay::{Parting, Relay, part};
+use crate::transport::sealed_stream::Sealed;
+use crate::transport::stream::{Pumping, lay_remote};
+use crate::transport::unix::pumps;
+use crate::wire::codec::EncodeError;
+use crate::wire::hello::{self, Tables};
+use crate::wire::welcome::{JOIN_LEN_MAX, Join, Welcome};
+
+/// How many strangers may stand at a door at once.
+const STRANGERS_MAX: usize = 64;
+
+/// How long is waited when the system has no descriptors for those who knock.
+const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
+
+/// Bytes of each of the two rings that a connection has on either side.
+const RING_CAPACITY: u64 = 128 * 1024;
+
+/// Calls that one caller may have in flight before further ones wait to be sent.
+const SLOTS: u64 = 1024;
+
+/// The longest message over a network in bytes.
+const MESSAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
+
+/// What is to be behind a door.
+pub(crate) struct Behind {
+    pub(crate) tables: Tables,
+    /// The actor's key on this machine.
+    pub(crate) key: u64,
+    pub(crate) signals: Signals,
+}
+
+/// An actor's door. Dropped, it is closed at once.
+pub(crate) struct Door(Arc<Inside>);
+
+struct Inside {
+    key: AuthKey,
+    welcome: Vec<u8>,
+    signals: Signals,
+    connections_max: usize,
+    pumps: Handle,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    gate: Gate,
+    accepting: Vec<AbortHandle>,
+    /// What is to be removed from the file system.
+    names: Vec<Endpoint>,
+    /// The eldest first.
+    strangers: VecDeque<(Source, AbortHandle)>,
+    /// By a number that never recurs.
+    callers: HashMap<u64, Caller>,
+    last: u64,
+    closed: bool,
+}
+
+/// A caller that was admitted.
+struct Caller {
+    relay: Arc<dyn Relay>,
+    /// Dropped, it ends the connection.
+    _pumping: Pumping,
+}
+
+impl Door {
+    /// A door that is still closed: those who knock wait.
+    ///
+    /// # Errors
+    /// The system's: no thread.
+    pub(crate) fn new(behind: Behind, key: AuthKey, connections_max: usize) -> io::Result<Self> {
+        let welcome = Welcome {
+            tables: behind.tables,
+            machine: machine::id(),
+            pid: std::process::id(),
+            key: behind.key,
+            ring_capacity: RING_CAPACITY,
+            slots: SLOTS,
+            message_len_max: MESSAGE_LEN_MAX,
+        };
+        let welcome = hello::encode(&welcome);
+        let too_long = |error: EncodeError| io::Error::other(error);
+        Ok(Self(Arc::new(Inside {
+            key,
+            welcome: welcome.map_err(too_long)?,
+            signals: behind.signals,
+            connections_max,
+            pumps: pumps()?,
+            began: Instant::now(),
+            state: Mutex::default(),
+        })))
+    }
+
+    /// Opens it, once the actor is there.
+    pub(crate) fn open_with(&self, places: Vec<Bound>) {
+        let inside = Arc::clone(&self.0);
+        self.0.signals.on_begin(move || {
+            for bound in places {
+                inside.accept_at(bound);
+            }
+        });
+    }
+
+    /// Closes it: those who are there are told, if the actor `has_ended` in order, that it has.
+    pub(crate) async fn close(&self, has_ended: bool) {
+        self.0.close();
+        let callers: Vec<_> = {
+            let state = self.0.lock();
+            let relays = state.callers.values();
+            relays.map(|caller| Arc::clone(&caller.relay)).collect()
+        };
+        join_all(callers.iter().map(|relay| part(&**relay, has_ended))).await;
+        self.0.lock().callers.clear();
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.close();
+        let callers = std::mem::take(&mut self.0.lock().callers);
+        // Its end is told under the lock.
+        drop(callers);
+    }
+}
+
+impl Inside {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Admits nobody any more.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.names.clear();
+        let strangers = std::mem::take(&mut state.strangers).into_iter();
+        let strangers = strangers.map(|(_, stranger)| stranger);
+        let accepting = std::mem::take(&mut state.accepting);
+        accepting
+            .into_iter()
+            .chain(strangers)
+            .for_each(|task| task.abort());
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Begins to accept at one place.
+    fn accept_at(self: &Arc<Self>, bound: Bound) {
+        let inside = Arc::clone(self);
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        let entered = self.pumps.enter();
+        let address = bound.address().clone();
+        match bound.open() {
+            Ok((listener, name)) => {
+                let accepting = self.pumps.spawn(inside.accept(listener));
+                state.accepting.push(accepting.abort_handle());
+                state.names.extend(name);
+            }
+            Err(error) => tracing::error!(%error, %address, "nobody can be admitted"),
+        }
+        drop(entered);
+    }
+
+    async fn accept(self: Arc<Self>, listener: Listener) -> ! {
+        loop {
+            match listener.accept().await {
+                Ok((wire, source)) => self.let_knock(wire, source),
+                // Whoever it was has gone already.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a caller could not be accepted");
+                    sleep(EXHAUSTED_FOR).await;
+                }
+            }
+        }
+    }
+
+    /// Lets somebody knock, or sends him away.
+    fn let_knock(self: &Arc<Self>, wire: Wire, source: Source) {
+        let now = self.now();
+        let mut state = self.lock();
+        state
+            .strangers
+            .retain(|(_, stranger)| !stranger.is_finished());
+        let has_room = state.callers.len() + state.strangers.len() < self.connections_max;
+        if state.closed || !has_room || !state.gate.admits(source, now) {
+            wire.say_now(&Preamble::busy().bytes());
+            return;
+        }
+        if state.strangers.len() >= STRANGERS_MAX
+            && let Some((slow, eldest)) = state.strangers.pop_front()
+        {
+            eldest.abort();
+            state.gate.note_failure(slow, now);
+        }
+        let knocking = self.pumps.spawn(Arc::clone(self).hear(wire, source));
+        state.strangers.push_back((source, knocking.abort_handle()));
+    }
+
+    /// What becomes of one who knocks.
+    async fn hear(self: Arc<Self>, wire: Wire, source: Source) {
+        let refused = match admit(wire, &self.key).await {
+            Ok(sealed) => match timeout(HANDSHAKE_WITHIN, self.welcome(sealed)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => AdmitError::Io(error),
+                Err(_) => AdmitError::Late,
+            },
+            Err(error) => error,
+        };
+        // Who has just gone has tried nothing.
+        if matches!(&refused, AdmitError::Io(_) | AdmitError::Unable) {
+            tracing::debug!(error = %refused, ?source, "a caller was not admitted");
+            return;
+        }
+        self.lock().gate.note_failure(source, self.now());
+        tracing::warn!(error = %refused, ?source, "a caller was not admitted");
+    }
+
+    /// Agrees with a caller who has the key, and makes it one of the actor's.
+    async fn welcome(self: &Arc<Self>, mut sealed: Sealed<Wire>) -> io::Result<()> {
+        send_packet(&mut sealed, &self.welcome).await?;
+        let join = recv_packet(&mut sealed, JOIN_LEN_MAX).await?;
+        let join: Join = hello::decode(&join).map_err(io::Error::other)?;
+        self.take_in(sealed, join.skew(machine::id(), clock::now()));
+        Ok(())
+    }
+
+    fn take_in(self: &Arc<Self>, sealed: Sealed<Wire>, skew: i64) {
+        let geometry = Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible");
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.last += 1;
+        let number = state.last;
+        let told = Arc::new(OnceLock::<Arc<Line>>::new());
+        let (inside, line) = (Arc::downgrade(self), Arc::clone(&told));
+        // It waits for the lock, and so until the caller is counted in.
+        let on_parting = Box::new(move |parting: Parting| {
+            tracing::debug!(?parting, "a caller has gone");
+            let Some(inside) = inside.upgrade() else {
+                return;
+            };
+            let gone = inside.lock().callers.remove(&number);
+            drop(gone);
+            if let Some(line) = line.get() {
+                inside.signals.close(line);
+            }
+        });
+        let pumps = (&self.pumps, on_parting as _);
+        let (laid, pumping) = lay_remote(sealed, (geometry, Side::Server), skew, pumps);
+        let relay = laid.relay();
+        let link = laid.connect(MESSAGE_LEN_MAX);
+        let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
+        let board = link.board.clone();
+        let port = Port::new(
+            (link.receiver, link.glance),
+            link.board,
+            link.ear,
+            Idle::Park,
+        );
+        let line = Arc::new(Line::new(link.sender, board, limit));
+        // Set once, here.
+        let _ = told.set(Arc::clone(&line));
+        let caller = Caller {
+            relay,
+            _pumping: pumping,
+        };
+        state.callers.insert(number, caller);
+        drop(state);
+        self.signals.arrive(Arrival { port, line });
+    }
+}
+
+/// Listens at all these addresses, or at none.
+///
+/// # Errors
+/// The address at which it cannot be listened, and the system's reason.
+pub(crate) fn bind(addresses: &[Address]) -> Result<Vec<Bound>, (Address, io::Error)> {
+    addresses
+        .iter()
+        .map(|address| Bound::listen(address).map_err(|error| (address.clone(), error)))
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! A tie: an actor of another program in the hands of those who call it.
+//!
+//! It says nothing about the actor's life but what the connection tells: that it is there, that it
+//! has ended in order, that nothing is known any more.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::Ended;
+use crate::sys::process::Exit;
+use crate::transport::relay::Parting;
+use crate::transport::stream::Pumping;
+use crate::transport::unreached::Unreached;
+
+/// A handle of a connection to an actor.
+#[derive(Clone)]
+pub(crate) struct Tie(Arc<Shared>);
+
+struct Shared {
+    pid: u32,
+    /// Until the connection is to end.
+    pumping: Mutex<Option<Pumping>>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl Tie {
+    /// To an actor that lives in process `pid`, wherever that is.
+    pub(super) fn new(pid: u32) -> Self {
+        Self(Arc::new(Shared {
+            pid,
+            pumping: Mutex::new(None),
+            exit: watch::Sender::new(None),
+        }))
+    }
+
+    /// Keeps the connection until it is to end.
+    pub(super) fn hold(&self, pumping: Pumping) {
+        let mut held = self
+            .0
+            .pumping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = Some(pumping);
+    }
+
+    /// The connection has ended.
+    pub(super) fn part(&self, exchange: &Exchange, parting: Parting) {
+        let (ended, exit) = match parting {
+            Parting::Bye => (Ended::Stopped, Exit::Code(0)),
+            Parting::Cut => (Ended::Unreachable(Unreached::Cut), Exit::Disconnected),
+            Parting::Lost(why) => (Ended::Unreachable(why), Exit::Disconnected),
+            Parting::Broken(error) => (Ended::Corrupt(error.to_string()), Exit::Disconnected),
+        };
+        exchange.end(ended);
+        self.0.exit.send_replace(Some(exit));
+    }
+
+    /// The number of the actor's process, on its machine.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// How it ended, as far as is known here.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        *self.0.exit.borrow()
+    }
+
+    /// Waits for the end of the connection.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the end is told to each who asks.
+    pub(crate) async fn exited(&self) -> Exit {
+        let mut exit = self.0.exit.subscribe();
+        let exit = exit.wait_for(Option::is_some).await;
+        exit.ok()
+            .and_then(|exit| *exit)
+            .expect("the sender lives in self, and what it sent is some")
+    }
+
+    /// Ends the connection now, whatever is on its way.
+    pub(crate) fn cut(&self) {
+        drop(self.take());
+    }
+
+    /// Ends the connection when all that was sent is out.
+    pub(crate) fn hang_up(&self) {
+        if let Some(pumping) = self.take() {
+            pumping.finish(Box::new(|| {}));
+        }
+    }
+
+    fn take(&self) -> Option<Pumping> {
+        let mut held = self
+            .0
+            .pumping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        held.take()
+    }
+}
+
+impl fmt::Debug for Tie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tie")
+            .field("pid", &self.0.pid)
+            .field("exit", &self.exit())
+            .finish_non_exhaustive()
+    }
+}

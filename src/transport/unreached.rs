@@ -1,0 +1,61 @@
+//! Why an actor cannot be reached. Pure.
+
+use std::fmt;
+use std::io;
+
+/// Why an actor cannot be reached that may live.
+///
+/// # Examples
+/// ```
+/// use callboard::{CallError, Unreached};
+///
+/// fn is_gone_from_the_network(error: &CallError) -> bool {
+///     matches!(error, CallError::Unreachable { why: Unreached::Silent | Unreached::Reset, .. })
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unreached {
+    /// Its process exists and does not react: it is stopped, as by SIGSTOP.
+    Still,
+    /// The runtime of this process has ended that served the link.
+    NoRuntime,
+    /// Nothing has come over the network for ten seconds, or nothing was taken: its machine or the
+    /// way to it is gone, or its process is stopped.
+    Silent,
+    /// The other side has closed the connection without a word: its process has ended, or its
+    /// machine shuts down.
+    Closed,
+    /// The connection was reset, by the other side or on the way.
+    Reset,
+    /// What came over the connection was not what the other side had sent, and was not used.
+    Tampered,
+    /// This process has ended the connection, as by [`kill`](crate::Proxy::kill).
+    Cut,
+}
+
+impl Unreached {
+    /// What an error of the stream means.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::Silent,
+            io::ErrorKind::InvalidData => Self::Tampered,
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Reset,
+        }
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Still => "its process is stopped",
+            Self::NoRuntime => "the runtime of this process that served it has ended",
+            Self::Silent => "the network has been silent for ten seconds",
+            Self::Closed => "the other side has closed the connection",
+            Self::Reset => "the connection was reset",
+            Self::Tampered => "what came was changed on the way",
+            Self::Cut => "this process has ended the connection",
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! What goes wrong on a network, and who tries to get in: every call ends, with the reason.
+
+mod common;
+#[path = "network/counter.rs"]
+mod counter;
+
+use std::fs;
+use std::future::IntoFuture as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use callboard::prelude::*;
+use callboard::{Address, ConnectError, Unreached};
+use nix::sys::signal::Signal;
+use rustix::net::sockopt::set_socket_linger;
+use tokio::time::{Instant, sleep};
+
+use common::{LONG, SOON, again, eventually, is_role, signal, within};
+use counter::{Counter, connected, key, listening, place_of, rest_of, socket_to};
+
+/// A process that is killed is an error of every call that waits for it, at once and with the
+/// reason; one that stands still is given up when it was silent.
+#[callboard::test]
+async fn the_dead_and_the_silent_are_noticed() {
+    let (counter, address) = listening().await;
+    let remote = connected(Counter::connect(&address, key())).await;
+    assert_eq!(remote.add(1).await.unwrap(), 1);
+    let waiting = remote.wait().start();
+    // It was read by now: it was sent before.
+    assert!(remote.seen().await.unwrap().is_empty());
+    signal(counter.process_id(), Signal::SIGKILL);
+    let error = within(SOON, waiting).await.unwrap_err();
+    let CallError::Unreachable { why, outcome } = error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(why, Unreached::Closed | Unreached::Reset), "{why}");
+    assert_eq!(outcome, Outcome::MayHaveRun);
+    let later = remote.add(1).await.unwrap_err();
+    assert_eq!(later.outcome(), Outcome::NotRun);
+
+    let (counter, address) = listening().await;
+    let remote = connected(Counter::connect(&address, key())).await;
+    let waiting = remote.wait().start();
+    // It was read by now: it was sent before.
+    assert!(remote.seen().await.unwrap().is_empty());
+    signal(counter.process_id(), Signal::SIGSTOP);
+    let error = within(LONG, waiting).await.unwrap_err();
+    signal(counter.process_id(), Signal::SIGCONT);
+    assert!(
+        matches!(
+            error,
+            CallError::Unreachable {
+                why: Unreached::Silent,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+/// A caller that is killed or goes without a word leaves nothing with the actor, and its running
+/// method hears of it no more than of any caller that is gone; others are served on.
+#[callboard::test]
+async fn callers_come_and_go() {
+    const TEST: &str = "callers_come_and_go";
+    const ROLE: &str = "caller";
+    const ADDRESS: &str = "CALLBOARD_TEST_ADDRESS";
+    if is_role(ROLE) {
+        let address = std::env::var(ADDRESS).unwrap();
+        let remote = connected(Counter::connect(address, key())).await;
+        remote.add(1).await.unwrap();
+        println!("joined");
+        return std::future::pending().await;
+    }
+    let (counter, address) = listening().await;
+    let sockets = || {
+        let fds = fs::read_dir(format!("/proc/{}/fd", counter.process_id())).unwrap();
+        fds.count()
+    };
+    assert_eq!(counter.add(0).await.unwrap(), 0);
+    let before = sockets();
+    let mut callers: Vec<Child> = (0..3)
+        .map(|_| {
+            let mut caller = again(TEST, ROLE);
+            caller.env(ADDRESS, address.to_string());
+            caller.stdout(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    let mut joined = 0;
+    while joined < 3 {
+        joined = within(LONG, counter.add(0).into_future()).await.unwrap();
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(sockets(), before + 3);
+    for caller in &mut callers {
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+    }
+    eventually(SOON, "the actor has let go of them", || sockets() == before).await;
+    for _ in 0..20 {
+        let remote = connected(Counter::connect(&address, key())).await;
+        remote.add(1).await.unwrap();
+    }
+    eventually(SOON, "and of these", || sockets() == before).await;
+    assert_eq!(counter.add(0).await.unwrap(), 23);
+}
+
+/// A connection that is reset is noticed at once; a new proxy works.
+#[callboard::test]
+async fn resets_are_noticed() {
+    let (_counter, address) = listening().await;
+    let proxy = Proxying::to(&address);
+    let remote = connected(Counter::connect(proxy.address.as_str(), key())).await;
+    assert_eq!(remote.add(1).await.unwrap(), 1);
+    let waiting = remote.wait().start();
+    // It was read by now: it was sent before.
+    assert!(remote.seen().await.unwrap().is_empty());
+    proxy.reset();
+    let error = within(SOON, waiting).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CallError::Unreachable {
+                why: Unreached::Reset,
+                outcome: Outcome::MayHaveRun
+            }
+        ),
+        "{error:?}"
+    );
+    let again = connected(Counter::connect(&address, key())).await;
+    assert_eq!(within(SOON, again.add(1).into_future()).await.unwrap(), 2);
+}
+
+/// Somebody on the way, who may pass on, change and end what goes through him.
+struct Proxying {
+    address: String,
+    sockets: thread::JoinHandle<(TcpStream, TcpStream)>,
+}
+
+impl Proxying {
+    fn to(address: &Address) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
+        let own = format!(
+            "tcp://{}",
+            listener.local_addr().expect("there are sockets")
+        );
+        let place = place_of(address);
+        let sockets = thread::spawn(move || {
+            let (near, _) = listener.accept().expect("there are sockets");
+            let far = TcpStream::connect(place).expect("there are sockets");
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                let (mut from, mut to) = (
+                    from.try_clone().expect("there are sockets"),
+                    to.try_clone().expect("there are sockets"),
+                );
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+            (near, far)
+        });
+        Self {
+            address: own,
+            sockets,
+        }
+    }
+
+    fn reset(self) {
+        let (near, far) = self.sockets.join().expect("it has not panicked");
+        for socket in [near, far] {
+            // The last of those who copy closes it, with a reset.
+            set_socket_linger(&socket, Some(Duration::ZERO)).expect("there are sockets");
+            socket.shutdown(Shutdown::Read).expect("there are sockets");
+        }
+    }
+}
+
+/// Random bytes, cut handshakes, lengths beyond any, slow bytes, and mere connections cost the
+/// others nothing: those who have the key are let in meanwhile, and memory stays.
+#[callboard::test]
+async fn strangers_get_nowhere() {
+    let (counter, address) = listening().await;
+    let friend = connected(Counter::connect(&address, key())).await;
+    // Sixty-four may stand at the door; these stay there.
+    let silent: Vec<_> = (0..100).map(|_| socket_to(&address)).collect();
+    let mut noise = 0x9E37_79B9_7F4A_7C15_u64;
+    for round in 0..60_usize {
+        let mut socket = socket_to(&address);
+        let mut bytes: Vec<u8> = (0..round * 7)
+            .map(|_| {
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                noise.to_le_bytes()[3]
+            })
+            .collect();
+        if round % 3 == 0 {
+            // It knows how to begin, and announces more than there is.
+            bytes.splice(..0, *b"cbd\n\x01\x00\x01\x00\xFF\xFF");
+        }
+        // It may have been closed before that.
+        let _ = socket.write_all(&bytes);
+        let _ = socket.shutdown(Shutdown::Write);
+        let told = rest_of(&socket);
+        assert!(told.len() <= 16, "nobody is told much: {told:?}");
+        assert_eq!(friend.add(1).await.unwrap(), round as u64 + 1);
+    }
+    drop(silent);
+    // From here too many have failed; the actor's other ways are open, and time opens this one.
+    let began = Instant::now();
+    let mut connecting = Counter::connect(&address, key()).within(LONG).await;
+    let busy = |error: &ConnectError| matches!(error, ConnectError::Busy { .. });
+    while connecting.as_ref().err().is_some_and(busy) {
+        assert!(began.elapsed() < LONG, "the door opens again");
+        sleep(Duration::from_millis(200)).await;
+        connecting = Counter::connect(&address, key()).within(LONG).await;
+    }
+    assert_eq!(connecting.unwrap().add(0).await.unwrap(), 60);
+    assert_eq!(counter.add(0).await.unwrap(), 60);
+}
+
+/// What is not the peer's, in either direction, is not used: the link ends and says why.
+#[callboard::test]
+async fn changed_bytes_are_noticed() {
+    let (_counter, address) = listening().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = format!("tcp://{}", listener.local_addr().unwrap());
+    let place = place_of(&address);
+    thread::spawn(move || {
+        let (near, _) = listener.accept().unwrap();
+        let far = TcpStream::connect(place).unwrap();
+        let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let (mut from, mut to) = (far, near);
+        let mut bytes = [0; 4096];
+        let mut passed = 0;
+        loop {
+            let len = from.read(&mut bytes).unwrap_or_default();
+            if len == 0 {
+                return;
+            }
+            // Behind the handshake and the welcome: somewhere in the first long answer.
+            if passed + len > 100_000 {
+                bytes[len / 2] ^= 1;
+            }
+            passed += len;
+            if to.write_all(&bytes[..len]).is_err() {
+                return;
+            }
+        }
+    });
+    let remote = connected(Counter::connect(own.as_str(), key())).await;
+    assert_eq!(remote.add(1).await.unwrap(), 1);
+    let error = within(SOON, remote.echo(vec![7; 500_000]).into_future()).await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CallError::Unreachable {
+                why: Unreached::Tampered,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
