@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use callboard::prelude::*;
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use futures_util::{StreamExt as _, stream};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 /// How many items one stream has.
 const LEN: u64 = 100_000;
@@ -43,6 +44,21 @@ impl Source {
     }
 }
 
+/// A call while nothing else happens, and while a stream is open that nobody reads: it costs calls
+/// nothing.
+fn calls_beside(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, source: &SourceProxy) {
+    group.throughput(Throughput::Elements(1));
+    let call = async || source.number(7).await.expect("it answers");
+    group.bench_function("a call beside nothing", |bencher| {
+        bencher.iter(|| runtime.block_on(call()));
+    });
+    let waiting = runtime.block_on(async { source.numbers(u64::MAX).await });
+    group.bench_function("a call beside a stream that waits", |bencher| {
+        bencher.iter(|| runtime.block_on(call()));
+    });
+    drop(waiting);
+}
+
 fn main() {
     callboard::init();
     let mut criterion = Criterion::default()
@@ -66,6 +82,8 @@ fn main() {
             });
         });
     });
+    calls_beside(&mut group, &runtime, &source);
+    group.throughput(Throughput::Elements(LEN));
     group.bench_function("items out", |bencher| {
         bencher.iter(|| {
             runtime.block_on(async {

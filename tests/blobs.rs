@@ -10,7 +10,7 @@ use callboard::{Blob, EncodeError, LinkKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
-use common::{Holdings, LONG, alone, eventually, gone, signal, within};
+use common::{Holdings, LONG, alone, blobs_of, eventually, gone, no_blobs, signal, within};
 
 /// Keeps, passes on and makes blobs.
 pub struct Keeper {
@@ -135,29 +135,6 @@ fn file_of(bytes: &[u8]) -> u64 {
     found.expect("the bytes are mapped")
 }
 
-/// How many descriptors and mappings of blobs a process has.
-fn blobs_of(pid: u32) -> (usize, usize) {
-    let is_blob = |name: &str| name.contains("memfd:callboard-blob");
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");
-    let fds = entries.flatten().filter(|entry| {
-        let target = fs::read_link(entry.path());
-        target.is_ok_and(|target| is_blob(&target.to_string_lossy()))
-    });
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process is there");
-    (
-        fds.count(),
-        maps.lines().filter(|line| is_blob(line)).count(),
-    )
-}
-
-/// Waits until none of these processes has anything of a blob.
-async fn none_left(pids: &[u32]) {
-    eventually(LONG, "no blob is left", || {
-        pids.iter().all(|pid| blobs_of(*pid) == (0, 0))
-    })
-    .await;
-}
-
 fn blob(bytes: &[u8]) -> Blob {
     Blob::copy_from(bytes).expect("there is memory")
 }
@@ -251,7 +228,7 @@ async fn the_last_one_gives_back() -> callboard::Result<()> {
         let frame = blob(&[1; 100]);
         keeper.sum(frame.clone()).await?;
         drop(frame);
-        none_left(&pids).await;
+        no_blobs(&pids).await;
         let frame = blob(&[1; 100]);
         keeper.keep(frame.clone()).await?;
         drop(frame);
@@ -263,7 +240,7 @@ async fn the_last_one_gives_back() -> callboard::Result<()> {
         assert_eq!(back[..], [1; 100]);
         keeper.forget().await?;
         drop(back);
-        none_left(&pids).await;
+        no_blobs(&pids).await;
         // It was theirs.
         let made = keeper.make(100, 9).await?;
         let part = made.slice(50..60);
@@ -271,7 +248,7 @@ async fn the_last_one_gives_back() -> callboard::Result<()> {
         keeper.forget().await?;
         assert_eq!(part[..], [9; 10]);
         drop(part);
-        none_left(&pids).await;
+        no_blobs(&pids).await;
         keeper.shutdown().await?;
     }
     before.back().await;
@@ -299,7 +276,7 @@ async fn ten_thousand_go_around() -> callboard::Result<()> {
         }
     });
     futures_util::future::join_all(rounds).await;
-    none_left(&pids).await;
+    no_blobs(&pids).await;
     row.shutdown().await?;
     drop(row);
     before.back().await;
@@ -327,7 +304,7 @@ async fn the_dead_keep_nothing() -> callboard::Result<()> {
     gone(keeper.process_id()).await;
     assert!(keeper.sum(back.clone()).await.is_err());
     drop(back);
-    none_left(&[own]).await;
+    no_blobs(&[own]).await;
     // In the middle of many, too.
     drop((maker, keeper));
     let before = Holdings::settled().await;
@@ -341,7 +318,7 @@ async fn the_dead_keep_nothing() -> callboard::Result<()> {
         }
         gone(keeper.process_id()).await;
     }
-    none_left(&[own]).await;
+    no_blobs(&[own]).await;
     before.back().await;
     Ok(())
 }
@@ -380,7 +357,7 @@ async fn there_are_limits() -> callboard::Result<()> {
     }
     keeper.forget().await?;
     drop(mine);
-    none_left(&[keeper.process_id()]).await;
+    no_blobs(&[keeper.process_id()]).await;
     // No descriptor is free at the actor's.
     keeper.sum(one.clone()).await?;
     keeper.limit(true).await?;
@@ -401,7 +378,7 @@ async fn there_are_limits() -> callboard::Result<()> {
     })
     .await;
     drop((one, other));
-    none_left(&[keeper.process_id(), std::process::id()]).await;
+    no_blobs(&[keeper.process_id(), std::process::id()]).await;
     keeper.shutdown().await
 }
 
@@ -425,6 +402,6 @@ async fn callers_run_out_of_descriptors() -> callboard::Result<()> {
     );
     assert!(unmade.is_err());
     assert_eq!(keeper.make(10, 1).await?[..], [1; 10]);
-    none_left(&[keeper.process_id(), std::process::id()]).await;
+    no_blobs(&[keeper.process_id(), std::process::id()]).await;
     keeper.shutdown().await
 }

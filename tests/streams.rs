@@ -6,6 +6,10 @@
 )]
 
 mod common;
+#[path = "streams/beside.rs"]
+mod beside;
+#[path = "streams/blobs.rs"]
+mod blobs;
 #[path = "streams/ends.rs"]
 mod ends;
 #[path = "streams/source.rs"]

@@ -36,6 +36,8 @@ mod pair_faces;
 #[cfg(test)]
 mod pair_mailbox;
 #[cfg(test)]
+mod pair_streams;
+#[cfg(test)]
 mod pair_tests;
 
 use std::future::{Future, ready};

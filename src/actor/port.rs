@@ -142,7 +142,8 @@ impl Port {
     /// Takes in the frame of a stream.
     #[cold]
     fn take_flow(&mut self, back: &Back, head: Head, body: &mut Body) -> Result<(), LinkError> {
-        match back.flows().take(head, body) {
+        let attached = self.take_attached(&head);
+        match back.flows().take(head, body, attached) {
             Ok(Taken::In(waker)) => {
                 self.is_stirred = true;
                 waker.into_iter().for_each(Waker::wake);

@@ -71,16 +71,14 @@ impl Way for Back {
         &self.flows
     }
 
-    fn try_send(&self, head: &Head, body: &[u8]) -> Result<(), SendError> {
-        self.sender
-            .try_send_with(head, body, &Attached::default())
-            .map(drop)
+    fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError> {
+        self.sender.try_send_with(head, body, attached).map(drop)
     }
 
-    fn send(self: Arc<Self>, head: Head, body: Buffer) -> Sending {
+    fn send(self: Arc<Self>, head: Head, body: Buffer, attached: Attached) -> Sending {
         Box::pin(async move {
             self.sender
-                .send_with(&head, &body, &Attached::default())
+                .send_with(&head, &body, &attached)
                 .await
                 .map(drop)
         })

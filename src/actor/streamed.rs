@@ -133,8 +133,8 @@ impl<T: Message> Streamed<T> {
         self.with_window(|window| window.with_items(items))
     }
 
-    /// The same in bytes, as they travel: 256 KiB if nothing else is said, and between 1 byte and
-    /// 64 MiB. The last item may go beyond it.
+    /// The same in bytes, as they travel, with the memory of [blobs](crate::Blob): 256 KiB if
+    /// nothing else is said, and between 1 byte and 64 MiB. The last item may go beyond it.
     ///
     /// # Examples
     /// ```

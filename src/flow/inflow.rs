@@ -10,9 +10,9 @@ use tokio::task::coop;
 
 use super::parcel::{ItemKind, Items};
 use super::table::{Crowded, Starving};
-use super::{Finish, Opening, Sending, StreamId, Way, Window, head, post};
+use super::{Finish, Opening, StreamId, Way, Window, head, post};
 use crate::transport::receiver::LinkError;
-use crate::transport::sender::SendError;
+use crate::wire::attached::Attached;
 use crate::wire::codec::Buffer;
 use crate::wire::frame::Kind;
 
@@ -46,9 +46,14 @@ impl Arrivals {
     ///
     /// # Errors
     /// [`LinkError`] when they are none, or nobody has asked for them.
-    pub(super) fn items(&self, count: u16, body: Buffer) -> Result<Option<Waker>, LinkError> {
-        let len = i64::try_from(body.len()).map_err(|_| LinkError::Items)?;
-        let (items, before_last) = Items::read(body, count).map_err(|_| LinkError::Items)?;
+    pub(super) fn items(
+        &self,
+        count: u16,
+        body: Buffer,
+        attached: Attached,
+    ) -> Result<Option<Waker>, LinkError> {
+        let read = Items::read(body, count, attached).map_err(|_| LinkError::Items);
+        let (items, cost) = read?;
         let mut arrived = self.lock();
         if arrived.end.is_some() {
             return Err(LinkError::Items);
@@ -57,9 +62,9 @@ impl Arrivals {
             return Ok(None);
         }
         let left = arrived.items_left.checked_sub(u64::from(count));
-        let in_time = i64::try_from(before_last).is_ok_and(|len| len < arrived.bytes_left);
+        let in_time = i64::try_from(cost.before_last).is_ok_and(|len| len < arrived.bytes_left);
         arrived.items_left = left.filter(|_| in_time).ok_or(LinkError::Credit)?;
-        arrived.bytes_left -= len;
+        arrived.bytes_left = arrived.bytes_left.saturating_sub_unsigned(cost.whole);
         arrived.queue.push_back(items);
         Ok(self.take_waker(&mut arrived))
     }
@@ -137,8 +142,6 @@ pub(crate) struct Inflow {
     window: Window,
     /// Taken out since the writer was last given credit.
     used: (u64, u64),
-    /// Credit that waits for room on the link.
-    owed: Option<Sending>,
     /// It has a place among the open streams.
     is_listed: bool,
     /// The writer knows that it has ended, or has never heard of it.
@@ -177,7 +180,6 @@ impl Inflow {
             items: Items::default(),
             window,
             used: (0, 0),
-            owed: None,
             is_listed: true,
             is_over: false,
             runtime,
@@ -202,7 +204,7 @@ impl Inflow {
     }
 
     /// Gives the writer its first credit.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&self) {
         self.send_credit((self.window.items.into(), self.window.bytes.into()));
     }
 
@@ -213,11 +215,6 @@ impl Inflow {
 
     /// What comes next.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if let Some(owed) = &mut self.owed
-            && owed.as_mut().poll(cx).is_ready()
-        {
-            self.owed = None;
-        }
         if !self.items.is_empty() {
             return Poll::Ready(Next::Item);
         }
@@ -236,13 +233,14 @@ impl Inflow {
                     self.items = items;
                     return Poll::Ready(Next::Item);
                 }
-                Some(Err(end)) => {
+                Some(Err(End::Finished(how, body))) => {
                     self.is_over = true;
                     self.leave();
-                    return Poll::Ready(match end {
-                        End::Finished(how, body) => Next::Finished(how, body),
-                        End::Lost => Next::Lost,
-                    });
+                    return Poll::Ready(Next::Finished(how, body));
+                }
+                Some(Err(End::Lost)) => {
+                    self.close();
+                    return Poll::Ready(Next::Lost);
                 }
                 None if self.arrivals.park(cx) => return Poll::Pending,
                 None => {}
@@ -252,10 +250,10 @@ impl Inflow {
 
     /// The item that there is, given to `read`.
     pub(crate) fn take<R>(&mut self, read: impl FnOnce(ItemKind, &[u8]) -> R) -> Option<R> {
-        let (kind, archive, cost) = self.items.take()?;
-        let read = read(kind, archive);
+        let item = self.items.take()?;
+        let read = item.attached.within(|| read(item.kind, item.archive));
         self.used.0 += 1;
-        self.used.1 += cost as u64;
+        self.used.1 = self.used.1.saturating_add(item.cost);
         self.give_credit();
         Some(read)
     }
@@ -264,9 +262,9 @@ impl Inflow {
     /// while both are quick, and few frames say so.
     fn give_credit(&mut self) {
         let (items, bytes) = self.used;
-        let is_due =
-            items * 2 >= u64::from(self.window.items) || bytes * 2 >= u64::from(self.window.bytes);
-        if items == 0 || !is_due || self.owed.is_some() || self.is_over {
+        let is_due = items >= u64::from(self.window.items.div_ceil(2))
+            || bytes >= u64::from(self.window.bytes.div_ceil(2));
+        if items == 0 || !is_due || self.is_over {
             return;
         }
         self.used = (0, 0);
@@ -287,32 +285,32 @@ impl Inflow {
         }
     }
 
-    fn send_credit(&mut self, (items, bytes): (u64, u64)) {
+    /// Ends the stream, if its writer has not: one that does not react may go on later.
+    fn close(&mut self) {
+        self.leave();
+        let mut arrived = self.arrivals.lock();
+        self.arrivals.take_waker(&mut arrived);
+        let has_ended = matches!(arrived.end, Some(End::Finished(..)));
+        drop(arrived);
+        if !std::mem::replace(&mut self.is_over, true) && !has_ended {
+            let head = head(Kind::Close, 0, self.id);
+            post(&self.way, self.runtime.as_ref(), head, &[]);
+        }
+    }
+
+    fn send_credit(&self, (items, bytes): (u64, u64)) {
         let mut body = [0; 16];
         body[..8].copy_from_slice(&items.to_le_bytes());
         body[8..].copy_from_slice(&bytes.to_le_bytes());
+        // Not by whoever reads: one who waits for room, and is not polled, would hold up the rest.
         let head = head(Kind::Credit, 0, self.id);
-        if self.way.try_send(&head, &body) == Err(SendError::Full) {
-            let mut waiting = Buffer::new();
-            waiting.extend_from_slice(&body);
-            self.owed = Some(Arc::clone(&self.way).send(head, waiting));
-        }
+        post(&self.way, self.runtime.as_ref(), head, &body);
     }
 }
 
 impl Drop for Inflow {
     fn drop(&mut self) {
-        self.leave();
-        let mut arrived = self.arrivals.lock();
-        self.arrivals.take_waker(&mut arrived);
-        let has_ended = arrived.end.is_some();
-        drop(arrived);
-        if !self.is_over && !has_ended {
-            // Credit that is still owed needs no room any more.
-            self.owed = None;
-            let head = head(Kind::Close, 0, self.id);
-            post(&self.way, self.runtime.as_ref(), head);
-        }
+        self.close();
     }
 }
 

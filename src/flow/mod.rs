@@ -35,7 +35,8 @@ use tokio::runtime::Handle;
 pub(crate) use window::{Feed, Finish, Opening, Window};
 
 use crate::transport::sender::SendError;
-use crate::wire::codec::Buffer;
+use crate::wire::attached::Attached;
+use crate::wire::codec::{self, Buffer};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 
@@ -62,10 +63,10 @@ pub(crate) trait Way: Send + Sync {
     fn flows(&self) -> &Flows;
 
     /// Sends a frame now.
-    fn try_send(&self, head: &Head, body: &[u8]) -> Result<(), SendError>;
+    fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError>;
 
     /// Sends a frame when there is room.
-    fn send(self: Arc<Self>, head: Head, body: Buffer) -> Sending;
+    fn send(self: Arc<Self>, head: Head, body: Buffer, attached: Attached) -> Sending;
 
     /// A stream is open: somebody has to look for its frames.
     fn listen(self: Arc<Self>);
@@ -84,13 +85,14 @@ pub(crate) fn head(kind: Kind, number: u16, id: StreamId) -> Head {
 
 /// Sends a frame that must arrive, from where nobody can wait: where it finds no room, a task
 /// waits for that.
-fn post(way: &Arc<dyn Way>, runtime: Option<&Handle>, head: Head) {
-    if way.try_send(&head, &[]) != Err(SendError::Full) {
+fn post(way: &Arc<dyn Way>, runtime: Option<&Handle>, head: Head, body: &[u8]) {
+    let alone = Attached::default();
+    if way.try_send(&head, body, &alone) != Err(SendError::Full) {
         return;
     }
     let runtime = runtime.cloned().or_else(|| Handle::try_current().ok());
     if let Some(runtime) = runtime {
-        let sending = Arc::clone(way).send(head, Buffer::new());
+        let sending = Arc::clone(way).send(head, codec::copy(body), alone);
         runtime.spawn(async {
             // A link that has ended needs to know nothing any more.
             let _ = sending.await;

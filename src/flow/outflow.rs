@@ -14,6 +14,7 @@ use super::table::{Crowded, Starving};
 use super::{Finish, StreamId, Way, Window, head, post};
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::SendError;
+use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, EncodeError};
 use crate::wire::frame::Kind;
 
@@ -29,10 +30,19 @@ struct Credit {
     items: u64,
     /// While this is positive one more item may be sent, however long it is.
     bytes: i64,
-    is_closed: bool,
+    closed: Option<Closed>,
     /// The writer waits for more.
     is_used_up: bool,
     waker: Option<Waker>,
+}
+
+/// Why nothing may be sent any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    /// The reader said so, or the writer's owner.
+    Told,
+    /// The link has ended, or the reader does not react: it may go on later, and wait.
+    Lost,
 }
 
 impl Account {
@@ -52,8 +62,17 @@ impl Account {
 
     /// Nobody reads it any more.
     pub(super) fn close(&self) -> Option<Waker> {
+        self.end(Closed::Told)
+    }
+
+    /// Nothing comes from the reader any more.
+    pub(super) fn lose(&self) -> Option<Waker> {
+        self.end(Closed::Lost)
+    }
+
+    fn end(&self, closed: Closed) -> Option<Waker> {
         let mut credit = self.lock();
-        credit.is_closed = true;
+        credit.closed.get_or_insert(closed);
         self.take_waker(&mut credit)
     }
 
@@ -71,12 +90,11 @@ impl Account {
         credit.is_used_up = is_used_up;
     }
 
-    /// What may be sent now; none when nobody reads any more. The task is woken by what changes
-    /// that.
-    fn poll(&self, cx: &Context<'_>) -> Option<(u64, i64)> {
+    /// What may be sent now. The task is woken by what changes that.
+    fn poll(&self, cx: &Context<'_>) -> Result<(u64, i64), Closed> {
         let mut credit = self.lock();
-        if credit.is_closed {
-            return None;
+        if let Some(closed) = credit.closed {
+            return Err(closed);
         }
         // Also with credit left: the stream may be closed while it waits for its own news.
         match &mut credit.waker {
@@ -85,13 +103,13 @@ impl Account {
         }
         let is_used_up = credit.items == 0 || credit.bytes <= 0;
         self.note_used_up(&mut credit, is_used_up);
-        Some((credit.items, credit.bytes))
+        Ok((credit.items, credit.bytes))
     }
 
-    fn spend(&self, items: u16, bytes: usize) {
+    fn spend(&self, items: u16, bytes: u64) {
         let mut credit = self.lock();
         credit.items = credit.items.saturating_sub(items.into());
-        credit.bytes = credit.bytes.saturating_sub_unsigned(bytes as u64);
+        credit.bytes = credit.bytes.saturating_sub_unsigned(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, Credit> {
@@ -106,7 +124,7 @@ enum Step {
     /// The stream has ended.
     Done,
     /// Nobody reads it any more.
-    Closed,
+    Closed(Closed),
     /// An item could not be written.
     Unsent(EncodeError),
 }
@@ -152,7 +170,7 @@ impl Outflow {
             credit: Mutex::new(Credit {
                 items: credit.map_or(0, |window| window.items.into()),
                 bytes: credit.map_or(0, |window| window.bytes.into()),
-                is_closed: false,
+                closed: None,
                 is_used_up: false,
                 waker: None,
             }),
@@ -207,8 +225,9 @@ impl Outflow {
                     self.finish(Finish::Done, Buffer::new()).await;
                     return Written::Done;
                 }
-                Step::Closed => {
-                    self.tells = false;
+                Step::Closed(closed) => {
+                    // A reader that goes on later is told.
+                    self.tells &= closed == Closed::Lost;
                     return Written::Closed;
                 }
                 Step::Unsent(error) => return Written::Unsent(error),
@@ -223,13 +242,14 @@ impl Outflow {
         mut stream: Pin<&mut S>,
         put: Put<S::Item>,
     ) -> Poll<Step> {
-        let Some((items, bytes)) = self.account.poll(cx) else {
-            return Poll::Ready(Step::Closed);
+        let (items, bytes) = match self.account.poll(cx) {
+            Ok(credit) => credit,
+            Err(closed) => return Poll::Ready(Step::Closed(closed)),
         };
         let parcel = &mut self.parcel;
         loop {
-            let len = i64::try_from(parcel.bytes().len()).unwrap_or(i64::MAX);
-            let has_credit = u64::from(parcel.count()) < items && len < bytes;
+            let cost = i64::try_from(parcel.cost()).unwrap_or(i64::MAX);
+            let has_credit = u64::from(parcel.count()) < items && cost < bytes;
             if parcel.is_full() || !has_credit {
                 break;
             }
@@ -253,9 +273,13 @@ impl Outflow {
     async fn send(&mut self) -> Result<(), SendError> {
         let parcel = &mut self.parcel;
         let head = head(Kind::Items, parcel.count(), self.id);
-        self.account.spend(parcel.count(), parcel.bytes().len());
-        match self.way.try_send(&head, parcel.bytes()) {
-            Err(SendError::Full) => Arc::clone(&self.way).send(head, parcel.take()).await,
+        self.account.spend(parcel.count(), parcel.cost());
+        let sent = self.way.try_send(&head, parcel.bytes(), parcel.attached());
+        match sent {
+            Err(SendError::Full) => {
+                let (bytes, attached) = parcel.take();
+                Arc::clone(&self.way).send(head, bytes, attached).await
+            }
             settled => {
                 parcel.clear();
                 settled
@@ -270,9 +294,10 @@ impl Outflow {
             return;
         }
         let head = head(Kind::Finish, how as u16, self.id);
-        if self.way.try_send(&head, &body) == Err(SendError::Full) {
+        let alone = Attached::default();
+        if self.way.try_send(&head, &body, &alone) == Err(SendError::Full) {
             // A link that has ended needs to know nothing any more.
-            let _ = Arc::clone(&self.way).send(head, body).await;
+            let _ = Arc::clone(&self.way).send(head, body, alone).await;
         } else {
             codec::recycle(body.into());
         }
@@ -288,7 +313,7 @@ impl Drop for Outflow {
         drop(credit);
         if self.tells {
             let head = head(Kind::Finish, Finish::Dropped as u16, self.id);
-            post(&self.way, self.runtime.as_ref(), head);
+            post(&self.way, self.runtime.as_ref(), head, &[]);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Items as they travel: several archives in one payload. Pure.
 //!
 //! ```text
-//!  per item  length (4 bytes) | kind (4) | zeros (8) | archive | zeros to a multiple of 16
+//!  per item  length (4 bytes) | kind (4) | memory (8) | archive | zeros to a multiple of 16
 //! ```
 //!
 //! Each item is an archive of its own, so its length is known as soon as it is written, and the
-//! item itself need not be kept.
+//! item itself need not be kept. Only the last one of a payload may have blobs: what the frame has
+//! beside it is that item's, and how much memory that is stands before its archive, for it counts.
 
+use crate::wire::attached::Attached;
 use crate::wire::codec::{self, ALIGNMENT, Buffer, EncodeError, Message};
 
 /// What an item has in front of it.
@@ -61,35 +63,49 @@ pub fn put_result<T: Message, E: Message>(
 pub struct Parcel {
     bytes: Buffer,
     count: u16,
+    /// What the blobs of the last item lie in, and how much that is.
+    attached: Attached,
+    beside: u64,
     /// The longest archive of an item.
     item_len_max: usize,
 }
 
 impl Parcel {
     pub(crate) fn new(item_len_max: usize) -> Self {
-        let (bytes, count) = (empty(), 0);
         Self {
-            bytes,
-            count,
+            bytes: empty(),
+            count: 0,
+            attached: Attached::default(),
+            beside: 0,
             item_len_max,
         }
     }
 
     fn push<M: Message>(&mut self, kind: u32, item: &M) -> Result<(), EncodeError> {
         let bytes = &mut self.bytes;
-        codec::encode(item, self.item_len_max, |archive| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "messages are bounded far beneath 4 GiB"
-            )]
-            let len = archive.len() as u32;
-            let mut head = [0; HEAD_LEN];
-            head[..4].copy_from_slice(&len.to_le_bytes());
-            head[4..8].copy_from_slice(&kind.to_le_bytes());
-            bytes.extend_from_slice(&head);
-            bytes.extend_from_slice(archive);
-            bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
-        })?;
+        let (attached, beside) =
+            codec::encode_with(item, self.item_len_max, |archive, attached| {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "messages are bounded far beneath 4 GiB"
+                )]
+                let len = archive.len() as u32;
+                let mut head = [0; HEAD_LEN];
+                head[..4].copy_from_slice(&len.to_le_bytes());
+                head[4..8].copy_from_slice(&kind.to_le_bytes());
+                let lens = attached.holds().map(|hold| {
+                    hold.memory()
+                        .sealed()
+                        .map_or(0, |sealed| sealed.bytes().len() as u64)
+                });
+                let beside = lens.fold(0, u64::saturating_add);
+                head[8..].copy_from_slice(&beside.to_le_bytes());
+                bytes.extend_from_slice(&head);
+                bytes.extend_from_slice(archive);
+                bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+                (attached.clone(), beside)
+            })?;
+        (self.attached, self.beside) = (attached, beside);
         self.count += 1;
         Ok(())
     }
@@ -102,21 +118,33 @@ impl Parcel {
         &self.bytes
     }
 
+    /// What its blobs lie in.
+    pub(crate) fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
+    /// How much of the window it takes.
+    pub(crate) fn cost(&self) -> u64 {
+        (self.bytes.len() as u64).saturating_add(self.beside)
+    }
+
     /// Whether it is to be sent as it is.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_LEN || self.count == u16::MAX
+        self.bytes.len() >= FULL_LEN || self.count == u16::MAX || !self.attached.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.count = 0;
+        (self.count, self.beside) = (0, 0);
+        self.attached = Attached::default();
         codec::trim(&mut self.bytes);
         self.bytes.clear();
     }
 
-    /// The payload, leaving room for the next one.
-    pub(crate) fn take(&mut self) -> Buffer {
-        self.count = 0;
-        std::mem::replace(&mut self.bytes, empty())
+    /// The payload and what goes beside it, leaving room for the next one.
+    pub(crate) fn take(&mut self) -> (Buffer, Attached) {
+        (self.count, self.beside) = (0, 0);
+        let bytes = std::mem::replace(&mut self.bytes, empty());
+        (bytes, std::mem::take(&mut self.attached))
     }
 }
 
@@ -130,8 +158,28 @@ fn empty() -> Buffer {
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     bytes: Buffer,
+    /// What the blobs of the last one lie in.
+    attached: Attached,
     at: usize,
     left: u16,
+}
+
+/// How much of the window a payload takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Of all items but the last one, which may go beyond the window.
+    pub(crate) before_last: u64,
+    pub(crate) whole: u64,
+}
+
+/// One item that has come.
+#[derive(Debug)]
+pub(crate) struct Item<'a> {
+    pub(crate) kind: ItemKind,
+    pub(crate) archive: &'a [u8],
+    pub(crate) attached: Attached,
+    /// How much it took of the window.
+    pub(crate) cost: u64,
 }
 
 /// Bytes that are not so many items.
@@ -139,36 +187,60 @@ pub(crate) struct Items {
 pub(crate) struct Malformed;
 
 impl Items {
-    /// Reads a payload of `count` items, and tells how long it is without the last of them.
+    /// Reads a payload of `count` items with what has come beside it, and tells what it costs.
     ///
     /// # Errors
     /// [`Malformed`] when it is no such payload. The archives are not looked into.
-    pub(crate) fn read(bytes: Buffer, count: u16) -> Result<(Self, usize), Malformed> {
-        let (mut at, mut before) = (0, 0);
+    pub(crate) fn read(
+        bytes: Buffer,
+        count: u16,
+        attached: Attached,
+    ) -> Result<(Self, Cost), Malformed> {
+        let (mut at, mut before_last, mut beside) = (0, 0, 0);
         for _ in 0..count {
-            before = at;
-            let (len, _) = item_at(&bytes, at)?;
-            at += HEAD_LEN + len.next_multiple_of(ALIGNMENT);
+            before_last = at as u64;
+            if beside > 0 {
+                return Err(Malformed);
+            }
+            let found = item_at(&bytes, at)?;
+            beside = found.beside;
+            at += HEAD_LEN + found.len.next_multiple_of(ALIGNMENT);
         }
-        if at != bytes.len() {
+        if at != bytes.len() || (count == 0 && !attached.is_empty()) {
             return Err(Malformed);
         }
-        let left = count;
-        Ok((Self { bytes, at: 0, left }, before))
+        let whole = beside.checked_add(at as u64).ok_or(Malformed)?;
+        let items = Self {
+            bytes,
+            attached,
+            at: 0,
+            left: count,
+        };
+        let cost = Cost { before_last, whole };
+        Ok((items, cost))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.left == 0
     }
 
-    /// The next item with its archive, and how much it took of the window.
-    pub(crate) fn take(&mut self) -> Option<(ItemKind, &[u8], usize)> {
+    /// The next item.
+    pub(crate) fn take(&mut self) -> Option<Item<'_>> {
         self.left = self.left.checked_sub(1)?;
         let begin = self.at + HEAD_LEN;
-        let (len, kind) = item_at(&self.bytes, self.at).ok()?;
-        let cost = HEAD_LEN + len.next_multiple_of(ALIGNMENT);
-        self.at += cost;
-        Some((kind, &self.bytes[begin..begin + len], cost))
+        let Found { kind, len, beside } = item_at(&self.bytes, self.at).ok()?;
+        let whole = HEAD_LEN + len.next_multiple_of(ALIGNMENT);
+        self.at += whole;
+        Some(Item {
+            kind,
+            archive: &self.bytes[begin..begin + len],
+            attached: if self.left == 0 {
+                std::mem::take(&mut self.attached)
+            } else {
+                Attached::default()
+            },
+            cost: beside.saturating_add(whole as u64),
+        })
     }
 
     /// Gives the memory back to be used again.
@@ -177,8 +249,15 @@ impl Items {
     }
 }
 
-/// The length and kind of the item there, all of which lies within `bytes`.
-fn item_at(bytes: &[u8], at: usize) -> Result<(usize, ItemKind), Malformed> {
+/// What stands before an archive.
+struct Found {
+    kind: ItemKind,
+    len: usize,
+    beside: u64,
+}
+
+/// The item there, all of which lies within `bytes`.
+fn item_at(bytes: &[u8], at: usize) -> Result<Found, Malformed> {
     let rest = bytes.get(at..).ok_or(Malformed)?;
     let (head, rest) = rest.split_at_checked(HEAD_LEN).ok_or(Malformed)?;
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -186,16 +265,20 @@ fn item_at(bytes: &[u8], at: usize) -> Result<(usize, ItemKind), Malformed> {
     if len.next_multiple_of(ALIGNMENT) > rest.len() {
         return Err(Malformed);
     }
-    match word(4) {
-        VALUE => Ok((len, ItemKind::Value)),
-        ERROR => Ok((len, ItemKind::Error)),
-        _ => Err(Malformed),
-    }
+    let kind = match word(4) {
+        VALUE => ItemKind::Value,
+        ERROR => ItemKind::Error,
+        _ => return Err(Malformed),
+    };
+    let beside = u64::from(word(8)) | u64::from(word(12)) << 32;
+    Ok(Found { kind, len, beside })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::sealed::BlobBuilder;
+    use crate::wire::blob::Blob;
 
     /// Items of any lengths come back as they were put, with their kinds and costs.
     #[test]
@@ -213,20 +296,61 @@ mod tests {
         for item in &given {
             put_result(item, &mut parcel).unwrap();
         }
-        let (count, len) = (parcel.count(), parcel.bytes().len());
-        let (mut items, before) = Items::read(parcel.take(), count).unwrap();
-        assert!(before < len);
-        let mut cost = 0;
+        let (count, len) = (parcel.count(), parcel.cost());
+        let (bytes, attached) = parcel.take();
+        let (mut items, cost) = Items::read(bytes, count, attached).unwrap();
+        assert!(cost.before_last < len && cost.whole == len);
+        let mut sum = 0;
         for item in &given {
-            let (kind, archive, of_this) = items.take().unwrap();
-            cost += of_this;
+            let Item {
+                kind,
+                archive,
+                cost,
+                ..
+            } = items.take().unwrap();
+            sum += cost;
             match kind {
                 ItemKind::Value => assert_eq!(&codec::decode(archive).map_err(|_| 0), item),
                 ItemKind::Error => assert_eq!(&Err(codec::decode(archive).unwrap()), item),
             }
         }
         assert!(items.is_empty() && items.take().is_none());
-        assert_eq!(cost, len);
+        assert_eq!(sum, len);
+    }
+
+    /// An item with a blob is the last one of its payload, takes what that lies in along, and
+    /// counts as much.
+    #[test]
+    fn blobs_travel_with_their_item() {
+        let mut builder = BlobBuilder::alloc(100_000).unwrap();
+        builder.as_mut_slice().fill(7);
+        let blob: Blob = builder.seal().unwrap();
+        let mut parcel = Parcel::new(64);
+        put_value(&Some(blob.clone()), &mut parcel).unwrap();
+        assert!(parcel.is_full() && parcel.cost() > 100_000);
+        let alone = parcel.take();
+        assert!(parcel.attached().is_empty() && parcel.cost() == 0 && !parcel.is_full());
+        put_value(&None::<Blob>, &mut parcel).unwrap();
+        assert!(!parcel.is_full());
+        put_value(&Some(blob.clone()), &mut parcel).unwrap();
+        let (cost, (bytes, attached)) = (parcel.cost(), parcel.take());
+        let (mut items, found) = Items::read(bytes, 2, attached).unwrap();
+        assert!(found.whole == cost && found.before_last < 100);
+        for expected in [None, Some(blob)] {
+            let Item {
+                archive, attached, ..
+            } = items.take().unwrap();
+            let item = attached.within(|| codec::decode::<Option<Blob>>(archive));
+            assert_eq!(item.unwrap().as_deref(), expected.as_deref());
+        }
+        let mut two = alone.0.clone();
+        two.extend_from_slice(&alone.0);
+        assert_eq!(Items::read(two, 2, alone.1.clone()).err(), Some(Malformed));
+        let none = Items::read(Buffer::new(), 0, alone.1.clone());
+        assert_eq!(none.err(), Some(Malformed));
+        let mut endless = alone.0;
+        endless[8..16].fill(0xFF);
+        assert_eq!(Items::read(endless, 1, alone.1).err(), Some(Malformed));
     }
 
     /// An item beyond the limit is not put, and leaves nothing behind.
@@ -245,15 +369,16 @@ mod tests {
         let mut parcel = Parcel::new(64);
         put_value(&7_u64, &mut parcel).unwrap();
         put_value(&8_u64, &mut parcel).unwrap();
-        let good = parcel.take();
+        let (good, _) = parcel.take();
+        let read = |bytes: Buffer, count| Items::read(bytes, count, Attached::default());
         for count in [0, 1, 3, u16::MAX] {
-            assert_eq!(Items::read(good.clone(), count).err(), Some(Malformed));
+            assert_eq!(read(good.clone(), count).err(), Some(Malformed));
         }
         for at in 0..good.len() {
             for byte in [1, 0x7F, 0xFF] {
                 let mut bad = good.clone();
                 bad[at] ^= byte;
-                if let Ok((mut items, _)) = Items::read(bad, 2) {
+                if let Ok((mut items, _)) = read(bad, 2) {
                     while items.take().is_some() {}
                 }
             }
@@ -261,7 +386,7 @@ mod tests {
         for len in 0..good.len() {
             let mut short = good.clone();
             short.resize(len, 0);
-            assert!(Items::read(short, 2).is_err());
+            assert!(read(short, 2).is_err());
         }
     }
 }

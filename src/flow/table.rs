@@ -11,6 +11,7 @@ use super::outflow::Account;
 use super::{Finish, STREAMS_MAX, StreamId};
 use crate::sys::body::Body;
 use crate::transport::receiver::LinkError;
+use crate::wire::attached::Attached;
 use crate::wire::frame::{Head, Kind};
 
 /// The streams of one end of a link. Its locks are taken by frames of streams alone.
@@ -103,11 +104,16 @@ impl Flows {
         self.lock().remove(&id);
     }
 
-    /// Takes in the frame of a stream.
+    /// Takes in the frame of a stream, with what came beside it.
     ///
     /// # Errors
     /// [`LinkError`] when the other end breaks the rules.
-    pub(crate) fn take(&self, head: Head, body: &mut Body) -> Result<Taken, LinkError> {
+    pub(crate) fn take(
+        &self,
+        head: Head,
+        body: &mut Body,
+        attached: Attached,
+    ) -> Result<Taken, LinkError> {
         let ends = self.lock();
         let Some(end) = ends.get(&head.call.bits()) else {
             return Ok(Taken::Unknown);
@@ -115,7 +121,7 @@ impl Flows {
         // The peer may write where it lies, and items are read twice.
         let body = std::mem::take(body).into_private();
         let waker = match (end, head.kind) {
-            (End::Reads(arrivals), Kind::Items) => arrivals.items(head.method, body)?,
+            (End::Reads(arrivals), Kind::Items) => arrivals.items(head.method, body, attached)?,
             (End::Reads(arrivals), Kind::Finish) => {
                 let how = Finish::parse(head.method).ok_or(LinkError::Items)?;
                 arrivals.finish(how, body)
@@ -133,7 +139,7 @@ impl Flows {
         for end in lost.into_values() {
             let waker = match end {
                 End::Reads(arrivals) => arrivals.lose(),
-                End::Writes(account) => account.close(),
+                End::Writes(account) => account.lose(),
             };
             waker.into_iter().for_each(Waker::wake);
         }

@@ -16,6 +16,7 @@ use super::table::{Crowded, Flows, Taken};
 use super::{Finish, STREAMS_MAX, Sending, Way, Window, head};
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::SendError;
+use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer};
 use crate::wire::frame::{Head, Kind};
 
@@ -58,13 +59,16 @@ impl Way for Pipe {
         &self.flows
     }
 
-    fn try_send(&self, head: &Head, body: &[u8]) -> Result<(), SendError> {
+    fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError> {
         let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         if number.is_multiple_of(self.scarcity.load(Ordering::Relaxed)) {
             return Err(SendError::Full);
         }
         let peer = self.peer();
-        match peer.flows.take(*head, &mut codec::copy(body).into()) {
+        match peer
+            .flows
+            .take(*head, &mut codec::copy(body).into(), attached.clone())
+        {
             Ok(Taken::In(waker)) => waker.into_iter().for_each(Waker::wake),
             Ok(Taken::Unknown) => {}
             Err(fault) => peer.note(fault),
@@ -72,9 +76,9 @@ impl Way for Pipe {
         Ok(())
     }
 
-    fn send(self: Arc<Self>, head: Head, body: Buffer) -> Sending {
+    fn send(self: Arc<Self>, head: Head, body: Buffer, attached: Attached) -> Sending {
         Box::pin(async move {
-            while self.try_send(&head, &body) == Err(SendError::Full) {
+            while self.try_send(&head, &body, &attached) == Err(SendError::Full) {
                 tokio::task::yield_now().await;
             }
             Ok(())
@@ -181,11 +185,13 @@ fn items(count: u64) -> (Head, Buffer) {
     for number in 0..count {
         put_value(&number, &mut parcel).unwrap();
     }
-    (head(Kind::Items, parcel.count(), 7), parcel.take())
+    (head(Kind::Items, parcel.count(), 7), parcel.take().0)
 }
 
 fn take(end: &Pipe, (head, body): (Head, Buffer)) -> Result<(), LinkError> {
-    end.flows.take(head, &mut body.into()).map(drop)
+    end.flows
+        .take(head, &mut body.into(), Attached::default())
+        .map(drop)
 }
 
 fn frame(kind: Kind, number: u16, body: &[u8]) -> (Head, Buffer) {

@@ -38,13 +38,17 @@ impl Addressee for Exchange {
     #[inline]
     fn take_in(&self, head: &Head, body: &[u8], attached: &Attached) {
         let mut held = self.lock();
-        if !attached.is_empty() {
-            held.state.in_flight.attach(head.call, attached.clone());
-        }
         let own = held.state.body.own_mut();
         own.clear();
         own.extend_from_slice(body);
-        let waker = self.accept(&mut held, head);
+        let waker = if head.kind.is_flow() {
+            self.take_flow(&mut held, head, attached.clone())
+        } else {
+            if !attached.is_empty() {
+                held.state.in_flight.attach(head.call, attached.clone());
+            }
+            self.accept(&mut held, head)
+        };
         self.tell_unwanted(&mut held);
         // It has this lock now, and would need it for this when it goes to sleep.
         held.outbox.promise();

@@ -537,7 +537,7 @@ impl Exchange {
                 held.state.queue.wake_first();
                 waker
             }
-            Kind::Items | Kind::Finish | Kind::Credit | Kind::Close => self.take_flow(held, head),
+            Kind::Items | Kind::Finish | Kind::Credit | Kind::Close => self.accept_flow(held, head),
             // A server has no business to send these.
             Kind::Call
             | Kind::Tell

@@ -19,11 +19,26 @@ impl Core {
 }
 
 impl Exchange {
-    /// Takes in the frame of a stream, and gives the task to wake.
+    /// Takes in the frame of a stream that came through the ring, and gives the task to wake.
     #[cold]
-    pub(super) fn take_flow(&self, held: &mut Locked<Core>, head: &Head) -> Option<Waker> {
+    pub(super) fn accept_flow(&self, held: &mut Locked<Core>, head: &Head) -> Option<Waker> {
+        let attached = if head.attached {
+            held.state.receiver.take_attached()
+        } else {
+            Attached::default()
+        };
+        self.take_flow(held, head, attached)
+    }
+
+    /// The same with what came beside it.
+    pub(super) fn take_flow(
+        &self,
+        held: &mut Locked<Core>,
+        head: &Head,
+        attached: Attached,
+    ) -> Option<Waker> {
         let id = head.call.bits();
-        let told = match self.flows.take(*head, &mut held.state.body) {
+        let told = match self.flows.take(*head, &mut held.state.body, attached) {
             Ok(Taken::In(waker)) => return waker,
             Err(error) => {
                 self.break_off(held, &error);
@@ -68,23 +83,20 @@ impl Way for Exchange {
         &self.flows
     }
 
-    fn try_send(&self, head: &Head, body: &[u8]) -> Result<(), SendError> {
+    fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError> {
         let mut held = self.lock();
-        let sent = held
-            .outbox
-            .try_send_with(head, body, &Attached::default())
-            .map(drop);
+        let sent = held.outbox.try_send_with(head, body, attached).map(drop);
         if let Err(error @ SendError::Corrupt(_)) = &sent {
             self.not_sent(&mut held, error);
         }
         sent
     }
 
-    fn send(self: Arc<Self>, head: Head, body: Buffer) -> Sending {
+    fn send(self: Arc<Self>, head: Head, body: Buffer, attached: Attached) -> Sending {
         Box::pin(async move {
             let sent = self
                 .sender
-                .send_with(&head, &body, &Attached::default())
+                .send_with(&head, &body, &attached)
                 .await
                 .map(drop);
             if let Err(error @ SendError::Corrupt(_)) = &sent {

@@ -117,8 +117,8 @@ impl<Args: Arguments, T, E> StreamCall<'_, Args, T, E> {
         self
     }
 
-    /// The same in bytes, as they travel: 256 KiB if nothing else is said, and between 1 byte and
-    /// 64 MiB. The last item may go beyond it.
+    /// The same in bytes, as they travel, with the memory of [blobs](crate::Blob): 256 KiB if
+    /// nothing else is said, and between 1 byte and 64 MiB. The last item may go beyond it.
     ///
     /// # Examples
     /// ```

@@ -8,6 +8,7 @@
 )]
 
 mod again;
+mod blobs;
 mod fork;
 mod kinds;
 mod memory_group;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::fork::fork;
 pub use again::{again, again_args, alone, is_role, must_pass};
+pub use blobs::{blobs_of, no_blobs};
 pub(crate) use kinds::both;
 pub use kinds::{How, Start};
 pub use memory_group::MemoryGroup;
