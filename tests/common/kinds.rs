@@ -29,6 +29,7 @@ impl How {
 }
 
 /// A start of one of the two kinds.
+#[expect(clippy::large_enum_variant, reason = "it lives for one line of a test")]
 pub enum Start<P, Args, E = std::convert::Infallible> {
     Process(Spawn<P, Args, E>),
     Local(Local<P, Args, E>),
