@@ -35,16 +35,22 @@ use crate::wire::report::Refusal;
 ///
 /// pub struct Store(Vec<String>);
 ///
+/// /// Not all has come.
+/// #[message]
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the stream is torn")]
+/// pub struct Torn;
+///
 /// #[actor]
 /// impl Store {
 ///     pub fn new() -> Self { Self(Vec::new()) }
 ///
 ///     /// Keeps all of them or none.
-///     pub async fn extend(&mut self, lines: Streamed<String>) -> Result<u64, String> {
+///     pub async fn extend(&mut self, lines: Streamed<String>) -> Result<u64, Torn> {
 ///         let mut lines = lines.window(64);
 ///         let mut all = Vec::new();
 ///         while let Some(line) = lines.next().await {
-///             all.push(line.map_err(|error| error.to_string())?);
+///             all.push(line.map_err(|_| Torn)?);
 ///         }
 ///         self.0.append(&mut all);
 ///         Ok(self.0.len() as u64)

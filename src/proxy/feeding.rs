@@ -41,12 +41,18 @@ use crate::wire::view::Reply;
 ///
 /// pub struct Totals(u64);
 ///
+/// /// Not all has come.
+/// #[message]
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the stream is torn")]
+/// pub struct Torn;
+///
 /// #[actor]
 /// impl Totals {
 ///     pub fn new() -> Self { Self(0) }
-///     pub async fn add(&mut self, mut numbers: Streamed<u64>) -> Result<u64, String> {
+///     pub async fn add(&mut self, mut numbers: Streamed<u64>) -> Result<u64, Torn> {
 ///         while let Some(number) = numbers.next().await {
-///             self.0 += number.map_err(|error| error.to_string())?;
+///             self.0 += number.map_err(|_| Torn)?;
 ///         }
 ///         Ok(self.0)
 ///     }

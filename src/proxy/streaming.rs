@@ -255,11 +255,16 @@ impl<Args, T, E> fmt::Debug for StreamCall<'_, Args, T, E> {
 ///
 /// pub struct Numbers;
 ///
+/// #[message]
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("no sevens")]
+/// pub struct NoSevens;
+///
 /// #[actor]
 /// impl Numbers {
 ///     pub fn new() -> Self { Self }
-///     pub fn below(&self, end: u64) -> impl Stream<Item = Result<u64, String>> {
-///         stream::iter(0..end).map(|n| if n == 7 { Err("no sevens".into()) } else { Ok(n) })
+///     pub fn below(&self, end: u64) -> impl Stream<Item = Result<u64, NoSevens>> {
+///         stream::iter(0..end).map(|n| if n == 7 { Err(NoSevens) } else { Ok(n) })
 ///     }
 /// }
 ///
@@ -273,7 +278,7 @@ impl<Args, T, E> fmt::Debug for StreamCall<'_, Args, T, E> {
 ///     let mut errors = 0;
 ///     while let Some(number) = some.next().await {
 ///         match number {
-///             Err(CallError::Actor(text)) => { assert_eq!(text, "no sevens"); errors += 1; }
+///             Err(CallError::Actor(NoSevens)) => errors += 1,
 ///             number => assert_ne!(number?, 7),
 ///         }
 ///     }
