@@ -41,7 +41,7 @@ struct Restless<'a> {
     input: Cell<&'a [u8]>,
 }
 
-impl<'a> Restless<'a> {
+impl Restless<'_> {
     fn take<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         let (taken, rest) = self.input.get().split_at(N.min(self.input.get().len()));
@@ -161,8 +161,8 @@ pub fn noise(input: &[u8]) {
         }
     }
     let mut client = Handshake::initiate(&key, Preamble::new(Suite::AesGcm)).expect("it begins");
-    drop(client.write());
-    drop(client.read(input));
+    let _ = client.write();
+    let _ = client.read(input);
     let (client, server) = pair(&key, Suite::ChaChaPoly);
     let (mut client, mut server) = (client.rekeyed_after(2), server.rekeyed_after(2));
     let mut plain = vec![0; 70_000];
