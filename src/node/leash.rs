@@ -17,9 +17,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::exited::Exited;
 use super::ward::lock;
 use crate::actor::signals::Signals;
 use crate::proxy::failure::Death;
@@ -38,7 +38,7 @@ struct Shared {
     /// The task's, until it was told something.
     waker: AtomicWaker,
     state: Mutex<State>,
-    exit: watch::Sender<Option<Exit>>,
+    exit: Exited,
 }
 
 #[derive(Default)]
@@ -60,13 +60,13 @@ impl Leash {
             told: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             state: Mutex::default(),
-            exit: watch::Sender::new(None),
+            exit: Exited::new(),
         }))
     }
 
     /// How it ended, if it has.
     pub(crate) fn exit(&self) -> Option<Exit> {
-        *self.0.exit.borrow()
+        self.0.exit.get()
     }
 
     /// Waits for its end.
@@ -74,11 +74,7 @@ impl Leash {
     /// # Cancel safety
     /// Nothing is lost; the end is told to each who asks.
     pub(crate) async fn exited(&self) -> Exit {
-        let mut exit = self.0.exit.subscribe();
-        let exit = exit.wait_for(Option::is_some).await;
-        exit.ok()
-            .and_then(|exit| *exit)
-            .expect("the sender lives in self, and what it sent is some")
+        self.0.exit.wait().await
     }
 
     /// Asks it to stop, and drops it after `grace`; asked again, only a shorter grace counts.
@@ -119,7 +115,7 @@ impl Leash {
 
     /// The task's: tells the end to each who waits for it.
     pub(crate) fn set_exit(&self, exit: Exit) {
-        self.0.exit.send_replace(Some(exit));
+        self.0.exit.tell(exit);
     }
 
     /// The task's: what the actor has started beside its methods ends with it.

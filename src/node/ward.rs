@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use super::exited::Exited;
 use crate::node::warden::{Command, Office};
 use crate::sys::process::{Child, Exit};
 use crate::sys::socket::Lifeline;
@@ -32,7 +33,7 @@ struct Shared {
     pid: u32,
     office: Arc<Office>,
     state: Mutex<State>,
-    exit: watch::Sender<Option<Exit>>,
+    exit: Exited,
     /// Somebody who does not own it has asked for its end, or that has come.
     asked: watch::Sender<bool>,
 }
@@ -66,7 +67,7 @@ impl Ward {
             killed: false,
             overdue: false,
         };
-        let exit = watch::Sender::new(None);
+        let exit = Exited::new();
         Self(Arc::new(Shared {
             id,
             pid,
@@ -108,7 +109,7 @@ impl Ward {
 
     /// How it ended, if it has.
     pub(crate) fn exit(&self) -> Option<Exit> {
-        *self.0.exit.borrow()
+        self.0.exit.get()
     }
 
     /// Waits for its end.
@@ -117,11 +118,7 @@ impl Ward {
     ///
     /// Nothing is lost; the end is told to each who asks.
     pub(crate) async fn exited(&self) -> Exit {
-        let mut exit = self.0.exit.subscribe();
-        let exit = exit.wait_for(Option::is_some).await;
-        exit.ok()
-            .and_then(|exit| *exit)
-            .expect("the sender lives in self, and what it sent is some")
+        self.0.exit.wait().await
     }
 
     /// Asks it to stop, and kills it after `grace`; asked again, only a shorter grace counts.
@@ -214,7 +211,7 @@ impl Ward {
 
     /// The warden's: tells the end to each who waits for it.
     pub(crate) fn tell(&self, exit: Exit) {
-        self.0.exit.send_replace(Some(exit));
+        self.0.exit.tell(exit);
         self.note_asked();
     }
 

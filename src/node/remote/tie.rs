@@ -6,8 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
-
+use crate::node::exited::Exited;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Ended;
 use crate::sys::process::Exit;
@@ -23,7 +22,7 @@ struct Shared {
     pid: u32,
     /// Until the connection is to end.
     pumping: Mutex<Option<Pumping>>,
-    exit: watch::Sender<Option<Exit>>,
+    exit: Exited,
 }
 
 impl Tie {
@@ -32,7 +31,7 @@ impl Tie {
         Self(Arc::new(Shared {
             pid,
             pumping: Mutex::new(None),
-            exit: watch::Sender::new(None),
+            exit: Exited::new(),
         }))
     }
 
@@ -55,7 +54,7 @@ impl Tie {
             Parting::Broken(error) => (Ended::Corrupt(error.to_string()), Exit::Disconnected),
         };
         exchange.end(ended);
-        self.0.exit.send_replace(Some(exit));
+        self.0.exit.tell(exit);
     }
 
     /// The number of the actor's process, on its machine.
@@ -65,7 +64,7 @@ impl Tie {
 
     /// How it ended, as far as is known here.
     pub(crate) fn exit(&self) -> Option<Exit> {
-        *self.0.exit.borrow()
+        self.0.exit.get()
     }
 
     /// Waits for the end of the connection.
@@ -73,11 +72,7 @@ impl Tie {
     /// # Cancel safety
     /// Nothing is lost; the end is told to each who asks.
     pub(crate) async fn exited(&self) -> Exit {
-        let mut exit = self.0.exit.subscribe();
-        let exit = exit.wait_for(Option::is_some).await;
-        exit.ok()
-            .and_then(|exit| *exit)
-            .expect("the sender lives in self, and what it sent is some")
+        self.0.exit.wait().await
     }
 
     /// Ends the connection now, whatever is on its way.
