@@ -3,14 +3,15 @@
 mod common;
 
 use std::collections::HashMap;
-use std::fs;
 
 use callboard::prelude::*;
 use callboard::{Blob, EncodeError, LinkKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
-use common::{Holdings, LONG, alone, blobs_of, eventually, gone, no_blobs, signal, within};
+use common::{
+    Holdings, LONG, alone, blobs_of, eventually, file_of, gone, no_blobs, signal, within,
+};
 
 /// Keeps, passes on and makes blobs.
 pub struct Keeper {
@@ -119,20 +120,6 @@ impl Keeper {
         let limit = if is_full { 3 } else { most };
         setrlimit(Resource::RLIMIT_NOFILE, limit, most).expect("a limit may be lowered");
     }
-}
-
-/// The number of the file whose pages these bytes are.
-fn file_of(bytes: &[u8]) -> u64 {
-    let place = bytes.as_ptr().addr() as u64;
-    let maps = fs::read_to_string("/proc/self/maps").expect("there is proc");
-    let found = maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (begin, end) = fields.next()?.split_once('-')?;
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        let is_it = (hex(begin)?..hex(end)?).contains(&place);
-        is_it.then(|| fields.nth(3)?.parse().ok()).flatten()
-    });
-    found.expect("the bytes are mapped")
 }
 
 fn blob(bytes: &[u8]) -> Blob {

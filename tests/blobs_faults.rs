@@ -11,8 +11,8 @@ use callboard::{Array, ArrayError, Blob, BlobError, LinkKind};
 use nix::sys::signal::Signal;
 
 use common::{
-    LONG, MemoryGroup, again, again_args, eventually, gone, is_role, must_pass, signal, skipped,
-    within,
+    LONG, MemoryGroup, again, again_args, eventually, file_of, gone, is_role, must_pass, signal,
+    skipped, within,
 };
 
 /// Makes blobs, and keeps and reads those of others.
@@ -217,20 +217,6 @@ async fn a_full_shm_is_none_of_theirs() -> callboard::Result<()> {
     Ok(())
 }
 
-/// The number of the file whose pages these bytes are.
-fn file_of(bytes: &[u8]) -> String {
-    let place = bytes.as_ptr().addr() as u64;
-    let maps = fs::read_to_string("/proc/self/maps").expect("there is proc");
-    let found = maps.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (begin, end) = fields.next()?.split_once('-')?;
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        let is_it = (hex(begin)?..hex(end)?).contains(&place);
-        is_it.then(|| fields.nth(3).map(str::to_owned)).flatten()
-    });
-    found.expect("the bytes are mapped")
-}
-
 /// Whether any process has this file of a blob in its memory.
 fn is_anywhere(file: &str) -> bool {
     let processes = fs::read_dir("/proc").expect("there is proc").flatten();
@@ -248,7 +234,7 @@ async fn readers_and_writers_are_killed() -> callboard::Result<()> {
     for (reader_dies, writer_dies) in [(true, false), (false, true), (true, true)] {
         let (writer, reader) = (Holder::spawn().await?, Holder::spawn().await?);
         let made = writer.make(1 << 20).await?;
-        let file = file_of(&made);
+        let file = file_of(&made).to_string();
         reader.keep(made.clone()).await?;
         drop(made);
         let reading = reader.read().start();

@@ -29,7 +29,7 @@ pub use blobs::{blobs_of, no_blobs};
 pub(crate) use kinds::both;
 pub use kinds::{How, Start};
 pub use memory_group::MemoryGroup;
-pub use processes::{Holdings, children_of, gone, is_gone, is_stopped, signal};
+pub use processes::{Holdings, children_of, file_of, gone, is_gone, is_stopped, signal};
 
 /// Far more than anything here takes; a test that hangs fails after it.
 pub const LONG: Duration = Duration::from_secs(60);
