@@ -385,18 +385,7 @@ impl Pair {
 
 /// Serves a [`Tester`] over `link`.
 pub(super) async fn server(link: Link, idle: Idle, signals: Signals) -> End {
-    let board = link.board.clone();
-    let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-    let back = Arc::new(Back::new(link.sender));
-    let post = Post {
-        actor: ActorKey::NONE,
-        main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
-        back: &back,
-        interface: &INTERFACE,
-        board: &board,
-        signals: &signals,
-    };
-    serve::<Tester>(Inbox::new(port, post), async || ()).await
+    server_of::<Tester>(link, idle, signals, Mailbox::default()).await
 }
 
 /// Serves a [`Tester`] with this mailbox over `link`, or a [`Sorter`].
@@ -405,21 +394,31 @@ pub(super) async fn server_with(
     signals: Signals,
     (mailbox, sorts): (Mailbox, bool),
 ) -> End {
-    let (receiver, board) = ((link.receiver, link.glance), link.board.clone());
-    let port = Port::new(receiver, link.board, link.ear, Idle::Park);
+    if sorts {
+        server_of::<Sorter>(link, Idle::Park, signals, mailbox).await
+    } else {
+        server_of::<Tester>(link, Idle::Park, signals, mailbox).await
+    }
+}
+
+/// Serves an `A` with this mailbox over `link`.
+pub(super) async fn server_of<A: Actor>(
+    link: Link,
+    idle: Idle,
+    signals: Signals,
+    mailbox: Mailbox,
+) -> End {
+    let board = link.board.clone();
+    let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
     let back = Arc::new(Back::new(link.sender));
     let post = Post {
-        interface: &INTERFACE,
         actor: ActorKey::NONE,
         main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
         back: &back,
+        interface: const { &A::INTERFACE },
         board: &board,
         signals: &signals,
     };
     let inbox = Inbox::new(port, post).with_mailbox(mailbox);
-    if sorts {
-        serve::<Sorter>(inbox, async || ()).await
-    } else {
-        serve::<Tester>(inbox, async || ()).await
-    }
+    serve::<A>(inbox, async || ()).await
 }

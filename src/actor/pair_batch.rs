@@ -7,19 +7,17 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::Actor;
 use super::context::Context;
-use super::inbox::{Inbox, Post};
 use super::incoming::{Incoming, Rejected};
+use super::mailbox::Mailbox;
 use super::pair::{
-    ADD, FAIL, FILL, HOLD, INTERFACE, MESSAGE_LEN_MAX, Pair, Tester, note, open_gate, ran, run,
-    settle, small,
+    ADD, FAIL, FILL, HOLD, INTERFACE, Pair, Tester, note, open_gate, ran, run, server_of, settle,
+    small,
 };
-use super::port::Port;
-use super::replies::{Answer, Back, Replies};
-use super::server::{End, serve};
+use super::replies::Answer;
+use super::server::End;
 use crate::proxy::call::Call;
 use crate::proxy::failure::CallError;
 use crate::transport::idle::Idle;
-use crate::wire::chain::ActorKey;
 use crate::wire::interface::{Interface, Method, Priority};
 
 /// A [`Tester`] some of whose methods are given what is queued for them, at most four calls of
@@ -112,30 +110,22 @@ impl<const SORTS: bool> Actor for Batcher<SORTS> {
 async fn batcher(sorts: bool) -> (Pair, JoinHandle<End>) {
     let (pair, link) = Pair::alone(small(64), Idle::Park);
     let signals = pair.signals.clone();
-    let server = spawn_local(async move {
-        let board = link.board.clone();
-        let port = Port::new(
-            (link.receiver, link.glance),
-            link.board,
-            link.ear,
+    let mailbox = Mailbox::default();
+    let server = if sorts {
+        spawn_local(server_of::<Batcher<true>>(
+            link,
             Idle::Park,
-        );
-        let back = std::sync::Arc::new(Back::new(link.sender));
-        let post = Post {
-            actor: ActorKey::NONE,
-            main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
-            back: &back,
-            interface: &INTERFACE,
-            board: &board,
-            signals: &signals,
-        };
-        let inbox = Inbox::new(port, post);
-        if sorts {
-            Box::pin(serve::<Batcher<true>>(inbox, async || ())).await
-        } else {
-            Box::pin(serve::<Batcher<false>>(inbox, async || ())).await
-        }
-    });
+            signals,
+            mailbox,
+        ))
+    } else {
+        spawn_local(server_of::<Batcher<false>>(
+            link,
+            Idle::Park,
+            signals,
+            mailbox,
+        ))
+    };
     pair.construct(0).await.unwrap();
     (pair, server)
 }

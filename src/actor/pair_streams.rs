@@ -1,18 +1,15 @@
 //! A caller that breaks the rules of streams, or is about to.
 
-use std::sync::Arc;
-
 use futures_util::stream;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::Actor;
 use super::context::Context;
-use super::inbox::{Inbox, Post};
 use super::incoming::{Incoming, Rejected};
-use super::pair::{MESSAGE_LEN_MAX, note, ran, run, settle};
-use super::port::Port;
-use super::replies::{Answer, Back, Replies};
-use super::server::{End, serve};
+use super::mailbox::Mailbox;
+use super::pair::{MESSAGE_LEN_MAX, note, ran, run, server_of, settle};
+use super::replies::Answer;
+use super::server::End;
 use super::signals::Signals;
 use super::streamed::StreamError;
 use crate::flow::parcel::{Parcel, put_value};
@@ -23,7 +20,6 @@ use crate::transport::board::Geometry;
 use crate::transport::idle::Idle;
 use crate::transport::loopback;
 use crate::transport::receiver::LinkError;
-use crate::wire::chain::ActorKey;
 use crate::wire::codec::{self, Arguments};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
@@ -111,20 +107,8 @@ impl Hostile {
     async fn new() -> Self {
         let geometry = Geometry::new(1 << 16, 1024).unwrap();
         let (link, far) = loopback::pair(geometry, MESSAGE_LEN_MAX as u64);
-        let server = spawn_local(async move {
-            let (board, signals) = (far.board.clone(), Signals::default());
-            let port = Port::new((far.receiver, far.glance), far.board, far.ear, Idle::Park);
-            let back = Arc::new(Back::new(far.sender));
-            let post = Post {
-                actor: ActorKey::NONE,
-                main: Replies::new(back.sender(), MESSAGE_LEN_MAX),
-                back: &back,
-                interface: &INTERFACE,
-                board: &board,
-                signals: &signals,
-            };
-            serve::<Streamer>(Inbox::new(port, post), async || ()).await
-        });
+        let (signals, mailbox) = (Signals::default(), Mailbox::default());
+        let server = spawn_local(server_of::<Streamer>(far, Idle::Park, signals, mailbox));
         let mut hostile = Self {
             link,
             server,
