@@ -15,6 +15,7 @@ pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
 pub use crate::node::greet::init;
 pub use crate::node::handle::Proxy;
+pub use crate::node::heartbeat::Heartbeat;
 #[cfg(feature = "json")]
 pub use crate::node::invoke::InvokeError;
 pub use crate::node::limits::Limits;

@@ -171,6 +171,9 @@ use proc_macro::TokenStream;
 /// - `greet_within = "60s"`: how long its process has to say that it is an actor.
 /// - `link = LinkKind::Socket`: what the link goes over.
 /// - `pin = Core(3)`: the cores that it runs on.
+/// - `limits = Limits::new().open_files(64)`: what its process may have.
+/// - `heartbeat = "1s"`, `heartbeat = Heartbeat::default().misses(9)`: whether it is killed when it
+///   hangs.
 ///
 /// A task (`local`) has the first four.
 ///

@@ -7,7 +7,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit};
 use crate::{durations::duration, refusals::Refusals};
 
 /// The options, each of which is a function of the runtime's `Settings`.
-pub(crate) const KNOWN: [&str; 11] = [
+pub(crate) const KNOWN: [&str; 12] = [
     "mailbox",
     "idle",
     "grace",
@@ -19,6 +19,7 @@ pub(crate) const KNOWN: [&str; 11] = [
     "link",
     "pin",
     "limits",
+    "heartbeat",
 ];
 
 /// What every start of an actor is told before its caller says more.
@@ -71,6 +72,7 @@ fn read(name: &str, value: &Expr) -> syn::Result<TokenStream> {
     let refuse = |text: &str| Err(Error::new_spanned(value, text));
     match (name, literal) {
         ("grace" | "greet_within", _) => duration(value, &format!("`{name}`")),
+        ("heartbeat", Some(_)) => duration(value, "`heartbeat`"),
         ("mailbox", Some(Lit::Int(count))) if count.base10_parse::<u64>().is_ok_and(|n| n == 0) => {
             refuse("a mailbox holds at least one call")
         }

@@ -11,10 +11,11 @@
 //! A process without the mark passes through `init` at the cost of one look at the environment. One
 //! with it never returns from there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::registry::{self, ActorType};
@@ -83,7 +84,7 @@ pub fn init() {
     let Ok(lifeline) = socket::from_stdin() else {
         return;
     };
-    if tokio::runtime::Handle::try_current().is_ok() {
+    if Handle::try_current().is_ok() {
         // Called within somebody's runtime, where no other one may run.
         let actor = std::thread::spawn(move || become_actor(lifeline));
         let code = actor.join().unwrap_or(ending::PANIC_CODE);
@@ -122,6 +123,8 @@ pub(crate) struct Seat {
     named: Named,
     /// Somebody else than its parent has asked it to end, before that did.
     terminated: Arc<AtomicBool>,
+    /// Where it runs, once it does.
+    runtime: Arc<OnceLock<Handle>>,
 }
 
 /// How serving ended, as an exit code.
@@ -220,6 +223,7 @@ fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, 
         signals: Signals::default(),
         named: Named::new(ActorKey::from_bits(machine::id(), hello.key), &hello.title),
         terminated: Arc::default(),
+        runtime: Arc::default(),
     })
 }
 
@@ -240,6 +244,7 @@ fn start_watching(
         signals: seat.signals.clone(),
         relay: seat.road.relay(),
         terminated: Arc::clone(&seat.terminated),
+        runtime: Arc::clone(&seat.runtime),
         grace,
     };
     let started = std::thread::Builder::new()
@@ -257,6 +262,7 @@ struct Watch {
     signals: Signals,
     relay: Option<Arc<dyn Relay>>,
     terminated: Arc<AtomicBool>,
+    runtime: Arc<OnceLock<Handle>>,
     grace: Duration,
 }
 
@@ -284,6 +290,7 @@ impl Watch {
                     is_asked = true;
                     self.stop();
                 }
+                Ok(received) if &packet[..received.len] == ward::BEAT => self.beat(),
                 // Nothing else is said here; a parent that says more is newer than we are.
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -291,6 +298,17 @@ impl Watch {
             }
         }
         process::exit_now(ending::PANIC_CODE);
+    }
+
+    /// The parent asks whether the actor works: its runtime answers, if it does.
+    fn beat(&self) {
+        if let Some(runtime) = self.runtime.get() {
+            let lifeline = Arc::clone(&self.lifeline);
+            runtime.spawn(async move {
+                // If the parent is gone, so is this process, soon.
+                let _ = lifeline.send(ward::BEAT, &[]);
+            });
+        }
     }
 
     /// The parent asks for the end.
@@ -322,7 +340,9 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         signals,
         named,
         terminated,
+        runtime: told,
     } = seat;
+    let _ = told.set(runtime.handle().clone());
     let limit = usize::try_from(message_len_max).unwrap_or(usize::MAX);
     let end = runtime.block_on(async {
         let (link, rest) = road.connect(message_len_max).ok()?;

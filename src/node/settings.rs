@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::heartbeat::Heartbeat;
 use super::limits::Limits;
 use super::local::Local;
 use super::output::Output;
@@ -68,6 +69,12 @@ pub trait Settings: Sized {
         let _ = limits;
         self
     }
+
+    #[must_use]
+    fn with_heartbeat(self, heartbeat: impl Into<Heartbeat>) -> Self {
+        let _ = heartbeat;
+        self
+    }
 }
 
 impl<P, Args, E> Settings for Spawn<P, Args, E> {
@@ -113,6 +120,10 @@ impl<P, Args, E> Settings for Spawn<P, Args, E> {
 
     fn with_limits(self, limits: Limits) -> Self {
         self.limits(limits)
+    }
+
+    fn with_heartbeat(self, heartbeat: impl Into<Heartbeat>) -> Self {
+        self.heartbeat(heartbeat)
     }
 }
 

@@ -20,7 +20,7 @@ use super::output::Tails;
 use super::road::{Named, NoMemory, PaveError, Paved, idle_over, pave, say_why};
 use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
-use super::ward::Ward;
+use super::starting::{Abort, Starting};
 use super::warden::{self, GreetError, Order, Started};
 use super::{census, family, family_key, greet, registry};
 use crate::actor::Actor;
@@ -195,7 +195,7 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
         plan.options.check_cores(owner.life.being.pid())?;
         constructed.await.map_err(SpawnError::constructor)?;
         crate::sys::failpoint::at("parent.constructed");
-        starting.done();
+        starting.done(plan.options.heartbeat);
         driver.done();
         Ok(P::__from_handle(Handle::new(caller.cast(interface), owner)))
     }
@@ -293,14 +293,14 @@ async fn begin<E: Send + 'static>(
         named.allocate().map_err(BeginError::no_memory)?;
     }
     // Until the handle is complete, a future that is dropped ends what it has begun.
-    let driver = Abort(Some(tokio::spawn(drive(Arc::clone(&exchange), ear))));
+    let driver = Abort::new(tokio::spawn(drive(Arc::clone(&exchange), ear)));
     let started = warden::start(order);
     let Started { ward, greeting } = match started.await {
         Ok(started) => started.map_err(SpawnError::start)?,
         Err(_) => return Err(SpawnError::start(warden_is_gone()).into()),
     };
     crate::sys::failpoint::at("parent.started");
-    let starting = Starting(Some(ward.clone()));
+    let starting = Starting::new(ward.clone());
     let _ = pid_told.set(ward.pid());
     exchange.set_peer(Box::new(ward.clone()));
     let life = Life {
@@ -433,7 +433,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         hello,
         fds,
         tails: tails.clone(),
-        is_asked: plan.network.is_some(),
+        is_heard: plan.network.is_some() || options.heartbeat.is_some(),
         greet_within: options.greet_within,
         limited: options.limited.clone(),
         on_exit: on_exit(id, &exchange, (&tails, &pid_told), pumping),
@@ -534,40 +534,6 @@ fn number<E>(tables: &Tables, ours: &Interface, constructor: u16) -> Result<u16,
                 reason: format!("its program {what} `{name}`"),
             }
         })
-}
-
-/// Kills a process that did not become an actor.
-struct Starting(Option<Ward>);
-
-impl Starting {
-    fn done(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        if let Some(ward) = &self.0 {
-            ward.kill();
-        }
-    }
-}
-
-/// Ends a task unless it is to go on.
-struct Abort(Option<tokio::task::JoinHandle<()>>);
-
-impl Abort {
-    fn done(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
 }
 
 impl<P: Proxy, Args: Arguments, E: Send + 'static> IntoFuture for Spawn<P, Args, E> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::greet;
+use super::heartbeat::Heartbeat;
 use super::limits::{Limited, Limits};
 use super::output::Output;
 use super::remote::listen::Listening;
@@ -43,6 +44,7 @@ pub(super) struct Options {
     pub(super) idle: Idle,
     pub(super) mailbox: Mailbox,
     pub(super) grace: Duration,
+    pub(super) heartbeat: Option<Heartbeat>,
     pub(super) greet_within: Duration,
     /// How much memory each of the link's arenas takes at most, in bytes.
     pub(super) arena: u64,
@@ -72,6 +74,7 @@ impl Default for Options {
             idle: Idle::default(),
             mailbox: Mailbox::default(),
             grace: GRACE,
+            heartbeat: None,
             greet_within: GREET_WITHIN,
             arena: ARENA_LIMIT,
             link: None,
@@ -353,6 +356,24 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// ```
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
+        self
+    }
+
+    /// Kills the process when it hangs. Default: it is not asked whether it does.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{prelude::*, supervision::{SuperviseError, Supervisor}};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start(supervisor: &Supervisor) -> Result<EchoProxy, SuperviseError> {
+    /// let heartbeat = std::time::Duration::from_secs(2);
+    /// supervisor.spawn(move || Echo::spawn().heartbeat(heartbeat)).await
+    /// # }
+    /// ```
+    pub fn heartbeat(mut self, heartbeat: impl Into<Heartbeat>) -> Self {
+        self.options.heartbeat = Some(heartbeat.into());
         self
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::exited::Exited;
+use super::heartbeat::Heartbeat;
 use crate::node::warden::{Command, Office};
 use crate::sys::process::{Child, Exit};
 use crate::sys::socket::Lifeline;
@@ -23,6 +24,9 @@ pub(crate) const STOP: &[u8] = b"stop";
 
 /// The packet by which a process says that a caller, who does not own it, asks for its end.
 pub(crate) const ASKED: &[u8] = b"asked";
+
+/// The packet that asks a process whether it still works, and its answer.
+pub(crate) const BEAT: &[u8] = b"beat";
 
 /// A handle of a started process; dropping it does nothing to the process.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ struct State {
     killed: bool,
     /// Whether it was killed because its grace was over.
     overdue: bool,
+    /// Whether it was killed because it hung.
+    hung: bool,
 }
 
 /// What is open here for a process.
@@ -66,6 +72,7 @@ impl Ward {
             kill_at: None,
             killed: false,
             overdue: false,
+            hung: false,
         };
         let exit = Exited::new();
         Self(Arc::new(Shared {
@@ -174,6 +181,47 @@ impl Ward {
         state.overdue |= state.body.is_some() && !state.killed;
         drop(state);
         self.kill();
+    }
+
+    /// Has the warden ask it from now on whether it still works.
+    pub(crate) fn watch_pulse(&self, heartbeat: Heartbeat) {
+        self.0
+            .office
+            .post(Command::WatchPulse(heartbeat, self.0.id));
+    }
+
+    /// The warden's: asks it whether it still works, unless it is to end.
+    pub(crate) fn ask_beat(&self) {
+        let state = lock(&self.0.state);
+        if let State {
+            body: Some(body),
+            asked: false,
+            ..
+        } = &*state
+            && let Err(error) = body.lifeline.send(BEAT, &[])
+        {
+            // It is ending already, or takes no packets; the next periods tell.
+            tracing::debug!(pid = self.0.pid, %error, "heartbeat not sent");
+        }
+    }
+
+    /// Whether it was asked to stop.
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
+        lock(&self.0.state).asked
+    }
+
+    /// The warden's: kills it, for it hangs.
+    pub(crate) fn kill_hung(&self) {
+        let mut state = lock(&self.0.state);
+        state.hung |= state.body.is_some() && !state.killed;
+        drop(state);
+        self.kill();
+    }
+
+    /// Whether it died of having hung.
+    pub(crate) fn is_hung(&self) -> bool {
+        let state = lock(&self.0.state);
+        state.hung && state.killed
     }
 
     /// Whether it died of having had no time left to end by itself.

@@ -3,6 +3,7 @@
 //! ```text
 //! start(order) --> hello queued, process started --> Started { ward, greeting }
 //!                                    first packet --> greeting
+//!                     ward.watch_pulse(period) --> "beat" sent, killed if it stays unanswered
 //!                               ward.stop(grace) --> "stop" sent, killed when the grace is over
 //!                            output is readable --> into its tail
 //!                               pidfd is readable --> reaped, ward.exited(), on_exit(exit)
@@ -30,9 +31,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use crate::node::heartbeat::{Beat, Heartbeat, Pulse};
 use crate::node::limits::Limited;
 use crate::node::output::{Tail, Tails};
-use crate::node::ward::{ASKED, Body, lock};
+use crate::node::ward::{ASKED, BEAT, Body, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::limits::NO_MEMORY_CODE;
@@ -61,8 +63,8 @@ pub(crate) struct Order {
     pub(crate) fds: Vec<OwnedFd>,
     /// What is kept of its output; their other ends are in the launch.
     pub(crate) tails: Tails,
-    /// It may say later that somebody asks for its end.
-    pub(crate) is_asked: bool,
+    /// It may say more after its greeting.
+    pub(crate) is_heard: bool,
     /// How long until its first packet; it is killed then.
     pub(crate) greet_within: Duration,
     /// What keeps it within its limits, if it has any; let go of when it has ended.
@@ -123,6 +125,8 @@ pub(crate) enum Command {
     Start(Box<Order>, oneshot::Sender<Result<Started, StartError>>),
     /// Kill this process then, if it has not ended: the end of its grace.
     KillAt(Instant, u64),
+    /// Ask this process from now on whether it still works, and kill it if it hangs.
+    WatchPulse(Heartbeat, u64),
 }
 
 impl Office {
@@ -224,8 +228,10 @@ struct Watched {
     ward: Ward,
     /// Until it has greeted or been given up.
     greeting: Option<oneshot::Sender<Result<Vec<u8>, GreetError>>>,
-    /// Its second packet is waited for.
-    is_asked: bool,
+    /// More packets are waited for than that.
+    is_heard: bool,
+    /// If it is asked whether it still works.
+    pulse: Option<Pulse>,
     tails: Tails,
     limited: Option<Limited>,
     on_exit: OnExit,
@@ -235,6 +241,23 @@ struct Watched {
 enum Deadline {
     Greet,
     Grace,
+    Beat,
+}
+
+impl Watched {
+    /// It has said this after its greeting.
+    fn heard(&mut self, packet: &[u8]) {
+        match packet {
+            ASKED => self.ward.note_asked(),
+            BEAT => {
+                if let Some(pulse) = &mut self.pulse {
+                    pulse.answered();
+                }
+            }
+            // A process that says more is newer than we are.
+            _ => {}
+        }
+    }
 }
 
 impl Warden {
@@ -263,10 +286,11 @@ impl Warden {
             return EpollTimeout::ZERO;
         }
         while let Some(&Reverse((at, id, deadline))) = self.deadlines.peek() {
-            let matters = self
-                .watched
-                .get(&id)
-                .is_some_and(|watched| deadline == Deadline::Grace || watched.greeting.is_some());
+            let matters = self.watched.get(&id).is_some_and(|watched| match deadline {
+                Deadline::Greet => watched.greeting.is_some(),
+                Deadline::Grace => true,
+                Deadline::Beat => watched.pulse.is_some(),
+            });
             if matters {
                 // Rounded up: too early a wake-up would be followed by many.
                 let wait = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -296,7 +320,40 @@ impl Warden {
                 }
                 // A grace is never made longer, so the end of any is the end.
                 Deadline::Grace => watched.ward.kill_overdue(),
+                Deadline::Beat => self.beat(id),
             }
+        }
+    }
+
+    /// Asks a process whether it still works, unless it owes an answer; kills it if it hangs.
+    fn beat(&mut self, id: u64) {
+        // An answer that has come counts, also if this thread was late.
+        self.hear(id);
+        let Some(watched) = self.watched.get_mut(&id) else {
+            return;
+        };
+        let Watched { ward, pulse, .. } = watched;
+        if ward.is_asked_to_stop() {
+            // From now on its grace counts.
+            *pulse = None;
+        }
+        let Some(pulse) = pulse else { return };
+        match pulse.beat() {
+            Beat::Ask => ward.ask_beat(),
+            Beat::Wait => tracing::warn!(pid = ward.pid(), "an actor misses its heartbeat"),
+            Beat::Hung => {
+                tracing::error!(pid = ward.pid(), "an actor hangs and is killed");
+                return ward.kill_hung();
+            }
+        }
+        self.await_beat(id);
+    }
+
+    /// Begins a process's next period.
+    fn await_beat(&mut self, id: u64) {
+        let pulse = self.watched.get(&id).and_then(|it| it.pulse.as_ref());
+        if let Some(at) = pulse.and_then(|pulse| Instant::now().checked_add(pulse.period())) {
+            self.deadlines.push(Reverse((at, id, Deadline::Beat)));
         }
     }
 
@@ -313,6 +370,12 @@ impl Warden {
                 }
                 Ok(Command::KillAt(at, id)) => {
                     self.deadlines.push(Reverse((at, id, Deadline::Grace)));
+                }
+                Ok(Command::WatchPulse(heartbeat, id)) => {
+                    if let Some(watched) = self.watched.get_mut(&id) {
+                        watched.pulse = Some(Pulse::new(heartbeat));
+                        self.await_beat(id);
+                    }
                 }
                 Err(_) => {
                     self.is_behind = false;
@@ -331,7 +394,7 @@ impl Warden {
             hello,
             fds,
             tails,
-            is_asked,
+            is_heard,
             greet_within,
             limited,
             on_exit,
@@ -363,7 +426,8 @@ impl Warden {
         let watched = Watched {
             ward: ward.clone(),
             greeting: Some(greeting),
-            is_asked,
+            is_heard,
+            pulse: None,
             tails,
             limited,
             on_exit,
@@ -409,7 +473,7 @@ impl Warden {
         tail.finish();
     }
 
-    /// Takes the greeting, and of some a second packet. After that, or the lifeline's end, the
+    /// Takes the greeting, and of some what follows it. After that, or the lifeline's end, the
     /// lifeline is not watched any more: what decides about life and death is the pidfd.
     fn hear(&mut self, id: u64) {
         let Some(watched) = self.watched.get_mut(&id) else {
@@ -425,11 +489,11 @@ impl Warden {
                 if let Some(greeting) = watched.greeting.take() {
                     // Nobody may be waiting any more.
                     let _ = greeting.send(Ok(self.buffer[..packet.len].to_vec()));
-                    if watched.is_asked {
-                        return;
-                    }
-                } else if &self.buffer[..packet.len] == ASKED {
-                    watched.ward.note_asked();
+                } else {
+                    watched.heard(&self.buffer[..packet.len]);
+                }
+                if watched.is_heard {
+                    return;
                 }
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -500,7 +564,7 @@ impl Warden {
         }
     }
 
-    /// Whether it has ended for want of memory.
+    /// Whether it has ended for want of memory, or because it hung.
     fn cause(&mut self, exit: Exit, ward: &Ward, limited: Option<&Limited>) -> Exit {
         let for_want_of_memory = match exit {
             Exit::Code(code) => code == NO_MEMORY_CODE && limited.is_some_and(Limited::has_heap),
@@ -513,6 +577,7 @@ impl Warden {
                 let own = limited.and_then(|limited| limited.groups.was_killed());
                 own.unwrap_or(counted)
             }
+            _ if ward.is_hung() => return Exit::Hung,
             _ => false,
         };
         if for_want_of_memory {

@@ -20,7 +20,7 @@ fn order(script: &str) -> (Order, oneshot::Receiver<Exit>) {
         hello: b"hello".to_vec().into(),
         fds: Vec::new(),
         tails: Tails::default(),
-        is_asked: false,
+        is_heard: false,
         greet_within: LONG,
         limited: None,
         on_exit: Box::new(|end| exit.send(end).unwrap_or(())),

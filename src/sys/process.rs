@@ -228,6 +228,8 @@ pub enum Exit {
     /// meanwhile. Or its [heap is limited](crate::Limits::heap), and it aborted when it got no
     /// more.
     OutOfMemory,
+    /// It hung, which its [heartbeat](crate::Heartbeat) told, and was killed.
+    Hung,
     /// A [local](crate::Local) actor's task was dropped before it had ended: it was killed, its
     /// grace was over, or its runtime ended.
     Dropped,
@@ -270,6 +272,7 @@ impl fmt::Display for Exit {
                 }
             }
             Self::OutOfMemory => f.write_str("no memory left for it"),
+            Self::Hung => f.write_str("SIGKILL, as it did not answer its heartbeat"),
             Self::Dropped => f.write_str("its task being dropped"),
             Self::Disconnected => f.write_str("the end of the connection to it"),
             Self::Unknown => f.write_str("an unknown exit status"),

@@ -76,6 +76,8 @@ fn an_end_is_told_as_it_was() {
     };
     assert_eq!(dumped.to_string(), "SIGSEGV (11), core dumped");
     assert_eq!(Exit::OutOfMemory.to_string(), "no memory left for it");
+    let hung = "SIGKILL, as it did not answer its heartbeat";
+    assert_eq!(Exit::Hung.to_string(), hung);
 }
 
 #[test]
