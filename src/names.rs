@@ -7,6 +7,7 @@ pub use callboard_macros::{actor, actor_part, actor_trait, main, message, test};
 
 pub use crate::actor::context::Context;
 pub use crate::actor::hooks::{MethodError, UnknownCall};
+pub use crate::actor::legacy::{CheckpointError, StateOf};
 pub use crate::actor::mailbox::{Mailbox, Overflow};
 pub use crate::actor::streamed::{StreamError, Streamed};
 pub use crate::node::census::shutdown_all;
@@ -119,6 +120,7 @@ pub mod __private {
     pub use crate::actor::batch::Batch;
     pub use crate::actor::hooks::{Hook, Hooks, Moment, Timer, run_exclusive, run_shared};
     pub use crate::actor::incoming::{Incoming, Rejected, decode_args, read_args};
+    pub use crate::actor::legacy::{Heir, Left};
     pub use crate::actor::replies::Answer;
     pub use crate::actor::text::{ByDebug, ByDisplay, ByError, ByName, Described};
     pub use crate::flow::parcel::{Parcel, Put, put_result, put_value};

@@ -2,9 +2,10 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::ext::IdentExt;
+use syn::{Type, ext::IdentExt, spanned::Spanned};
 
 use crate::hooks::{Hook, Hooks, Own, Timer};
+use crate::interface::Interface;
 
 /// What the `Actor` impl has for them; nothing where there are none.
 pub(crate) fn expand(hooks: &Hooks) -> TokenStream {
@@ -44,6 +45,25 @@ pub(crate) fn expand(hooks: &Hooks) -> TokenStream {
 
         #run_shared
     }
+}
+
+/// Says what a further life is given, if it is given anything.
+pub(crate) fn state_of(interface: &Interface) -> TokenStream {
+    let Interface {
+        actor, generics, ..
+    } = interface;
+    let (impls, _, bounds) = generics.split_for_impl();
+    let given = |hook: &&Hook| hook.moment.variant == "Restart";
+    let states = interface.hooks.hooks.iter().filter(given);
+    let states =
+        states.filter_map(|hook| Some((hook.own.attributes.present(), hook.own.takes.as_ref()?)));
+    let states = states.map(|(present, state)| {
+        quote_spanned! {state.span()=>
+            #present
+            impl #impls ::callboard::StateOf<#actor> for #state #bounds {}
+        }
+    });
+    quote!(#(#states)*)
 }
 
 fn constant(hooks: &[Hook]) -> Option<TokenStream> {
@@ -118,37 +138,75 @@ fn arms(hooks: &Hooks, is_wanted: impl Fn(&Own) -> bool) -> Vec<TokenStream> {
         .map(|Hook { moment, own }| {
             let present = own.attributes.present();
             let variant = format_ident!("{}", moment.variant);
-            let given = match (moment.gives, own.takes) {
-                (None, _) => None,
-                (Some(_), true) => Some(quote!((given))),
-                (Some(_), false) => Some(quote!((_))),
+            let given = moment.gives.map(|_| match own.takes {
+                Some(_) => quote!(given),
+                None => quote!(_),
+            });
+            let leaves = moment.leaves && hooks.has_heirs() && own.returns.is_some();
+            let heir = moment.leaves.then(|| match leaves {
+                true => quote!(heir),
+                false => quote!(_),
+            });
+            let given: Vec<_> = given.into_iter().chain(heir).collect();
+            let given = (!given.is_empty()).then(|| quote!((#(#given),*)));
+            let run = match (&own.takes, moment.variant) {
+                (Some(state), "Restart") => resume(own, state),
+                _ => run(own, leaves),
             };
-            let run = run(own);
             quote!(#present ::callboard::__private::Hook::#variant #given => #run,)
         })
         .collect();
     let timers = (0..).map(Literal::u16_unsuffixed).zip(&hooks.timers);
     arms.extend(timers.filter(|(_, timer)| is_wanted(&timer.own)).map(
         |(number, Timer { own, .. })| {
-            let (present, run) = (own.attributes.present(), run(own));
+            let (present, run) = (own.attributes.present(), run(own, false));
             quote!(#present ::callboard::__private::Hook::Tick(#number) => #run,)
         },
     ));
     arms
 }
 
-fn run(own: &Own) -> TokenStream {
+/// Gives the state of type `state` to a function.
+fn resume(own: &Own, state: &Type) -> TokenStream {
+    let run = run(own, false);
+    quote_spanned! {state.span()=>
+        match given.read::<#state>() {
+            ::core::result::Result::Ok(given) => #run,
+            ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+        }
+    }
+}
+
+/// Runs a function; what it returns is left to the next life, or dropped.
+fn run(own: &Own, leaves: bool) -> TokenStream {
     let ident = &own.ident;
     // The compiler points at the argument if it has another type.
-    let given = own.takes.then(|| quote_spanned!(own.span=> , given));
+    let given = own
+        .takes
+        .as_ref()
+        .map(|_| quote_spanned!(own.span=> , given));
     let wait = own.is_async.then(|| quote!(.await));
     let call = quote!(Self::#ident(self #given) #wait);
+    // The same, at what it returns.
+    let left = own.returns.as_ref().filter(|_| leaves);
+    let left = left.map(|ty| quote_spanned!(ty.span()=> heir.leave::<Self>(&state)));
     if own.is_fallible {
         let text = text(&quote!(&error));
+        let (state, done) = match left {
+            Some(left) => (quote!(state), left),
+            None => (quote!(_), quote!(::core::result::Result::Ok(()))),
+        };
         quote! {
             match #call {
-                ::core::result::Result::Ok(_) => ::core::result::Result::Ok(()),
+                ::core::result::Result::Ok(#state) => #done,
                 ::core::result::Result::Err(error) => ::core::result::Result::Err(#text),
+            }
+        }
+    } else if let Some(left) = left {
+        quote! {
+            {
+                let state = #call;
+                #left
             }
         }
     } else {

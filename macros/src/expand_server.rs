@@ -24,6 +24,7 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
     let construct = construct(interface);
     let constants = constants(interface);
     let hooks = expand_hooks::expand(&interface.hooks);
+    let state_of = expand_hooks::state_of(interface);
     let runs = PHASES.map(|phase| {
         let others = others(interface, phase);
         let callee = Callee::own(&others, interface.hooks.has("Error"));
@@ -51,6 +52,8 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
 
             #(#runs)*
         }
+
+        #state_of
 
         #registration
     }

@@ -24,17 +24,32 @@ pub(crate) struct Moment {
     pub(crate) gives: Option<&'static str>,
     /// Whether the hook is a call that the actor makes to itself.
     pub(crate) is_call: bool,
+    /// Whether what the hook returns is left to the actor's next life.
+    pub(crate) leaves: bool,
 }
 
-const MOMENTS: [Moment; 7] = [
+const MOMENTS: [Moment; 8] = [
+    moment(RESTART, "Restart", Some("State"), false),
     moment("on_start", "Start", None, false),
-    moment("on_stop", "Stop", None, false),
-    moment("on_failure", "Failure", Some("&PanicReport"), false),
+    moment("on_stop", "Stop", None, false).leaving(),
+    moment("on_failure", "Failure", Some("&PanicReport"), false).leaving(),
     moment("on_error", "Error", Some("&MethodError"), true),
     moment("on_unhandled", "Unhandled", Some("&UnknownCall"), true),
     moment("on_enter", "Enter", None, true),
     moment("on_exit", "Exit", Some("Option<&str>"), true),
 ];
+
+/// The mark of the hook that is given what the life before has left.
+const RESTART: &str = "on_restart";
+
+impl Moment {
+    const fn leaving(self) -> Self {
+        Self {
+            leaves: true,
+            ..self
+        }
+    }
+}
 
 const fn moment(
     mark: &'static str,
@@ -47,6 +62,7 @@ const fn moment(
         variant,
         gives,
         is_call,
+        leaves: false,
     }
 }
 
@@ -78,8 +94,10 @@ pub(crate) struct Own {
     pub(crate) ident: Ident,
     pub(crate) is_async: bool,
     pub(crate) is_exclusive: bool,
-    /// Whether it takes what it is given.
-    pub(crate) takes: bool,
+    /// The type of what it takes, if it takes anything.
+    pub(crate) takes: Option<Type>,
+    /// The type of what it returns: not of an error, and not nothing.
+    pub(crate) returns: Option<Type>,
     pub(crate) is_fallible: bool,
     pub(crate) attributes: Attributes,
     /// The parentheses around its arguments.
@@ -109,6 +127,9 @@ impl Hooks {
         let Some(own) = Own::read(function, words, refusals) else {
             return true;
         };
+        if !marks.iter().any(|(moment, _)| moment.leaves) {
+            own.refuse_returns(words, refusals);
+        }
         for (moment, attribute) in &marks {
             self.add_hook(moment, attribute, own.clone(), function, refusals);
         }
@@ -139,10 +160,18 @@ impl Hooks {
         if !matches!(attribute.meta, Meta::Path(_)) {
             refusals.at(attribute, &format!("`#[{mark}]` is written `#[{mark}]`"));
         }
+        if mark == RESTART && own.takes.is_none() {
+            let text = "`#[on_restart]` is given the state that the life before has left: \
+                        `fn resume(&mut self, state: State)`";
+            refusals.at(&function.sig.ident, text);
+        }
         let given = moment.gives.into_iter().count();
         if let Some(surplus) = arguments(&function.sig).nth(given) {
             let text = match moment.gives {
                 None => format!("`#[{mark}]` gives no arguments"),
+                Some(_) if mark == RESTART => {
+                    format!("`#[{mark}]` gives one argument, and that is the state")
+                }
                 Some(ty) => format!("`#[{mark}]` gives one argument, and that is a `{ty}`"),
             };
             refusals.at(surplus, &text);
@@ -189,6 +218,28 @@ impl Hooks {
             delay: delay.map(Option::unwrap_or_default),
         };
         self.timers.push(timer);
+    }
+
+    /// Refuses what cannot be judged before all are known.
+    pub(crate) fn check(&self, refusals: &mut Refusals) {
+        if self.has_heirs() {
+            return;
+        }
+        let leaving = || self.hooks.iter().filter(|hook| hook.moment.leaves);
+        for (at, hook) in leaving().enumerate() {
+            // A function may be several of them.
+            if !leaving()
+                .take(at)
+                .any(|before| before.own.ident == hook.own.ident)
+            {
+                hook.own.refuse_returns(HOOK, refusals);
+            }
+        }
+    }
+
+    /// Whether a further life is given what the one before has left.
+    pub(crate) fn has_heirs(&self) -> bool {
+        self.has("Restart")
     }
 
     /// Whether there are calls that the actor makes to itself, or scopes to it.
@@ -266,29 +317,38 @@ impl Own {
                 return None;
             }
         };
-        let is_fallible = match &signature.output {
-            ReturnType::Default => false,
-            ReturnType::Type(_, ty) if as_result(ty).is_some() => true,
-            ReturnType::Type(_, ty) => {
-                if !matches!(&**ty, Type::Tuple(tuple) if tuple.elems.is_empty()) {
-                    let text =
-                        format!("{what} returns nothing or a `Result`: nobody waits for more");
-                    refusals.at(ty, &text);
-                }
-                false
-            }
+        let (is_fallible, returns) = match &signature.output {
+            ReturnType::Default => (false, None),
+            ReturnType::Type(_, ty) => match as_result(ty) {
+                Some(result) => (true, result.ok.cloned()),
+                None => (false, Some(Type::clone(ty))),
+            },
         };
+        let is_nothing = |ty: &Type| matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty());
         Some(Self {
             ident: signature.ident.clone(),
             is_async: signature.asyncness.is_some(),
             is_exclusive,
-            takes: arguments(signature).next().is_some(),
+            takes: arguments(signature)
+                .next()
+                .map(|taken| Type::clone(&taken.ty)),
+            returns: returns.filter(|ty| !is_nothing(ty)),
             is_fallible,
             attributes: Attributes::read(&function.attrs),
             span: arguments(signature)
                 .next()
                 .map_or_else(|| signature.paren_token.span.join(), Spanned::span),
         })
+    }
+}
+
+impl Own {
+    /// Refuses what it returns, of which nobody hears.
+    fn refuse_returns(&self, (what, _): Words, refusals: &mut Refusals) {
+        if let Some(ty) = self.returns.as_ref().filter(|_| !self.is_fallible) {
+            let text = format!("{what} returns nothing or a `Result`: nobody waits for more");
+            refusals.at(ty, &text);
+        }
     }
 }
 

@@ -84,6 +84,7 @@ impl Interface {
             hooks: Hooks::default(),
         };
         interface.read_functions(&mut block, &mut refusals);
+        interface.hooks.check(&mut refusals);
         refuse_namesakes(&interface.options.nested, &interface.methods, &mut refusals);
         (block.into_token_stream(), refusals.or(interface))
     }

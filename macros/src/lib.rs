@@ -103,6 +103,7 @@ use proc_macro::TokenStream;
 ///
 /// | attribute | runs | given |
 /// |---|---|---|
+/// | `#[on_restart]` | after the constructor, if the life before has left a state | that state |
 /// | `#[on_start]` | after the constructor, before any call; its error is what `spawn` gives | |
 /// | `#[on_stop]` | after the last call of an orderly end, within the grace | |
 /// | `#[on_failure]` | after a panic in a method, for at most 5 s | `&PanicReport` |
@@ -110,6 +111,12 @@ use proc_macro::TokenStream;
 /// | `#[on_exit]` | at the end of a `scope`, and is told why, if by an error | `Option<&str>` |
 /// | `#[on_error]` | when a tell, or a periodic method, returned its error | `&MethodError` |
 /// | `#[on_unhandled]` | when somebody called what is no method | `&UnknownCall` |
+///
+/// The state that `#[on_restart]` takes, of any type that can travel, is what the life before has
+/// left by `Context::checkpoint`, or by what its `#[on_failure]` or `#[on_stop]` returned: of an
+/// actor with such a hook, they may return that type, or a `Result` with it. It comes from the life
+/// before only where a supervisor or pool starts the actor again. An error of `#[on_restart]` is
+/// one of the start, as that of `#[on_start]` is, which runs after it.
 ///
 /// An actor that fails does not stop: after a panic there is no `on_stop`, and after an `on_start`
 /// that fails there is no further hook. A panic in a hook is one in a method, except that one in

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::inbox::Post;
+use super::legacy::{CheckpointError, StateOf};
 use super::server::Work;
 use super::signals::Signals;
 use crate::sys::clock;
 use crate::transport::board::Board;
 use crate::wire::chain::{ActorKey, Chain};
+use crate::wire::codec::Message;
 use crate::wire::id::CallId;
 use crate::wire::interface::Interface;
 
@@ -179,6 +181,68 @@ impl Context {
     /// ```
     pub fn stop(&self) {
         self.itself.signals.stop();
+    }
+
+    /// Leaves `state` to the actor's next life, if a [supervisor](crate::supervision) or a
+    /// [pool](crate::pool) starts it again: that one's hook `#[on_restart]` is given it. `A` is the
+    /// actor's own type.
+    ///
+    /// It lies with who starts the actor again, and so outlives any end of this process, SIGKILL
+    /// among them. Each state takes the place of the one before, and is given to all lives that
+    /// follow until another one does. What `#[on_failure]` or `#[on_stop]` return is left the same
+    /// way.
+    ///
+    /// It costs a few system calls and a copy, not a wait; of an actor that nobody starts again,
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]; then what was left before still is.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// use callboard::prelude::*;
+    /// use callboard::supervision::{Strategy, Supervisor};
+    ///
+    /// pub struct Counter(u64);
+    ///
+    /// #[actor]
+    /// impl Counter {
+    ///     pub fn new() -> Self { Self(0) }
+    ///
+    ///     pub fn add(&mut self, context: &Context, by: u64) -> u64 {
+    ///         self.0 += by;
+    ///         if let Err(error) = context.checkpoint::<Self>(&self.0) {
+    ///             eprintln!("{error}");
+    ///         }
+    ///         self.0
+    ///     }
+    ///
+    ///     pub fn crash(&self) { std::process::abort() }
+    ///
+    ///     #[on_restart]
+    ///     fn resume(&mut self, count: u64) { self.0 = count; }
+    /// }
+    ///
+    /// #[callboard::main]
+    /// async fn main() -> callboard::Result<()> {
+    ///     let supervisor = Supervisor::builder(Strategy::OneForOne).start();
+    ///     let counter = supervisor.spawn(Counter::spawn).await?;
+    ///     let mut monitor = counter.monitor();
+    ///     assert_eq!(counter.add(5).await?, 5);
+    ///     assert!(counter.crash().await.is_err());
+    ///     monitor.down().await;
+    ///     monitor.next().await;
+    ///     assert_eq!(counter.add(2).await?, 7);
+    ///     supervisor.stop().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn checkpoint<A>(
+        &self,
+        state: &(impl StateOf<A> + Message),
+    ) -> Result<(), CheckpointError> {
+        let legacy = self.itself.signals.legacy();
+        legacy.map_or(Ok(()), |legacy| legacy.leave(state))
     }
 
     /// Starts a task of this actor: it runs beside the methods, and is dropped when the actor ends.

@@ -1,13 +1,13 @@
 //! Hooks: the actor's own code at the turns of its life.
 //!
 //! ```text
-//!  construct ─> start ─> enter ─> calls, ticks, errors ─> exit ─> stop ─> drop
-//!                                      └─ panic ─> failure ─────────────> drop
+//!  construct ─> restart ─> start ─> enter ─> calls, ticks, errors ─> exit ─> stop ─> drop
+//!                                                └─ panic ─> failure ─────────────> drop
 //! ```
 //!
-//! Start, stop and failure run when nothing else does. The others are calls that the actor makes to
-//! itself, and so run by the rule of the borrow. Which hooks there are is known to the compiler: an
-//! actor without any pays for none.
+//! Restart, start, stop and failure run when nothing else does. The others are calls that the actor
+//! makes to itself, and so run by the rule of the borrow. Which hooks there are is known to the
+//! compiler: an actor without any pays for none.
 
 use std::fmt;
 use std::future::Future;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Actor;
 use super::incoming::Incoming;
+use super::legacy::{Heir, Left, Legacy};
 use super::own::Job;
 use super::panic::{caught, caught_now};
 use super::replies::Answer;
@@ -48,6 +49,8 @@ pub enum Moment {
     Enter,
     /// The end of a scope.
     Exit,
+    /// Before the first call of a life that was left something.
+    Restart,
 }
 
 /// Which hooks an actor has, and which of them take `&mut self`.
@@ -102,9 +105,11 @@ pub enum Hook<'a> {
     /// Before the first call.
     Start,
     /// After the last one.
-    Stop,
+    Stop(Heir<'a>),
     /// A method has panicked.
-    Failure(&'a PanicReport),
+    Failure(&'a PanicReport, Heir<'a>),
+    /// Before the first call of a life that was left this.
+    Restart(Left<'a>),
     /// A method's error that nobody is told.
     Error(&'a MethodError),
     /// A call of a method that there is not.
@@ -359,18 +364,30 @@ pub(super) enum NotStarted {
     Panicked(PanicReport),
 }
 
-/// Runs the hook before the first call.
+/// Runs the hooks before the first call.
 ///
 /// # Errors
-/// [`NotStarted`] when the hook fails.
-pub(super) async fn start<A: Actor>(actor: &mut A) -> Result<(), NotStarted> {
+/// [`NotStarted`] when one of them fails.
+pub(super) async fn start<A: Actor>(
+    actor: &mut A,
+    legacy: Option<&Legacy>,
+) -> Result<(), NotStarted> {
+    if A::HOOKS.has(Moment::Restart)
+        && let Some(left) = legacy.and_then(Legacy::take)
+    {
+        succeed(caught(actor.hook(Hook::Restart(Left(&left)))).await)?;
+    }
     if !A::HOOKS.has(Moment::Start) {
         return Ok(());
     }
     crate::sys::failpoint::at("hook.start.before");
     let started = caught(actor.hook(Hook::Start)).await;
     crate::sys::failpoint::at("hook.start.after");
-    match started {
+    succeed(started)
+}
+
+fn succeed(run: Result<Result<(), String>, PanicReport>) -> Result<(), NotStarted> {
+    match run {
         Ok(result) => result.map_err(NotStarted::Error),
         Err(report) => Err(NotStarted::Panicked(report)),
     }
@@ -380,12 +397,15 @@ pub(super) async fn start<A: Actor>(actor: &mut A) -> Result<(), NotStarted> {
 ///
 /// # Errors
 /// What it panicked with.
-pub(super) async fn stop<A: Actor>(actor: &mut A) -> Result<(), PanicReport> {
+pub(super) async fn stop<A: Actor>(
+    actor: &mut A,
+    legacy: Option<&Legacy>,
+) -> Result<(), PanicReport> {
     if !A::HOOKS.has(Moment::Stop) {
         return Ok(());
     }
     crate::sys::failpoint::at("hook.stop.before");
-    let stopped = caught(actor.hook(Hook::Stop)).await;
+    let stopped = caught(actor.hook(Hook::Stop(Heir(legacy)))).await;
     crate::sys::failpoint::at("hook.stop.after");
     stopped.map(|result| {
         if let Err(error) = result {
@@ -395,11 +415,11 @@ pub(super) async fn stop<A: Actor>(actor: &mut A) -> Result<(), PanicReport> {
 }
 
 /// Runs the hook after a panic; whatever becomes of it, the actor ends.
-pub(super) async fn fail<A: Actor>(actor: &mut A, report: &PanicReport) {
+pub(super) async fn fail<A: Actor>(actor: &mut A, report: &PanicReport, legacy: Option<&Legacy>) {
     if !A::HOOKS.has(Moment::Failure) {
         return;
     }
-    let hook = caught(actor.hook(Hook::Failure(report)));
+    let hook = caught(actor.hook(Hook::Failure(report, Heir(legacy))));
     match timeout(FAILURE_MAX, hook).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::error!(error, "`on_failure` returned an error"),

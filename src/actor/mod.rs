@@ -13,6 +13,7 @@ pub(crate) mod hooks;
 pub(crate) mod inbox;
 pub(crate) mod incoming;
 pub(crate) mod lanes;
+pub(crate) mod legacy;
 pub(crate) mod mailbox;
 pub(crate) mod own;
 pub(crate) mod panic;

@@ -284,7 +284,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
     inbox.serve(const { &A::INTERFACE });
     inbox.post().signals.begin();
     let end = match run(&mut actor, &mut inbox).await {
-        Ok(()) => match hooks::stop(&mut actor).await {
+        Ok(()) => match hooks::stop(&mut actor, inbox.post().signals.legacy()).await {
             Ok(()) => End::Stopped,
             Err(report) => End::Panicked(report),
         },
@@ -299,7 +299,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
                     finish(answer, work, &mut inbox).await;
                 }
             }
-            hooks::fail(&mut actor, &report).await;
+            hooks::fail(&mut actor, &report, inbox.post().signals.legacy()).await;
             End::Panicked(report)
         }
     };
@@ -341,7 +341,7 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
     let (result, answer) = match constructed {
         Ok(Ok(actor)) => {
             crate::sys::failpoint::at("child.construct.after");
-            begin(actor, call, replies).await
+            begin(actor, call, inbox.post(), replies).await
         }
         Ok(Err(rejected)) => (Err(End::Rejected), rejected.answer(call, replies)),
         Err(report) => {
@@ -353,13 +353,14 @@ async fn construct<A: Actor>(inbox: &mut Inbox<'_>) -> Result<A, End> {
     result
 }
 
-/// Runs the hook of a new actor, which is there only then, and answers for it.
+/// Runs the first hooks of a new actor, which is there only then, and answers for it.
 async fn begin<A: Actor>(
     mut actor: A,
     call: CallId,
+    post: Post<'_>,
     replies: Replies<'_>,
 ) -> (Result<A, End>, Answer) {
-    let failed = match hooks::start(&mut actor).await {
+    let failed = match hooks::start(&mut actor, post.signals.legacy()).await {
         Ok(()) => return (Ok(actor), replies.send(Kind::Reply, call, &())),
         Err(failed) => failed,
     };

@@ -5,12 +5,13 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Context;
 
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::cancel::Cancels;
+use super::legacy::Legacy;
 use super::port::Port;
 use super::replies::{Back, Replies};
 use crate::flow::Way;
@@ -35,6 +36,7 @@ struct SignalState {
     itself: Mutex<Itself>,
     on_begin: Then,
     on_ask: Then,
+    legacy: OnceLock<Legacy>,
 }
 
 /// What is to be done then, once.
@@ -147,6 +149,16 @@ impl Signals {
     /// A caller has asked so; the first time counts.
     pub(super) fn ask(&self) {
         self.0.on_ask.run();
+    }
+
+    /// Says what the actor's last life has left, and where this one leaves what it leaves. Once.
+    pub(crate) fn inherit(&self, legacy: Legacy) {
+        let _ = self.0.legacy.set(legacy);
+    }
+
+    /// None: nobody starts the actor again.
+    pub(super) fn legacy(&self) -> Option<&Legacy> {
+        self.0.legacy.get()
     }
 
     /// Gives the actor a further link.

@@ -11,6 +11,8 @@
 //! A process without the mark passes through `init` at the cost of one look at the environment. One
 //! with it never returns from there.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
+use super::handover::{self, State};
 use super::registry::{self, ActorType};
 use super::remote::door::Behind;
 use super::remote::listen::Places;
@@ -25,6 +28,7 @@ use super::road::Road;
 use super::{census, ending, family, family_key, limits, ward};
 use crate::actor::Actor;
 use crate::actor::inbox::{Inbox, Post};
+use crate::actor::legacy::Legacy;
 use crate::actor::mailbox::Mailbox;
 use crate::actor::panic::{caught_now, install_hook};
 use crate::actor::port::Port;
@@ -34,6 +38,7 @@ use crate::actor::signals::Signals;
 use crate::proxy::ambient::Named;
 use crate::sys::machine;
 use crate::sys::process;
+use crate::sys::sealed::Sealed;
 use crate::sys::socket::{self, Lifeline};
 use crate::sys::terminate::{Heard, TERMINATED_CODE, Wait};
 use crate::transport::auth_key::AuthKey;
@@ -48,6 +53,9 @@ pub(crate) const MARK: &str = "CALLBOARD_ACTOR";
 
 /// How long a child waits for its parent's first packet, which lies there before it starts.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a parent may not listen to its child before what that has to say is an error.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// The user who may do anything, also without our help.
 const ROOT: u32 = 0;
@@ -183,7 +191,7 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     // Before there are other threads, which would not be bounded by all of it.
     limits::keep(&hello.bounds).map_err(Unfit::Told)?;
     let actor = registry::find(&hello.actor).ok_or(Unfit::Told(GreetRefusal::UnknownActor))?;
-    let seat = take_seat(&hello, received.fds).map_err(Unfit::Told)?;
+    let seat = take_seat(&hello, received.fds, lifeline).map_err(Unfit::Told)?;
     let grace = Duration::from_millis(hello.grace_ms);
     start_watching(lifeline, &seat, grace).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
@@ -203,11 +211,21 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     Ok((actor, seat))
 }
 
-fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, GreetRefusal> {
+fn take_seat(
+    hello: &Hello,
+    mut fds: Vec<OwnedFd>,
+    lifeline: &Arc<Lifeline>,
+) -> Result<Seat, GreetRefusal> {
     let Some(place) = fds.pop() else {
         return Err(GreetRefusal::System("a place was expected".into()));
     };
     family::join(place).map_err(|error| GreetRefusal::System(error.to_string()))?;
+    let signals = Signals::default();
+    if hello.is_kept {
+        let left = hello.left.and_then(|len| Some((fds.pop()?, len)));
+        let legacy = legacy(left, lifeline);
+        signals.inherit(legacy.map_err(|error| GreetRefusal::System(error.to_string()))?);
+    }
     family_key::inherit(AuthKey::from(hello.family_key.0));
     let road = Road::take(hello, fds)?;
     crate::sys::failpoint::at("child.mapped");
@@ -220,11 +238,23 @@ fn take_seat(hello: &Hello, mut fds: Vec<std::os::fd::OwnedFd>) -> Result<Seat, 
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
         mailbox: Mailbox::from_numbers(hello.mailbox),
-        signals: Signals::default(),
+        signals,
         named: Named::new(ActorKey::from_bits(machine::id(), hello.key), &hello.title),
         terminated: Arc::default(),
         runtime: Arc::default(),
     })
+}
+
+/// What the life before has left, and the way on which this one leaves its own.
+fn legacy(left: Option<State>, lifeline: &Arc<Lifeline>) -> io::Result<Legacy> {
+    let left = left.map(handover::read).transpose()?;
+    lifeline.set_send_timeout(LEAVE_WITHIN)?;
+    let lifeline = Arc::clone(lifeline);
+    let keep = move |state: &Sealed| {
+        let (fd, len) = handover::passed(state);
+        lifeline.send(&handover::packet(len), &[fd])
+    };
+    Ok(Legacy::new(left, Box::new(keep)))
 }
 
 fn send<M: Message>(lifeline: &Lifeline, message: &M) -> Result<(), Unfit> {
@@ -251,7 +281,7 @@ fn start_watching(
         .name("callboard-lifeline".into())
         .spawn(move || watch.run());
     // The system's errors have numbers; this one is what it says when threads have run out.
-    let number = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EAGAIN);
+    let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EAGAIN);
     started.map_or_else(|error| Err(GreetRefusal::Thread(number(error))), |_| Ok(()))
 }
 
@@ -293,7 +323,7 @@ impl Watch {
                 Ok(received) if &packet[..received.len] == ward::BEAT => self.beat(),
                 // Nothing else is said here; a parent that says more is newer than we are.
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }

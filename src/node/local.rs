@@ -21,6 +21,7 @@ use super::being::Being;
 use super::census::{self, Life};
 use super::ending::PANIC_CODE;
 use super::handle::{Handle, Owner, Proxy};
+use super::handover::Handover;
 use super::leash::{Leash, Watch};
 use super::output::Tails;
 use super::spawn;
@@ -263,6 +264,9 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         let (near, mut far) = loopback::pair(geometry, limit);
         let exchange = Exchange::local((near, &mut far), geometry.slots(), options.idle);
         let (id, signals) = (spawn::next_id(), Signals::default());
+        if let Some(handover) = Handover::here::<P>() {
+            signals.inherit(handover.legacy().map_err(SpawnError::descriptors)?);
+        }
         let leash = Leash::new(signals.clone());
         let life = Life {
             being: Being::Task(leash.clone()),

@@ -16,6 +16,7 @@ use super::being::Being;
 use super::census::Life;
 use super::ending::{death, report_end};
 use super::handle::{Handle, Owner, Proxy};
+use super::handover::Handover;
 use super::output::Tails;
 use super::road::{Named, NoMemory, PaveError, Paved, idle_over, pave, say_why};
 use super::spawn_error::SpawnError;
@@ -168,7 +169,9 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
         })?;
         let network = options.listening.network()?;
         let place = family::take_place().map_err(SpawnError::descriptors)?;
+        let handover = Handover::here::<P>();
         let plan = Plan {
+            handover,
             interface,
             constructor,
             args,
@@ -218,6 +221,8 @@ fn look_around<E>(interface: &Interface, options: &Options) -> Result<(), SpawnE
 
 /// What is to be started.
 struct Plan<E> {
+    /// What its lives leave to each other, if it is in somebody's care.
+    handover: Option<Handover>,
     interface: &'static Interface,
     constructor: u16,
     args: Encoded,
@@ -394,29 +399,17 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         PaveError::Segment(error) => BeginError::no_memory(error),
         PaveError::Resources(error) => SpawnError::descriptors(error).into(),
     })?;
+    let left = plan.handover.as_ref().map(Handover::copy).transpose();
+    let left = left.map_err(SpawnError::descriptors)?.flatten();
+    let left = left.map(|(fd, len)| {
+        fds.push(fd);
+        len
+    });
     fds.push(plan.place.try_clone().map_err(SpawnError::descriptors)?);
     let idle = idle_over(kind, options.idle);
     let segment = named.as_ref().map_or("", Named::name);
-    let hello = Hello {
-        parent: std::process::id(),
-        actor: interface.full_name().into_owned(),
-        key: key_of(id).bits(),
-        title: options.title(interface).to_owned(),
-        link: kind.number(),
-        segment: segment.to_owned(),
-        segment_len: geometry.segment_len() as u64,
-        ring_capacity: RING_CAPACITY,
-        arena_limit: geometry.arena_limit(),
-        in_place,
-        slots: SLOTS,
-        message_len_max: MESSAGE_LEN_MAX,
-        idle: idle.number(),
-        mailbox: options.mailbox.numbers(),
-        grace_ms: u64::try_from(options.grace.as_millis()).unwrap_or(u64::MAX),
-        bounds: options.bounds(),
-        family_key: Secret(*family_key::of_this_process().map_err(no_key)?.bytes()),
-        network: plan.network.clone(),
-    };
+    let family_key = Secret(*family_key::of_this_process().map_err(no_key)?.bytes());
+    let hello = hello(id, plan, (kind, geometry, segment), (family_key, left));
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
     let hello = Zeroizing::new(hello);
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);
@@ -433,7 +426,8 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         hello,
         fds,
         tails: tails.clone(),
-        is_heard: plan.network.is_some() || options.heartbeat.is_some(),
+        is_heard: plan.network.is_some() || options.heartbeat.is_some() || plan.handover.is_some(),
+        handover: plan.handover.clone(),
         greet_within: options.greet_within,
         limited: options.limited.clone(),
         on_exit: on_exit(id, &exchange, (&tails, &pid_told), pumping),
@@ -447,6 +441,40 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         pid_told,
         order,
     })
+}
+
+/// What the new process is told.
+fn hello<E>(
+    id: u64,
+    plan: &Plan<E>,
+    (kind, geometry, segment): (LinkKind, Geometry, &str),
+    (family_key, left): (Secret, Option<u64>),
+) -> Hello {
+    let Plan {
+        interface, options, ..
+    } = plan;
+    Hello {
+        parent: std::process::id(),
+        actor: interface.full_name().into_owned(),
+        key: key_of(id).bits(),
+        title: options.title(interface).to_owned(),
+        link: kind.number(),
+        segment: segment.to_owned(),
+        segment_len: geometry.segment_len() as u64,
+        ring_capacity: RING_CAPACITY,
+        arena_limit: geometry.arena_limit(),
+        in_place: options.exe.is_none(),
+        slots: SLOTS,
+        message_len_max: MESSAGE_LEN_MAX,
+        idle: idle_over(kind, options.idle).number(),
+        mailbox: options.mailbox.numbers(),
+        grace_ms: u64::try_from(options.grace.as_millis()).unwrap_or(u64::MAX),
+        bounds: options.bounds(),
+        family_key,
+        network: plan.network.clone(),
+        is_kept: plan.handover.is_some(),
+        left,
+    }
 }
 
 pub(super) fn geometry() -> Geometry {

@@ -31,9 +31,11 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use crate::node::handover::{self, Handover};
 use crate::node::heartbeat::{Beat, Heartbeat, Pulse};
 use crate::node::limits::Limited;
 use crate::node::output::{Tail, Tails};
+use crate::node::token::Token;
 use crate::node::ward::{ASKED, BEAT, Body, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
@@ -65,6 +67,8 @@ pub(crate) struct Order {
     pub(crate) tails: Tails,
     /// It may say more after its greeting.
     pub(crate) is_heard: bool,
+    /// Where it leaves what it leaves to its next life, if somebody keeps that.
+    pub(crate) handover: Option<Handover>,
     /// How long until its first packet; it is killed then.
     pub(crate) greet_within: Duration,
     /// What keeps it within its limits, if it has any; let go of when it has ended.
@@ -173,38 +177,6 @@ impl Office {
     }
 }
 
-/// What epoll says about whom.
-enum Token {
-    Bell,
-    Ended(u64),
-    Spoke(u64),
-    /// Into its tail of this number, 0 or 1.
-    Wrote(u64, u64),
-}
-
-impl Token {
-    const BELL: u64 = u64::MAX;
-
-    const fn of(number: u64) -> Self {
-        let id = number / 4;
-        match (number, number % 4) {
-            (Self::BELL, _) => Self::Bell,
-            (_, 0) => Self::Ended(id),
-            (_, 1) => Self::Spoke(id),
-            (_, more) => Self::Wrote(id, more - 2),
-        }
-    }
-
-    const fn number(&self) -> u64 {
-        match *self {
-            Self::Bell => Self::BELL,
-            Self::Ended(id) => id * 4,
-            Self::Spoke(id) => id * 4 + 1,
-            Self::Wrote(id, tail) => id * 4 + 2 + tail,
-        }
-    }
-}
-
 /// The thread's own state.
 struct Warden {
     office: Arc<Office>,
@@ -230,6 +202,7 @@ struct Watched {
     greeting: Option<oneshot::Sender<Result<Vec<u8>, GreetError>>>,
     /// More packets are waited for than that.
     is_heard: bool,
+    handover: Option<Handover>,
     /// If it is asked whether it still works.
     pulse: Option<Pulse>,
     tails: Tails,
@@ -246,7 +219,11 @@ enum Deadline {
 
 impl Watched {
     /// It has said this after its greeting.
-    fn heard(&mut self, packet: &[u8]) {
+    fn heard(&mut self, packet: &[u8], fds: Vec<OwnedFd>) {
+        if let (Some(len), Some(handover)) = (handover::read_packet(packet), &self.handover) {
+            let state = fds.into_iter().next().map(|fd| (fd, len));
+            return state.map_or((), |state| handover.put(state));
+        }
         match packet {
             ASKED => self.ward.note_asked(),
             BEAT => {
@@ -271,7 +248,7 @@ impl Warden {
                 match Token::of(event.data()) {
                     Token::Bell => {}
                     Token::Ended(id) => self.see_end(id),
-                    Token::Spoke(id) => self.hear(id),
+                    Token::Spoke(id) => drop(self.hear(id)),
                     Token::Wrote(id, tail) => self.read_on(id, tail),
                 }
             }
@@ -395,6 +372,7 @@ impl Warden {
             fds,
             tails,
             is_heard,
+            handover,
             greet_within,
             limited,
             on_exit,
@@ -427,6 +405,7 @@ impl Warden {
             ward: ward.clone(),
             greeting: Some(greeting),
             is_heard,
+            handover,
             pulse: None,
             tails,
             limited,
@@ -474,29 +453,30 @@ impl Warden {
     }
 
     /// Takes the greeting, and of some what follows it. After that, or the lifeline's end, the
-    /// lifeline is not watched any more: what decides about life and death is the pidfd.
-    fn hear(&mut self, id: u64) {
+    /// lifeline is not watched any more: what decides about life and death is the pidfd. True: more
+    /// may be there.
+    fn hear(&mut self, id: u64) -> bool {
         let Some(watched) = self.watched.get_mut(&id) else {
-            return;
+            return false;
         };
         let received = watched
             .ward
             .with_body(|body| body.lifeline.recv(&mut self.buffer));
         match received {
-            None => return,
+            None => return false,
             Some(Ok(packet)) if packet.len == 0 => {}
             Some(Ok(packet)) => {
                 if let Some(greeting) = watched.greeting.take() {
                     // Nobody may be waiting any more.
                     let _ = greeting.send(Ok(self.buffer[..packet.len].to_vec()));
                 } else {
-                    watched.heard(&self.buffer[..packet.len]);
+                    watched.heard(&self.buffer[..packet.len], packet.fds);
                 }
                 if watched.is_heard {
-                    return;
+                    return true;
                 }
             }
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return false,
             // It has said all that it must.
             Some(Err(_)) if watched.greeting.is_none() => {}
             Some(Err(error)) => {
@@ -508,18 +488,18 @@ impl Warden {
         watched
             .ward
             .with_body(|body| self.epoll.delete(body.lifeline.as_fd()).ok());
+        false
     }
 
     /// Reaps, closes, tells.
     fn see_end(&mut self, id: u64) {
         // What it has said before its end counts.
-        if self
+        while self
             .watched
             .get(&id)
-            .is_some_and(|watched| watched.greeting.is_some())
-        {
-            self.hear(id);
-        }
+            .is_some_and(|watched| watched.greeting.is_some() || watched.is_heard)
+            && self.hear(id)
+        {}
         let Some((exit, body)) = self
             .watched
             .get(&id)

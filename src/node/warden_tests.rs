@@ -21,6 +21,7 @@ fn order(script: &str) -> (Order, oneshot::Receiver<Exit>) {
         fds: Vec::new(),
         tails: Tails::default(),
         is_heard: false,
+        handover: None,
         greet_within: LONG,
         limited: None,
         on_exit: Box::new(|end| exit.send(end).unwrap_or(())),

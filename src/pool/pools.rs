@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 
@@ -19,6 +19,7 @@ use super::scale::Elastic;
 use crate::cpu::{Cores, CoresError, CpuSet, TopologyError};
 use crate::node::being::Being;
 use crate::node::handle::{Handle, Proxy};
+use crate::node::handover::Handover;
 use crate::node::spawn::Spawn;
 use crate::node::spawn_error::SpawnError;
 use crate::proxy::call::Call;
@@ -36,8 +37,9 @@ const WIDTH: usize = 2;
 /// [`Routing`] chooses when the call is sent. A clone is the same pool. The members end with the
 /// last clone, or with [`stop`](Proxy::stop), which ends them in order.
 ///
-/// A member that dies is [started again](Restart). The calls that it had get
-/// [`Died`](CallError::Died), with the outcome; none is made twice. Meanwhile calls go to the
+/// A member that dies, or [hangs](crate::Spawn::heartbeat), is [started again](Restart), and given
+/// what the one before it in its seat has [left](crate::Context::checkpoint). The calls that it had
+/// get [`Died`](CallError::Died), with the outcome; none is made twice. Meanwhile calls go to the
 /// others.
 ///
 /// # Examples
@@ -137,6 +139,20 @@ pub struct PoolBuilder<P, E = Infallible> {
     restart: Restart,
 }
 
+/// What the members of each seat leave to each other.
+#[derive(Default)]
+struct Handovers(Mutex<Vec<Handover>>);
+
+impl Handovers {
+    fn of(&self, seat: usize) -> Handover {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= seat {
+            all.resize_with(seat + 1, Handover::default);
+        }
+        all[seat].clone()
+    }
+}
+
 impl<P: Proxy> Pool<P> {
     /// Starts a pool of `size` actors, each as `make` says, which is given the member's number from
     /// zero. It is asked again when a member is [started again](Restart).
@@ -175,12 +191,14 @@ impl<P: Proxy> Pool<P> {
         Args: Arguments,
         E: Send + 'static,
     {
-        let make = move |seat, cpus: Option<CpuSet>| {
+        let handovers = Handovers::default();
+        let make = move |seat, cpus: Option<CpuSet>| -> Starting<P, E> {
             let spawn = make(seat);
-            match cpus {
+            let start = match cpus {
                 Some(cpus) => spawn.pin(cpus).into_future(),
                 None => spawn.into_future(),
-            }
+            };
+            Box::pin(handovers.of(seat).within::<P, _>(start))
         };
         PoolBuilder {
             size: size.into(),

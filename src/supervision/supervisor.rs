@@ -21,6 +21,7 @@ use super::seat::Seat;
 use super::strategy::Strategy;
 use crate::node::ending::ShutdownError;
 use crate::node::handle::Proxy;
+use crate::node::handover::Handover;
 use crate::node::spawn_error::SpawnError;
 use crate::sys::process::Exit;
 
@@ -34,6 +35,10 @@ use crate::sys::process::Exit;
 /// those made until it lives again, with [`NotRun`](crate::Outcome::NotRun); none is made twice.
 /// [`Proxy::monitor`] tells of each end and each start. An actor that is stopped by a proxy, or by
 /// [`shutdown_all`](crate::shutdown_all), is not started again.
+///
+/// An actor that [hangs](crate::Spawn::heartbeat) is killed, and has died, if it has a heartbeat.
+/// What its lives leave to each other ([`checkpoint`](crate::Context::checkpoint)) lies with the
+/// supervisor.
 ///
 /// It lives in this process: what it starts ends with this process. An actor that has a supervisor
 /// of its own, and is in the care of another, makes a tree over several processes.
@@ -397,6 +402,8 @@ impl<P: Proxy, E: fmt::Debug + Send + 'static> Supervised<P, E> {
             name,
             restart,
         } = self;
+        let handover = Handover::default();
+        let make = move || handover.within::<P, _>(make());
         let first = make().await.map_err(SuperviseError::Start)?;
         let actor = first.clone();
         let seat = Seat::new(

@@ -153,6 +153,16 @@ impl Lifeline {
         )?)
     }
 
+    /// How long a `send` waits for room before it fails.
+    ///
+    /// # Errors
+    ///
+    /// The system's; a zero duration is `InvalidInput`.
+    pub(crate) fn set_send_timeout(&self, timeout: Duration) -> io::Result<()> {
+        let (which, timeout) = (Timeout::Send, Some(timeout));
+        Ok(sockopt::set_socket_timeout(&self.0, which, timeout)?)
+    }
+
     /// The user who made the pair.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use super::interface::{ASK, Interface, Method};
 pub(crate) const PACKET_LEN_MAX: usize = 64 * 1024;
 
 /// This version of the protocol. It changes with the frames, the ring and these packets.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"callbrd\n";
 const PREAMBLE_LEN: usize = 16;
@@ -75,6 +75,10 @@ pub(crate) struct Hello {
     pub(crate) family_key: Secret,
     /// Where it listens for remote callers, if it does.
     pub(crate) network: Option<Network>,
+    /// Whether what it leaves to its next life is kept.
+    pub(crate) is_kept: bool,
+    /// How many bytes the life before has left, in memory whose descriptor comes along.
+    pub(crate) left: Option<u64>,
 }
 
 /// What a child may have; none: what its parent has.
@@ -404,6 +408,8 @@ mod tests {
             bounds: Bounds::default(),
             family_key: Secret([9; 32]),
             network: None,
+            is_kept: true,
+            left: Some(77),
         }
     }
 
