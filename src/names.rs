@@ -14,6 +14,7 @@ pub use crate::node::census::shutdown_all;
 pub use crate::node::ending::ShutdownError;
 pub use crate::node::faces::{ActorId, AnyProxy, DowncastError};
 pub use crate::node::family::{LimitError, limit_actors};
+pub use crate::node::forward::callback::{Callback, Fails, OwnErrors};
 pub use crate::node::greet::init;
 pub use crate::node::handle::Proxy;
 pub use crate::node::heartbeat::Heartbeat;
@@ -24,10 +25,11 @@ pub use crate::node::local::Local;
 pub use crate::node::monitor::{DownReason, LifeEvent, Monitor};
 pub use crate::node::output::Output;
 pub use crate::node::remote::connect::{Connect, ConnectError, Connecting, connect};
+pub use crate::node::remote::credentials::{Credentials, credentials};
 pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;
 pub use crate::proxy::call::{Call, Once};
-pub use crate::proxy::failure::{CallError, Death, Outcome, TryCallError};
+pub use crate::proxy::failure::{AuthError, CallError, Death, Outcome, TryCallError};
 pub use crate::proxy::feeding::FeedCall;
 pub use crate::proxy::pending::Pending;
 pub use crate::proxy::retry::Idempotent;
@@ -111,6 +113,7 @@ pub mod blocking {
 /// What the macros' expansions name. Nothing here is stable.
 #[doc(hidden)]
 pub mod __private {
+    pub use std::string::String;
     pub use std::vec::Vec;
 
     pub use linkme;
@@ -126,6 +129,10 @@ pub mod __private {
     pub use crate::flow::parcel::{Parcel, Put, put_result, put_value};
     pub use crate::flow::window::{Feed, Opening};
     pub use crate::node::faces::{Face, Offers, Serves, TraitProxy, as_trait, place_of};
+    pub use crate::node::forward::callback::{
+        ArchivedCallback, CallbackResolver, Card, CardResolver,
+    };
+    pub use crate::node::forward::value::{ProxyResolver, Serializes};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
     pub use crate::node::local::{Leaving, LocalSeat, RunInTask, RunInThread, Runner, run_local};
@@ -141,6 +148,7 @@ pub mod __private {
     pub use crate::wire::interface::{Interface, Method, Priority, first, signature};
     pub use crate::wire::lent::Lend;
     pub use crate::wire::parts::{joined, names, names_len, place_in, within};
+    pub use crate::wire::passport::{ArchivedPassport, Passport, PassportResolver};
     pub use crate::wire::sink::Sink;
 
     /// What calls methods with JSON.

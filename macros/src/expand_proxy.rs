@@ -5,6 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, ext::IdentExt};
 
 use crate::{
+    callbacks::Callbacks,
     expand_type::{ProxyType, allowances, proxy_of},
     function::{Answer, Argument, Attributes, Function},
     interface::Interface,
@@ -49,7 +50,15 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         traits: &options.traits,
     };
     let accessors = interface.parts().accessors();
-    let proxy = proxy.expand(&quote!(#(#methods)* #accessors));
+    let callbacks = Callbacks {
+        of: name,
+        proxy: &interface.proxy(),
+        vis: &options.vis,
+        generics,
+        methods: &interface.methods,
+    };
+    let (callback, callbacks) = (callbacks.accessor(), callbacks.expand());
+    let proxy = proxy.expand(&quote!(#(#methods)* #accessors #callback));
     let offers = offers(interface);
     let settings = options.settings.function();
     let (impls, _, bounds) = generics.split_for_impl();
@@ -63,6 +72,8 @@ pub(crate) fn expand(interface: &Interface) -> TokenStream {
         }
 
         #proxy
+
+        #callbacks
 
         #offers
     }

@@ -5,6 +5,7 @@ use quote::{format_ident, quote};
 use syn::{Generics, Ident, ext::IdentExt};
 
 use crate::{
+    callbacks::Callbacks,
     expand_proxy::{Through, method},
     expand_server::{Callee, PHASES, Phase, entry, wire_name},
     expand_type::{ProxyType, allowances, proxy_of},
@@ -75,8 +76,17 @@ fn proxy(interface: &TraitInterface) -> TokenStream {
         traits: &options.supertraits,
     };
     let required = std::iter::once(quote!(#proxy)).chain(supers.iter().map(|of| quote!(#of)));
+    let callbacks = Callbacks {
+        of: ident,
+        proxy: &proxy,
+        vis,
+        generics: &Generics::default(),
+        methods,
+    };
+    let (callback, callbacks) = (callbacks.accessor(), callbacks.expand());
     let ty = ty.expand(&quote! {
         #(#calls)*
+        #callback
 
         #[doc(hidden)]
         #vis const fn __requires<__P>()
@@ -87,7 +97,7 @@ fn proxy(interface: &TraitInterface) -> TokenStream {
     });
     let (table, offers) = (table(interface, &supers), offers(interface, &supers));
     quote! {
-        #ty #table #offers
+        #ty #callbacks #table #offers
 
         #[allow(
             unused_variables,

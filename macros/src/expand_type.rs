@@ -44,6 +44,7 @@ impl ProxyType<'_> {
             &quote!(#ident #parameters),
             &quote!(#bounds),
         );
+        let archive = archive(self.generics, &quote!(#ident #parameters), &quote!(#bounds));
         let conversions = self.conversions();
         quote! {
             #[doc = #doc]
@@ -72,6 +73,8 @@ impl ProxyType<'_> {
             }
 
             #values
+
+            #archive
 
             impl #impls ::core::fmt::Debug for #ident #parameters #bounds {
                 fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -148,6 +151,48 @@ fn values(impls: &TokenStream, ty: &TokenStream, bounds: &TokenStream) -> TokenS
         impl #impls ::core::fmt::Display for #ty #bounds {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 ::core::fmt::Display::fmt(&self.handle, f)
+            }
+        }
+    }
+}
+
+/// What lets a proxy travel in a message.
+fn archive(generics: &Generics, ty: &TokenStream, bounds: &TokenStream) -> TokenStream {
+    let (impls, _, _) = generics.split_for_impl();
+    let mut with_serializer = generics.clone();
+    with_serializer.params.push(syn::parse_quote!(__S));
+    let (serializing, _, _) = with_serializer.split_for_impl();
+    let wheres = generics
+        .where_clause
+        .as_ref()
+        .map(|clause| &clause.predicates);
+    quote! {
+        impl #impls ::callboard::__private::rkyv::Archive for #ty #bounds {
+            type Archived = ::callboard::__private::ArchivedPassport;
+            type Resolver = ::callboard::__private::ProxyResolver;
+
+            fn resolve(
+                &self,
+                resolver: Self::Resolver,
+                out: ::callboard::__private::rkyv::Place<Self::Archived>,
+            ) {
+                resolver.resolve(out);
+            }
+        }
+
+        impl #serializing ::callboard::__private::rkyv::Serialize<__S> for #ty
+        where
+            __S: ::callboard::__private::Serializes + ?::core::marker::Sized,
+            #wheres
+        {
+            fn serialize(
+                &self,
+                serializer: &mut __S,
+            ) -> ::core::result::Result<
+                Self::Resolver,
+                <__S as ::callboard::__private::rkyv::rancor::Fallible>::Error,
+            > {
+                self.handle.serialize(serializer)
             }
         }
     }

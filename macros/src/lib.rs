@@ -22,6 +22,7 @@
 
 mod interface;
 mod batch;
+mod callbacks;
 mod trait_interface;
 mod function;
 mod helpers;

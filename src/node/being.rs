@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::census::Life;
+use super::forward::HandOnError;
 use super::leash::Leash;
 use super::monitor::Monitor;
 use super::output::Tails;
@@ -15,6 +17,8 @@ use crate::actor::signals::Signals;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Death;
 use crate::sys::process::Exit;
+use crate::transport::link_kind::LinkKind;
+use crate::wire::passport::Passport;
 
 /// A started actor in the hands of those who use it; dropping it does nothing to the actor.
 #[derive(Clone, Debug)]
@@ -62,6 +66,26 @@ pub(crate) trait Group: fmt::Debug + Send + Sync {
     /// What happens to it, if it tells more than its end.
     fn monitor(&self) -> Option<Monitor> {
         None
+    }
+    /// Of an actor that is known here by its proxy's way, and not by who started it: how it is
+    /// reached now.
+    fn present(&self) -> Option<Life> {
+        None
+    }
+    /// Whether it belongs to another process, which decides about its end.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+    /// What a link to it goes over, if that is not said when the proxy is made.
+    fn link(&self) -> Option<LinkKind> {
+        None
+    }
+    /// What of its proxy travels in a message.
+    ///
+    /// # Errors
+    /// [`HandOnError::Several`], unless it is one.
+    fn passport(&self) -> Result<Passport, HandOnError> {
+        Err(HandOnError::Several)
     }
 }
 
@@ -151,6 +175,23 @@ impl Being {
         match self {
             Self::Many(group) => group.strike(),
             _ => self.kill(),
+        }
+    }
+
+    /// Whether it belongs to another process, which decides about its end.
+    pub(crate) fn is_foreign(&self) -> bool {
+        match self {
+            Self::Process(_) | Self::Task(_) | Self::Itself(_) => false,
+            Self::Remote(_) => true,
+            Self::Many(group) => group.is_foreign(),
+        }
+    }
+
+    /// What a link to it goes over, if that is not said when the proxy is made.
+    pub(crate) fn link(&self) -> Option<LinkKind> {
+        match self {
+            Self::Many(group) => group.link(),
+            _ => None,
         }
     }
 

@@ -40,6 +40,15 @@ impl Life {
         exit
     }
 
+    /// The same, of an actor that is known by its proxy's way: as it is reached now.
+    pub(crate) fn present(&self) -> Self {
+        let present = match &self.being {
+            Being::Many(group) => group.present(),
+            _ => None,
+        };
+        present.unwrap_or_else(|| self.clone())
+    }
+
     /// Asks the actor to end within its grace; once is enough.
     pub(crate) fn ask_to_stop(&self) {
         self.exchange.stop_beginning();
@@ -55,6 +64,19 @@ pub(crate) fn enter(id: u64, life: Life) {
         living.push(Entry { id, runtime, life });
     }
 }
+
+/// One that this process has started and that still lives, by the lower half of its id.
+pub(super) fn find(id: u64) -> Option<Life> {
+    let living = living();
+    let found = living
+        .iter()
+        .rev()
+        .find(|entry| entry.id & LOWER == id & LOWER);
+    found.map(|entry| entry.life.clone())
+}
+
+/// What of an id is in an actor's key.
+const LOWER: u64 = u32::MAX as u64;
 
 /// Counts an actor out.
 pub(crate) fn leave(id: u64) {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::handle::{Handle, Owner};
 use super::output::Tails;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{CallError, Death, Ended};
 use crate::sys::process::Exit;
+use crate::wire::interface::ASK;
 use crate::wire::report::PanicReport;
 
 /// How a process's end is told to its callers. Runs on the warden's thread.
@@ -84,4 +86,46 @@ pub enum ShutdownError {
         /// What the error said of itself and its causes.
         reason: String,
     },
+}
+
+impl Handle {
+    /// Ends the actor: what it was sent is done, then its process ends, or is killed after its
+    /// grace.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] when it ended otherwise.
+    ///
+    /// # Cancel safety
+    /// Dropped, the actor ends all the same.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        let life = &self.life().present();
+        if life.being.is_foreign() {
+            return self.ask().await;
+        }
+        life.ask_to_stop();
+        match life.exited().await {
+            Exit::Code(0) => Ok(()),
+            _ if life.being.is_overdue() => Err(ShutdownError::Killed { grace: life.grace }),
+            exit => {
+                let Owner { tails, .. } = self.owner();
+                let death = life.being.death(&life.exchange, tails, exit);
+                Err(ShutdownError::Died(death))
+            }
+        }
+    }
+
+    /// Asks whoever owns the actor to end it.
+    async fn ask(&self) -> Result<(), ShutdownError> {
+        match self.call::<(), ()>(ASK, ()).await {
+            // It has ended in the meantime.
+            Ok(()) | Err(CallError::Stopped { .. }) => Ok(()),
+            Err(error) => Err(ShutdownError::NotAsked(Box::new(error))),
+        }
+    }
+
+    /// All that is known about its end by `exit`.
+    pub(crate) fn death(&self, exit: Exit) -> Death {
+        let Owner { life, tails, .. } = self.owner();
+        life.being.death(&life.exchange, tails, exit)
+    }
 }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
+use super::forward::resident::{self, Resident};
 use super::handover::{self, State};
 use super::registry::{self, ActorType};
 use super::remote::door::Behind;
@@ -196,13 +197,11 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     start_watching(lifeline, &seat, grace).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
     let addresses = seat.places.as_ref().map(Places::addresses);
-    if addresses.is_some() {
-        let lifeline = Arc::clone(lifeline);
-        seat.signals.on_ask(move || {
-            // Without a parent there is nobody to be told, and soon nobody to tell it.
-            let _ = lifeline.send(ward::ASKED, &[]);
-        });
-    }
+    let asking = Arc::clone(lifeline);
+    seat.signals.on_ask(move || {
+        // Without a parent there is nobody to be told, and soon nobody to tell it.
+        let _ = asking.send(ward::ASKED, &[]);
+    });
     let greeted = Greeted {
         tables: Tables::of(actor.interface()),
         addresses: addresses.unwrap_or_default(),
@@ -271,6 +270,7 @@ fn start_watching(
     let watch = Watch {
         lifeline: Arc::clone(lifeline),
         wait,
+        actor: seat.named.actor(),
         signals: seat.signals.clone(),
         relay: seat.road.relay(),
         terminated: Arc::clone(&seat.terminated),
@@ -289,6 +289,8 @@ fn start_watching(
 struct Watch {
     lifeline: Arc<Lifeline>,
     wait: Wait,
+    /// Who lives here.
+    actor: ActorKey,
     signals: Signals,
     relay: Option<Arc<dyn Relay>>,
     terminated: Arc<AtomicBool>,
@@ -321,6 +323,11 @@ impl Watch {
                     self.stop();
                 }
                 Ok(received) if &packet[..received.len] == ward::BEAT => self.beat(),
+                Ok(received) if &packet[..received.len] == ward::ENTRANCE => {
+                    if let Ok([socket]) = <[_; 1]>::try_from(received.fds) {
+                        resident::open(self.actor, socket);
+                    }
+                }
                 // Nothing else is said here; a parent that says more is newer than we are.
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -380,6 +387,8 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             let signals = signals.clone();
             porter.set_wake(move || signals.tell());
         }
+        let key = places.as_ref().map(Places::key);
+        let key = key.or_else(|| family_key::of_this_process().ok())?;
         let door = places.map(|places| {
             places.door(Behind {
                 tables: Tables::of(const { &A::INTERFACE }),
@@ -388,6 +397,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             })
         });
         let door = door.transpose().ok()?;
+        let resident = Resident::of::<A>(named.actor(), limit, &signals, key);
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let back = Arc::new(Back::new(link.sender));
@@ -402,6 +412,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
         // The actors that it has started are there for its hooks, and end in order before it.
         let end = server::serve::<A>(inbox, census::shutdown_all).await;
+        resident.leave(matches!(end, End::Stopped));
         if let Some(door) = &door {
             door.close(matches!(end, End::Stopped)).await;
         }
@@ -415,8 +426,13 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     crate::sys::failpoint::at("child.end");
     // What the actor's tasks still do is dropped with them, without waiting for blocking ones.
     runtime.shutdown_background();
+    served(end, terminated.load(Ordering::Relaxed))
+}
+
+/// How an actor's end is told by an exit code; none: its runtime could not serve it.
+fn served(end: Option<End>, terminated: bool) -> Served {
     Served(match end {
-        Some(End::Stopped) if terminated.load(Ordering::Relaxed) => TERMINATED_CODE,
+        Some(End::Stopped) if terminated => TERMINATED_CODE,
         Some(End::Stopped) => 0,
         Some(End::Panicked(_)) => ending::PANIC_CODE,
         Some(End::Rejected) | None => UNFIT_CODE,

@@ -18,7 +18,6 @@ use crate::proxy::call::Call;
 #[cfg(feature = "json")]
 use crate::proxy::call::DecodeFailure;
 use crate::proxy::exchange::{Exchange, Peer};
-use crate::proxy::failure::{CallError, Death};
 use crate::proxy::target::{Choose, Route, Target};
 use crate::proxy::{Bound, Caller};
 use crate::sys::process::Exit;
@@ -30,7 +29,7 @@ use crate::wire::codec::{Arguments, Message};
 #[cfg(feature = "json")]
 use crate::wire::frame::Kind;
 use crate::wire::hello::Tables;
-use crate::wire::interface::{ASK, Interface};
+use crate::wire::interface::Interface;
 #[cfg(feature = "json")]
 use crate::wire::json::{Unread, Written};
 
@@ -103,6 +102,20 @@ impl Handle {
             caller,
             owner: Arc::new(owner),
         }
+    }
+
+    /// A handle of an actor whose link is chosen when it is used; `caller` knows what it offers.
+    pub(crate) fn to_one(caller: Caller, owner: Arc<Owner>, choose: Arc<dyn Choose>) -> Self {
+        let route = Route::to_one(caller.clone(), choose);
+        Self {
+            caller,
+            owner,
+            route: Some(Arc::new(route)),
+        }
+    }
+
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     pub(crate) fn life(&self) -> &Life {
@@ -197,7 +210,7 @@ impl Handle {
 
     /// What the actor said that it offers.
     pub(crate) fn tables(&self) -> Option<&Tables> {
-        self.caller.exchange().tables()
+        self.caller.tables()
     }
 
     /// What a proxy called `name` says of itself to programmers.
@@ -211,7 +224,7 @@ impl Handle {
             .finish()
     }
 
-    fn addresses(&self) -> &[Address] {
+    pub(super) fn addresses(&self) -> &[Address] {
         self.owner.addresses.get().map_or(&[], |known| &**known)
     }
 
@@ -226,42 +239,6 @@ impl Handle {
     /// The time that it has to end.
     pub(crate) fn grace(&self) -> Duration {
         self.owner.life.grace
-    }
-
-    /// Ends the actor: what it was sent is done, then its process ends, or is killed after its
-    /// grace.
-    ///
-    /// # Errors
-    /// [`ShutdownError`] when it ended otherwise.
-    ///
-    /// # Cancel safety
-    /// Dropped, the actor ends all the same.
-    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let life = self.life();
-        if let Being::Remote(_) = life.being {
-            return self.ask().await;
-        }
-        self.ask_to_stop();
-        match life.exited().await {
-            Exit::Code(0) => Ok(()),
-            _ if life.being.is_overdue() => Err(ShutdownError::Killed { grace: life.grace }),
-            exit => Err(ShutdownError::Died(self.death(exit))),
-        }
-    }
-
-    /// Asks whoever owns the actor to end it.
-    async fn ask(&self) -> Result<(), ShutdownError> {
-        match self.call::<(), ()>(ASK, ()).await {
-            // It has ended in the meantime.
-            Ok(()) | Err(CallError::Stopped { .. }) => Ok(()),
-            Err(error) => Err(ShutdownError::NotAsked(Box::new(error))),
-        }
-    }
-
-    /// All that is known about its end by `exit`.
-    pub(crate) fn death(&self, exit: Exit) -> Death {
-        let Owner { life, tails, .. } = &*self.owner;
-        life.being.death(&life.exchange, tails, exit)
     }
 }
 
@@ -306,6 +283,25 @@ impl Hash for Handle {
 ///
 /// An actor's own method of the same name is what `proxy.kill()` calls; these are then
 /// `Proxy::kill(&proxy)`.
+///
+/// # In messages
+/// A proxy is a [message](crate::Message), too, in arguments, results, one's own types and
+/// collections: that of an actor's type, of a trait, an [`AnyProxy`](crate::AnyProxy). Who gets one
+/// calls the actor over a link of its own, made at the first use; who handed it on may be gone.
+///
+/// - Between the processes of one program the link is shared memory, and needs no address. An
+///   actor with an [`authkey`](crate::Spawn::authkey) lets only those in who have it, here too.
+/// - Elsewhere it is a connection to where the actor [listens](crate::Spawn::listen), by a key that
+///   this process has since it [connected](crate::Connect) there, or from its
+///   [credentials](crate::credentials()). Until it has one, calls fail with
+///   [`CallError::Auth`](crate::CallError::Auth).
+/// - It owns nothing, as a connected one: the actor ends with the proxies of the process that has
+///   started it. Its `shutdown` [asks](Self::end_asked) the owner, its [`kill`](Self::kill) ends
+///   the link, and the next call makes another one. How an actor's process died is known only to
+///   whoever has started it; others are told [`Died`](crate::CallError::Died) and no more.
+/// - One that comes home, to the process that has started its actor, uses the link that is there.
+/// - A [supervised](crate::supervision) actor's is handed on as that of the actor that lives now. A
+///   [pool's](crate::pool) is not: hand on its members.
 ///
 /// # Examples
 /// ```standalone_crate
@@ -446,7 +442,7 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
             Being::Many(group) => group.monitor(),
             _ => None,
         };
-        events.unwrap_or_else(|| Monitor::of_one(owner.life.clone(), owner.tails.clone()))
+        events.unwrap_or_else(|| Monitor::of_one(owner.life.present(), owner.tails.clone()))
     }
 
     /// Whether the actor's process lives. It may be gone the moment after. Of a
@@ -456,7 +452,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     }
 
     /// What the link to the actor goes over. Shared memory, unless
-    /// [`Spawn::link`](crate::Spawn::link) asked for something else or it could not be had.
+    /// [`Spawn::link`](crate::Spawn::link) asked for something else or it could not be had. Of a
+    /// proxy that came in a message, what its link goes over, or will by what is known now.
     ///
     /// # Examples
     /// ```
@@ -468,7 +465,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// }
     /// ```
     fn link(&self) -> LinkKind {
-        self.__handle().owner.link
+        let owner = &self.__handle().owner;
+        owner.life.being.link().unwrap_or(owner.link)
     }
 
     /// The end of what the actor's process has written to its standard output until now, if that

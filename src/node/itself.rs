@@ -78,18 +78,22 @@ impl Context {
     /// ```
     #[must_use]
     pub fn own<P: Proxy>(&self) -> P {
-        let itself = self.itself();
-        let handle = itself.signals.own_or(|| {
-            let handle = link(itself);
-            let exchange = Arc::clone(handle.exchange());
-            (handle, Box::new(move || exchange.end(Ended::Stopped)))
-        });
+        let handle = own_handle(self.itself());
         let own = AnyProxy::__from_handle(handle);
         match own.downcast() {
             Ok(own) => own,
             Err(error) => panic!("the own proxy is of another type: {error}"),
         }
     }
+}
+
+/// The one untyped proxy that an actor has of itself.
+pub(super) fn own_handle(itself: &Itself) -> Handle {
+    itself.signals.own_or(|| {
+        let handle = link(itself);
+        let exchange = Arc::clone(handle.exchange());
+        (handle, Box::new(move || exchange.end(Ended::Stopped)))
+    })
 }
 
 /// A link of an actor to itself.

@@ -20,6 +20,8 @@ use std::time::Duration;
 use super::being::Being;
 use super::census::{self, Life};
 use super::ending::PANIC_CODE;
+use super::family_key;
+use super::forward::resident::Resident;
 use super::handle::{Handle, Owner, Proxy};
 use super::handover::Handover;
 use super::leash::{Leash, Watch};
@@ -289,6 +291,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
                 leash: leash.clone(),
                 exchange: Arc::clone(&exchange),
                 exit: Exit::Dropped,
+                resident: None,
             },
         };
         let starting = Starting(Some(leash.clone()));
@@ -415,6 +418,8 @@ pub struct Leaving {
     leash: Leash,
     exchange: Arc<Exchange>,
     exit: Exit,
+    /// While it lives here.
+    resident: Option<Arc<Resident>>,
 }
 
 impl Leaving {
@@ -438,6 +443,9 @@ impl Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         census::leave(self.id);
+        if let Some(resident) = &self.resident {
+            resident.leave(self.exit == Exit::Code(0));
+        }
         self.leash.end_tasks();
         let ended = if self.exchange.was_stopped(self.exit) {
             Ended::Stopped
@@ -485,6 +493,9 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
             signals: &signals,
         };
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
+        let key = family_key::of_this_process().ok();
+        let enter = |key| Resident::of::<A>(named.actor(), message_len_max, &signals, key);
+        leaving.resident = key.map(enter);
         let mut serving = pin!(server::serve::<A>(inbox, async || {}));
         let mut watch = Watch::new(&leash);
         poll_fn(|cx| {

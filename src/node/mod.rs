@@ -24,6 +24,7 @@ pub(crate) mod faces;
 pub(crate) mod family;
 pub(crate) mod family_key;
 mod filling;
+pub(crate) mod forward;
 pub(crate) mod handover;
 pub(crate) mod heartbeat;
 pub(crate) mod greet;

@@ -22,6 +22,7 @@ use super::road::{Named, NoMemory, PaveError, Paved, idle_over, pave, say_why};
 use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
 use super::starting::{Abort, Starting};
+use super::ward::Terms;
 use super::warden::{self, GreetError, Order, Started};
 use super::{census, family, family_key, greet, registry};
 use crate::actor::Actor;
@@ -307,6 +308,7 @@ async fn begin<E: Send + 'static>(
     crate::sys::failpoint::at("parent.started");
     let starting = Starting::new(ward.clone());
     let _ = pid_told.set(ward.pid());
+    ward.set_terms(Terms::of(options.exe.is_some(), plan.network.as_ref()));
     exchange.set_peer(Box::new(ward.clone()));
     let life = Life {
         being: Being::Process(ward),
@@ -315,9 +317,9 @@ async fn begin<E: Send + 'static>(
     };
     census::enter(id, life.clone());
     let owner = Arc::new(Owner::new(life, tails, kind));
-    let limit = message_len_max();
     let callee = (*interface, key_of(id));
-    let caller = Caller::new(Arc::clone(&exchange), callee, limit, owner.clone());
+    let (link, limit) = (Arc::clone(&exchange), message_len_max());
+    let caller = Caller::new(link, callee, limit, owner.clone());
     let construct = |number| {
         let args = plan.args.clone();
         let call =
@@ -426,7 +428,8 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         hello,
         fds,
         tails: tails.clone(),
-        is_heard: plan.network.is_some() || options.heartbeat.is_some() || plan.handover.is_some(),
+        // Also through a proxy that came to another process in a message.
+        is_heard: true,
         handover: plan.handover.clone(),
         greet_within: options.greet_within,
         limited: options.limited.clone(),

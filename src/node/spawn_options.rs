@@ -30,7 +30,7 @@ const GREET_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// How much shared memory the large messages of one direction take at most.
-const ARENA_LIMIT: u64 = 64 << 20;
+pub(super) const ARENA_LIMIT: u64 = 64 << 20;
 
 /// What [`Spawn`] was told.
 #[derive(Debug)]

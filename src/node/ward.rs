@@ -6,8 +6,10 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,8 +18,11 @@ use tokio::sync::{oneshot, watch};
 use super::exited::Exited;
 use super::heartbeat::Heartbeat;
 use crate::node::warden::{Command, Office};
+use crate::sys::gateway::{self, Name, Opener};
 use crate::sys::process::{Child, Exit};
 use crate::sys::socket::Lifeline;
+use crate::transport::auth_key::AuthKey;
+use crate::wire::hello::Network;
 
 /// The packet that asks a process to stop.
 pub(crate) const STOP: &[u8] = b"stop";
@@ -27,6 +32,9 @@ pub(crate) const ASKED: &[u8] = b"asked";
 
 /// The packet that asks a process whether it still works, and its answer.
 pub(crate) const BEAT: &[u8] = b"beat";
+
+/// The packet with the socket at which the process's family enters.
+pub(crate) const ENTRANCE: &[u8] = b"entrance";
 
 /// A handle of a started process; dropping it does nothing to the process.
 #[derive(Clone)]
@@ -38,6 +46,7 @@ struct Shared {
     office: Arc<Office>,
     state: Mutex<State>,
     exit: Exited,
+    terms: OnceLock<Terms>,
     /// Somebody who does not own it has asked for its end, or that has come.
     asked: watch::Sender<bool>,
 }
@@ -54,6 +63,28 @@ struct State {
     overdue: bool,
     /// Whether it was killed because it hung.
     hung: bool,
+    /// Where its family enters, once somebody was told.
+    entrance: Option<(Name, Opener)>,
+}
+
+/// What those need to know who are to enter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// It may run another program than this process.
+    pub(crate) is_other_program: bool,
+    /// What they must have, if not what the family has in common.
+    pub(crate) key: Option<AuthKey>,
+}
+
+impl Terms {
+    /// Those of a process that is started so.
+    pub(crate) fn of(is_other_program: bool, network: Option<&Network>) -> Self {
+        let key = network.and_then(|network| network.key.as_ref());
+        Self {
+            is_other_program,
+            key: key.map(|key| AuthKey::from(key.0)),
+        }
+    }
 }
 
 /// What is open here for a process.
@@ -73,6 +104,7 @@ impl Ward {
             killed: false,
             overdue: false,
             hung: false,
+            entrance: None,
         };
         let exit = Exited::new();
         Self(Arc::new(Shared {
@@ -81,6 +113,7 @@ impl Ward {
             office,
             state: Mutex::new(state),
             exit,
+            terms: OnceLock::new(),
             asked: watch::Sender::new(false),
         }))
     }
@@ -99,6 +132,41 @@ impl Ward {
         let mut asked = self.0.asked.subscribe();
         // The sender lives in self.
         let _ = asked.wait_for(|asked| *asked).await;
+    }
+
+    /// Where the processes of its family enter, made now if nobody asked before. Once it has ended,
+    /// that is where nobody listens.
+    ///
+    /// # Errors
+    ///
+    /// The system's: no descriptors are free.
+    pub(crate) fn entrance(&self) -> io::Result<(Name, Opener)> {
+        let mut state = lock(&self.0.state);
+        if let Some(entrance) = state.entrance {
+            return Ok(entrance);
+        }
+        let (socket, name) = gateway::open()?;
+        if let Some(body) = &state.body {
+            match body.lifeline.send(ENTRANCE, &[socket.as_fd()]) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+                // Of one that is ending, the name is gone when we let go of it.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let entrance = (name, Opener::here());
+        state.entrance = Some(entrance);
+        Ok(entrance)
+    }
+
+    /// Tells what those need to know who are to enter.
+    pub(crate) fn set_terms(&self, terms: Terms) {
+        // Set once, by whoever starts it.
+        let _ = self.0.terms.set(terms);
+    }
+
+    /// What those need to know who are to enter.
+    pub(crate) fn terms(&self) -> Terms {
+        self.0.terms.get().cloned().unwrap_or_default()
     }
 
     /// The process's number, for people; it may be another's once this one has ended.

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::exchange::Exchange;
 use crate::wire::chain::ActorKey;
-use crate::wire::hello::{Mismatch, Numbers};
+use crate::wire::hello::{Mismatch, Numbers, Tables};
 use crate::wire::interface::Interface;
 
 /// The untyped half of a proxy: makes calls on one actor. A clone calls the same actor, and costs
@@ -24,6 +24,8 @@ struct Called {
     interface: &'static Interface,
     /// How the actor numbers the methods of `interface`.
     numbers: Numbers,
+    /// What the actor offers, where its link does not tell.
+    tables: Option<Arc<Tables>>,
     key: ActorKey,
     message_len_max: usize,
     bound: Bound,
@@ -54,12 +56,32 @@ impl Caller {
             exchange,
             interface,
             numbers: Numbers::Same,
+            tables: None,
             key,
             message_len_max,
             bound: Bound::Usual,
             runtime: Handle::try_current().ok(),
             owner,
         }))
+    }
+
+    /// The same caller of an actor whose link does not tell what it offers: `tables`.
+    pub(crate) fn of(self, tables: Arc<Tables>) -> Self {
+        let called = &*self.0;
+        Self(Arc::new(Called {
+            exchange: Arc::clone(&called.exchange),
+            owner: Arc::clone(&called.owner),
+            runtime: called.runtime.clone(),
+            numbers: called.numbers.clone(),
+            tables: Some(tables),
+            ..*called
+        }))
+    }
+
+    /// What the actor said that it offers.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        let told = self.0.tables.as_deref();
+        told.or_else(|| self.exchange().tables())
     }
 
     /// Calls the same actor, with another bound.
@@ -69,6 +91,7 @@ impl Caller {
             exchange: Arc::clone(&called.exchange),
             owner: Arc::clone(&called.owner),
             runtime: called.runtime.clone(),
+            tables: called.tables.clone(),
             numbers: called.numbers.clone(),
             bound,
             ..*called
@@ -78,6 +101,11 @@ impl Caller {
     /// The same caller, counted apart from its clones.
     pub(crate) fn apart(&self) -> Self {
         self.bounded(self.bound())
+    }
+
+    /// Whether the other one is a clone of it.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether there are clones of it: another proxy, or calls that are made by it.
@@ -104,13 +132,14 @@ impl Caller {
     /// Calls the same actor by `interface`, as far as the actor offers that. Its methods are looked
     /// up here, once; a call costs what any call costs.
     pub(crate) fn cast(&self, interface: &'static Interface) -> Self {
-        let tables = self.exchange().tables();
+        let tables = self.tables();
         let numbers = tables.map_or(Numbers::Same, |tables| tables.methods(interface));
         let called = &*self.0;
         Self(Arc::new(Called {
             exchange: Arc::clone(&called.exchange),
             owner: Arc::clone(&called.owner),
             runtime: called.runtime.clone(),
+            tables: called.tables.clone(),
             interface,
             numbers,
             ..*called
@@ -124,6 +153,7 @@ impl Caller {
             exchange: Arc::clone(&called.exchange),
             owner: Arc::clone(&called.owner),
             runtime: called.runtime.clone(),
+            tables: called.tables.clone(),
             interface,
             numbers: called.numbers.part(first, interface.methods.len()),
             ..*called

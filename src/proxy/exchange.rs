@@ -565,7 +565,7 @@ impl Exchange {
     fn close(&self, held: &mut Locked<Core>) {
         let is_gone = matches!(self.ended.get(), Some(Ended::Died(_) | Ended::Stopped));
         let released = match self.ended.get() {
-            Some(Ended::Died(_) | Ended::Stopped) => held.outbox.released(),
+            Some(Ended::Died(_) | Ended::Stopped | Ended::Auth(_)) => held.outbox.released(),
             // What was not sent will not be.
             Some(Ended::Unreachable(why)) if *why != Unreached::NoRuntime => held.outbox.released(),
             // The peer lives on: as in `give_up_waiting`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::flow::STREAMS_MAX;
 use crate::sys::process::Exit;
+use crate::transport::address::Address;
 use crate::transport::unreached::Unreached;
 use crate::wire::chain::DEPTH_MAX;
 use crate::wire::codec::{DecodeError, EncodeError};
@@ -157,6 +158,39 @@ pub(crate) enum Ended {
     Corrupt(String),
     /// It may live, and nothing goes to it or comes from it any more.
     Unreachable(Unreached),
+    /// It may live, and this process has not got its key.
+    Auth(AuthError),
+}
+
+/// This process has not got the key of an actor whose proxy came to it in a message.
+///
+/// # Examples
+/// ```
+/// use callboard::{AuthError, CallError};
+///
+/// fn address_to_connect_to(error: &CallError) -> Option<&callboard::Address> {
+///     match error {
+///         CallError::Auth { why: AuthError::NoKey { address }, .. } => Some(address),
+///         _ => None,
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// It has never [connected](crate::Connect) to this address, and was
+    /// [told](crate::Credentials::add) no key for it.
+    #[error("no key is known for {address}")]
+    NoKey {
+        /// Where the actor listens.
+        address: Address,
+    },
+    /// It has a key for this address, and that is not the actor's.
+    #[error("{address} has rejected the key that is known for it")]
+    Rejected {
+        /// Where the actor listens.
+        address: Address,
+    },
 }
 
 /// A call failed. `E` is the actor's own error, if the method has one.
@@ -210,6 +244,17 @@ pub enum CallError<E = Infallible> {
     Unreachable {
         /// Why not.
         why: Unreached,
+        /// Whether the call ran.
+        outcome: Outcome,
+    },
+    /// The proxy came in a message, and this process has not got the actor's key. Once it has, by
+    /// [connecting](crate::Connect) or from its [credentials](crate::credentials()), the next call
+    /// is made.
+    #[error("the actor lets nobody in without its key")]
+    Auth {
+        /// Which key is missing.
+        #[source]
+        why: AuthError,
         /// Whether the call ran.
         outcome: Outcome,
     },
@@ -341,6 +386,7 @@ impl<E> CallError<E> {
             | Self::Stopped { outcome }
             | Self::Timeout { outcome, .. }
             | Self::Unreachable { outcome, .. }
+            | Self::Auth { outcome, .. }
             | Self::Corrupt { outcome, .. } => *outcome,
         }
     }
@@ -354,6 +400,7 @@ impl<E> CallError<E> {
             Self::Stopped { outcome } => CallError::Stopped { outcome },
             Self::Timeout { after, outcome } => CallError::Timeout { after, outcome },
             Self::Unreachable { why, outcome } => CallError::Unreachable { why, outcome },
+            Self::Auth { why, outcome } => CallError::Auth { why, outcome },
             Self::Corrupt { reason, outcome } => CallError::Corrupt { reason, outcome },
             Self::Cycle { chain } => CallError::Cycle { chain },
             Self::TooDeep => CallError::TooDeep,
@@ -384,6 +431,10 @@ impl<E> CallError<E> {
                 outcome,
             },
             Some(Ended::Unreachable(why)) => Self::Unreachable { why: *why, outcome },
+            Some(Ended::Auth(why)) => Self::Auth {
+                why: why.clone(),
+                outcome,
+            },
             None => Self::Unreachable {
                 why: Unreached::Still,
                 outcome,

@@ -12,6 +12,7 @@ mod brought;
 pub(crate) mod call;
 mod caller;
 pub(crate) mod clock;
+mod closed;
 pub(crate) mod driver;
 pub(crate) mod exchange;
 pub(crate) mod failure;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::call::Call;
 use super::caller::{Bound, Caller};
@@ -26,7 +26,12 @@ pub(crate) struct Route {
     cast: Option<&'static Interface>,
     /// Which part of them is called, if not the whole: where its methods begin, and they.
     part: Option<(u16, &'static Interface)>,
+    /// Of the way to one that is mostly the same: who was chosen last, as it is called.
+    last: Option<Arc<Last>>,
 }
+
+/// Who was chosen, and how it is called by this route.
+type Last = Mutex<Option<(Caller, Caller)>>;
 
 impl Route {
     pub(crate) fn new(face: Caller, choose: Arc<dyn Choose>) -> Self {
@@ -35,7 +40,21 @@ impl Route {
             choose,
             cast: None,
             part: None,
+            last: None,
         }
+    }
+
+    /// The way to one actor, whose link may be another one after a while.
+    pub(crate) fn to_one(face: Caller, choose: Arc<dyn Choose>) -> Self {
+        Self {
+            last: Some(Arc::default()),
+            ..Self::new(face, choose)
+        }
+    }
+
+    /// For another face of those whom this is the way to.
+    fn no_last(&self) -> Option<Arc<Last>> {
+        self.last.as_ref().map(|_| Arc::default())
     }
 
     /// The same way, with another bound for calls that say nothing themselves.
@@ -51,6 +70,7 @@ impl Route {
         Self {
             face: self.face.cast(interface),
             cast: Some(interface),
+            last: self.no_last(),
             ..self.clone()
         }
     }
@@ -61,14 +81,31 @@ impl Route {
         Self {
             face: self.face.part(first, interface),
             part: Some((before + first, interface)),
+            last: self.no_last(),
             ..self.clone()
         }
     }
 
     fn choose(&self) -> Caller {
-        let Some(mut chosen) = self.choose.choose() else {
+        let Some(chosen) = self.choose.choose() else {
             return self.face.clone();
         };
+        let Some(last) = &self.last else {
+            return self.turned(chosen);
+        };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, turned)) = &*last
+            && known.is_same(&chosen)
+        {
+            return turned.clone();
+        }
+        let turned = self.turned(chosen.clone());
+        *last = Some((chosen, turned.clone()));
+        turned
+    }
+
+    /// The one that was chosen, as it is called by this route.
+    fn turned(&self, mut chosen: Caller) -> Caller {
         if let Some(interface) = self.cast {
             chosen = chosen.cast(interface);
         }

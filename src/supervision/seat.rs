@@ -14,12 +14,14 @@ use super::post::{Post, Started};
 use crate::node::being::{Being, Group};
 use crate::node::census::Life;
 use crate::node::ending::ShutdownError;
+use crate::node::forward::HandOnError;
 use crate::node::handle::{Handle, Proxy};
 use crate::node::monitor::{self, DownReason, LifeEvent, Monitor, Teller};
 use crate::proxy::Caller;
 use crate::proxy::failure::Death;
 use crate::proxy::target::Choose;
 use crate::sys::process::Exit;
+use crate::wire::passport::Passport;
 
 /// Starts somebody for a seat; none: it could not be, and why was logged.
 pub(super) type Make<P> = Box<dyn Fn() -> BoxFuture<'static, Option<P>> + Send + Sync>;
@@ -256,6 +258,12 @@ impl<P: Proxy> Group for Seat<P> {
 
     fn is_kept(&self) -> bool {
         true
+    }
+
+    fn passport(&self) -> Result<Passport, HandOnError> {
+        // Who gets it calls the one that sits here now.
+        self.read(|sitting| sitting.proxy.__handle().clone())
+            .passport()
     }
 
     fn monitor(&self) -> Option<Monitor> {

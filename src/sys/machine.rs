@@ -2,7 +2,22 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
+
+/// A number of the program that this process runs: two processes of one machine for which it is the
+/// same one run the same file. 0 where the system does not tell.
+pub(crate) fn program() -> u64 {
+    static PROGRAM: OnceLock<u64> = OnceLock::new();
+    *PROGRAM.get_or_init(|| {
+        let Ok(file) = fs::metadata("/proc/self/exe") else {
+            return 0;
+        };
+        let mut hasher = DefaultHasher::new();
+        (file.dev(), file.ino()).hash(&mut hasher);
+        hasher.finish()
+    })
+}
 
 /// A number of this machine since it was started, and of the numbering of processes that this one
 /// sees: two processes for which it is the same one mean the same process by a number, and the

@@ -19,6 +19,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::ptr::NonNull;
 use std::slice;
@@ -34,6 +35,7 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::geteuid;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use super::pages::{self, Access, Descriptor, DescriptorError, Mapping};
 use crate::sys::owner::{Owner, random};
 
 /// Where a segment begins: at a multiple of this.
@@ -55,6 +57,8 @@ pub(crate) struct Segment {
 enum Backing {
     /// Shared memory; `named` until the name is removed, which only its creator does.
     Shared { memory: Shmem, named: AtomicBool },
+    /// Shared memory that never had a name; unmapped when this is dropped.
+    Nameless(#[expect(dead_code, reason = "it is kept, and not looked at")] Mapping),
     /// A mapping of this process alone.
     Private,
 }
@@ -222,11 +226,56 @@ impl Segment {
         }
     }
 
-    /// The name under which a peer opens it, or once did; a private segment has none.
+    /// A new shared segment of `len` bytes that has no name, and the descriptor by which a peer
+    /// has it, too. Its first `there` bytes have pages, as after [`allocate`](Self::allocate).
+    ///
+    /// # Errors
+    ///
+    /// `Allocate`: there is no memory; nothing is left.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is zero or no multiple of eight.
+    pub(crate) fn nameless(len: usize, there: usize) -> Result<(Self, OwnedFd), SegmentError> {
+        assert_len(len);
+        let made = pages::alloc_part(len, there);
+        let (fd, mapping) = made.map_err(|source| SegmentStep::Allocate.failed(source))?;
+        Ok((Self::over(mapping), fd))
+    }
+
+    /// The nameless segment of `len` bytes that a peer has passed on.
+    ///
+    /// # Errors
+    ///
+    /// `Mismatch` if it is something else, or of another size; `Map` from the system.
+    pub(crate) fn passed(fd: OwnedFd, len: usize) -> Result<Self, SegmentError> {
+        if len == 0 || !len.is_multiple_of(size_of::<AtomicU64>()) {
+            return Err(SegmentStep::Mismatch.refused("not a whole number of words"));
+        }
+        let found = Descriptor::check(fd, len as u64, Access::Write);
+        let mapping = found.and_then(|found| found.map_only().map_err(DescriptorError::Resources));
+        let mapping = mapping.map_err(|error| match error {
+            DescriptorError::Wrong(what) => SegmentStep::Mismatch.refused(what),
+            DescriptorError::Resources(source) => SegmentStep::Map.failed(source),
+        })?;
+        Ok(Self::over(mapping))
+    }
+
+    fn over(mapping: Mapping) -> Self {
+        let (base, len) = (mapping.base().cast(), mapping.len());
+        keep_from_forks(base, len);
+        Self {
+            base,
+            len,
+            backing: Backing::Nameless(mapping),
+        }
+    }
+
+    /// The name under which a peer opens it, or once did; others have none.
     pub(crate) fn name(&self) -> Option<&str> {
         match &self.backing {
             Backing::Shared { memory, .. } => Some(memory.get_os_id()),
-            Backing::Private => None,
+            Backing::Nameless(_) | Backing::Private => None,
         }
     }
 
@@ -429,6 +478,21 @@ mod tests {
         drop((ours, theirs));
         assert!(exists(&name));
         fs::remove_file(format!("{NAMES_DIR}/{name}")).unwrap();
+    }
+
+    /// What is passed on by descriptor is one memory, has no name, and is checked.
+    #[test]
+    fn nameless_segments_are_passed_on() {
+        let (ours, fd) = Segment::nameless(8192, 4096).unwrap();
+        assert!(ours.name().is_none() && ours.words().len() == 1024);
+        let other = fd.try_clone().unwrap();
+        assert_eq!(refusal(Segment::passed(other, 4096)), SegmentStep::Mismatch);
+        let theirs = Segment::passed(fd, 8192).unwrap();
+        theirs.words()[1023].store(42, Ordering::Relaxed);
+        assert_eq!(ours.words()[1023].load(Ordering::Relaxed), 42);
+        let file = fs::File::open("/dev/null").unwrap();
+        let refused = refusal(Segment::passed(file.into(), 8192));
+        assert_eq!(refused, SegmentStep::Mismatch);
     }
 
     #[test]

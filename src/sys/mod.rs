@@ -20,6 +20,7 @@ pub(crate) mod tally;
 pub(crate) mod numbers;
 pub(crate) mod socket;
 pub(crate) mod endpoint;
+pub(crate) mod gateway;
 pub(crate) mod process;
 pub(crate) mod terminate;
 pub(crate) mod pipe;

@@ -149,6 +149,22 @@ pub(super) fn alloc(len: usize) -> Result<(OwnedFd, Mapping), AllocError> {
     Ok((fd, mapping))
 }
 
+/// Memory of `len` bytes that is sealed to be written, of which the first `there` have pages.
+///
+/// # Errors
+/// The system's, and nothing is left.
+pub(super) fn alloc_part(len: usize, there: usize) -> io::Result<(OwnedFd, Mapping)> {
+    room::check(there)?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = memfd_create(c"callboard-link", flags)?;
+    allocate(fd.as_fd(), there)?;
+    let end = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    ftruncate(&fd, end)?;
+    seal(fd.as_fd(), Access::Write)?;
+    let mapping = Mapping::new(fd.as_fd(), len, Access::Write)?;
+    Ok((fd, mapping))
+}
+
 /// Puts a page behind every byte.
 fn allocate(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     if len == 0 {
@@ -248,6 +264,14 @@ impl Descriptor {
     /// What may be done with it.
     pub(crate) fn access(&self) -> Access {
         self.access
+    }
+
+    /// Maps it, and keeps nothing else.
+    ///
+    /// # Errors
+    /// The system's: no room for a mapping.
+    pub(super) fn map_only(self) -> io::Result<Mapping> {
+        Mapping::new(self.fd.as_fd(), self.identity.len, self.access)
     }
 
     /// Maps it.

@@ -233,8 +233,9 @@ pub enum Exit {
     /// A [local](crate::Local) actor's task was dropped before it had ended: it was killed, its
     /// grace was over, or its runtime ended.
     Dropped,
-    /// The connection to a [connected](crate::Connect) actor has ended. What became of the actor is
-    /// not known here.
+    /// The connection to a [connected](crate::Connect) actor has ended, or the link to one whose
+    /// proxy came [in a message](crate::Proxy#in-messages). What became of the actor is not known
+    /// here.
     Disconnected,
     /// Other code of this program took its exit status, or SIGCHLD is ignored.
     Unknown,

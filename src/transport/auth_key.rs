@@ -215,6 +215,12 @@ impl AuthKey {
         format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
     }
 
+    /// What only those can tell of `something` who have the key, and from which nobody learns it.
+    pub(crate) fn proof(&self, something: &[u8]) -> Self {
+        let bytes = Zeroizing::new([&self.0[..], something].concat());
+        Self::from(digest(b"callboard proof of an authkey", &bytes))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }

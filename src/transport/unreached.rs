@@ -32,6 +32,14 @@ pub enum Unreached {
     Tampered,
     /// This process has ended the connection, as by [`kill`](crate::Proxy::kill).
     Cut,
+    /// The proxy came in a message, and no way leads to its actor: it is another program's or
+    /// another machine's, and does not [listen](crate::Spawn::listen).
+    NoWay,
+    /// The proxy came in a message, and a link to its actor could not be made: descriptors or
+    /// memory have run out, in this process or in the actor's.
+    NoRoom,
+    /// The proxy came in a message, and its actor takes no more callers just now.
+    Busy,
 }
 
 impl Unreached {
@@ -56,6 +64,9 @@ impl fmt::Display for Unreached {
             Self::Reset => "the connection was reset",
             Self::Tampered => "what came was changed on the way",
             Self::Cut => "this process has ended the connection",
+            Self::NoWay => "it does not listen for other programs",
+            Self::NoRoom => "there is no room for a link to it",
+            Self::Busy => "it takes no more callers just now",
         })
     }
 }

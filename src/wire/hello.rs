@@ -238,6 +238,14 @@ impl Tables {
         }
     }
 
+    /// What callers need of them: constructors are called by whoever starts an actor.
+    pub(crate) fn of_callers(&self) -> Self {
+        Self {
+            constructors: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The name of the interface.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -167,6 +167,14 @@ impl Interface {
         parts: &[],
     };
 
+    /// Some methods of an interface that is not known.
+    pub(crate) const fn alone(methods: &'static [Method]) -> Self {
+        Self {
+            methods,
+            ..Self::NONE
+        }
+    }
+
     /// Its name on the wire, with the parameters of its type: `cells::Cell<u32>`.
     pub(crate) fn full_name(&self) -> Cow<'static, str> {
         let parameters = self.instance.and_then(|name| {

@@ -22,6 +22,7 @@ pub(crate) mod interface;
 pub(crate) mod json;
 pub(crate) mod lent;
 pub(crate) mod parts;
+pub(crate) mod passport;
 pub(crate) mod report;
 pub(crate) mod view;
 pub(crate) mod welcome;

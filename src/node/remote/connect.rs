@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::credentials;
 use super::tie::Tie;
 use crate::actor::Actor;
 use crate::node::being::Being;
@@ -180,7 +181,7 @@ impl<P: Proxy> Connecting<P> {
         let address = address?;
         let pumps = pumps().map_err(ConnectError::Resources)?;
         let entering = Entering(pumps.spawn({
-            let address = address.clone();
+            let (address, key) = (address.clone(), key.clone());
             async move { enter(&address, &key).await }
         }));
         let late = |_| ConnectError::Timeout {
@@ -191,6 +192,7 @@ impl<P: Proxy> Connecting<P> {
         let (sealed, welcome) = entered?;
         check::<P>(&welcome.tables)?;
         let handle = take_seat(sealed, welcome, &address).await?;
+        credentials::note(&address, &key, &[]);
         let any = AnyProxy::__from_handle(handle);
         match P::__FACE {
             Face::Any => Ok(P::__from_handle(any.__handle().clone())),

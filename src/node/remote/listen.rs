@@ -120,6 +120,11 @@ impl Places {
         self.addresses.iter().map(Address::to_string).collect()
     }
 
+    /// What callers must have.
+    pub(crate) fn key(&self) -> AuthKey {
+        self.key.clone()
+    }
+
     /// A door at these places, which opens once the actor is there.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! actor whose method blocks nor a caller's busy runtime keeps the other side waiting for a beat.
 
 pub(crate) mod connect;
+pub(crate) mod credentials;
 pub(crate) mod door;
 pub(crate) mod listen;
 pub(crate) mod tie;

@@ -1,0 +1,354 @@
+//! A far one: an actor whose proxy came in a message, before and after there is a link to it.
+//!
+//! All proxies of one actor that came to this process share one, and so one link. It is made at
+//! their first use, and made again at the next use when it was lost; it goes with the last of them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::link::{Link, Whom};
+use super::{HandOnError, id_of, resident};
+use crate::node::being::{Being, Group};
+use crate::node::census::{self, Life};
+use crate::node::handle::{Handle, Owner};
+use crate::node::output::Tails;
+use crate::node::registry::{self, ActorType};
+use crate::node::remote::credentials;
+use crate::node::spawn::message_len_max;
+use crate::node::spawn_options::GRACE;
+use crate::node::{family_key, itself};
+use crate::proxy::Caller;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::{AuthError, Death, Ended};
+use crate::proxy::target::Choose;
+use crate::sys::machine;
+use crate::sys::process::Exit;
+use crate::transport::address::Address;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::unreached::Unreached;
+use crate::wire::chain::ActorKey;
+use crate::wire::hello::Tables;
+use crate::wire::interface::Interface;
+use crate::wire::passport::{ADDRESSES_MAX, Entrance, Passport};
+
+static FAR: Mutex<Option<HashMap<ActorKey, Weak<Far>>>> = Mutex::new(None);
+
+/// See the module.
+pub(crate) struct Far {
+    /// Itself, for what is told of it.
+    this: Weak<Self>,
+    actor: ActorKey,
+    pid: u32,
+    interface: &'static Interface,
+    tables: Arc<Tables>,
+    passport: Mutex<Passport>,
+    link: Mutex<Option<Link>>,
+    /// The link was ended from here, and not used since.
+    was_cut: AtomicBool,
+}
+
+/// Nothing here is left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Far {
+    /// The one of this passport.
+    fn of(passport: Passport) -> Arc<Self> {
+        let actor = passport.actor();
+        let mut all = lock(&FAR);
+        let all = all.get_or_insert_default();
+        if let Some(known) = all.get(&actor).and_then(Weak::upgrade) {
+            lock(&known.passport).learn(passport);
+            return known;
+        }
+        // Its methods can be called by name if this program knows the type.
+        let known = registry::find(passport.tables.name()).map(ActorType::interface);
+        let far = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            actor,
+            pid: passport.pid,
+            interface: known.unwrap_or(const { &Interface::NONE }),
+            tables: Arc::new(passport.tables.clone()),
+            passport: Mutex::new(passport),
+            link: Mutex::default(),
+            was_cut: AtomicBool::new(false),
+        });
+        all.insert(actor, Arc::downgrade(&far));
+        far
+    }
+
+    /// An untyped proxy of the actor of this passport.
+    pub(super) fn handle(passport: Passport) -> Handle {
+        let addresses = parse(&passport.addresses);
+        let far = Self::of(passport);
+        let life = Life {
+            being: Being::Many(Arc::clone(&far) as _),
+            exchange: Exchange::nowhere(),
+            grace: GRACE,
+        };
+        let owner = Owner::new(life, Tails::default(), LinkKind::SharedMemory);
+        let _ = owner.addresses.set(addresses.into());
+        let owner = Arc::new(owner);
+        let callee = (far.interface, far.actor);
+        let caller = Caller::new(
+            Exchange::nowhere(),
+            callee,
+            message_len_max(),
+            owner.clone(),
+        );
+        Handle::to_one(caller.of(Arc::clone(&far.tables)), owner, far)
+    }
+
+    /// The link, made if there is none or it is lost.
+    fn linked(&self) -> Link {
+        let mut link = lock(&self.link);
+        if let Some(link) = link.as_ref().filter(|link| link.is_final()) {
+            return link.clone();
+        }
+        // Relaxed: under the lock.
+        self.was_cut.store(false, Ordering::Relaxed);
+        let passport = lock(&self.passport).clone();
+        let whom = Whom {
+            actor: self.actor,
+            interface: self.interface,
+            pid: self.pid,
+            tables: &self.tables,
+            addresses: parse(&passport.addresses),
+        };
+        let (made, lost) = match find_way(&whom, &passport) {
+            Ok(made) => (made.clone(), link.replace(made)),
+            Err(ended) => (whom.closed(ended), link.take()),
+        };
+        drop(link);
+        drop(lost);
+        made
+    }
+
+    fn known_link(&self) -> Option<Link> {
+        lock(&self.link).clone()
+    }
+
+    fn known_life(&self) -> Option<Life> {
+        self.known_link()?.life
+    }
+}
+
+/// The addresses that are ones.
+fn parse(texts: &[String]) -> Vec<Address> {
+    let texts = texts.iter().take(ADDRESSES_MAX);
+    texts.flat_map(|text| text.parse()).collect()
+}
+
+/// A link to an actor, by the shortest way that there is.
+fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
+    let here = machine::id();
+    if here == 0 || passport.machine != here {
+        return Err(Ended::Unreachable(Unreached::NoWay));
+    }
+    if let Some(resident) = resident::find(whom.actor) {
+        let own = itself::own_handle(&resident.itself);
+        let life = own.life().clone();
+        return Ok(whom.here(life, LinkKind::Local));
+    }
+    let bits = whom.actor.bits();
+    if bits >> 32 == u64::from(std::process::id()) {
+        let life = census::find(bits).ok_or_else(|| whom.died())?;
+        return Ok(whom.here(life, LinkKind::SharedMemory));
+    }
+    let Some(entrance) = &passport.entrance else {
+        return Err(Ended::Unreachable(Unreached::NoWay));
+    };
+    by_entrance(whom, passport.family, entrance)
+}
+
+fn by_entrance(whom: &Whom<'_>, family: u64, entrance: &Entrance) -> Result<Link, Ended> {
+    let own = family_key::of_this_process();
+    let own = own.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
+    if family != id_of(&own) {
+        return Err(Ended::Unreachable(Unreached::NoWay));
+    }
+    if entrance.lock == family {
+        return whom.enter(entrance, &own);
+    }
+    // It has a key of its own, which its family must have as well as others.
+    let known = whom.addresses.iter().filter_map(credentials::find);
+    let keys: Vec<_> = known.map(|credential| credential.key).collect();
+    match (
+        keys.iter().find(|key| id_of(key) == entrance.lock),
+        whom.address(),
+    ) {
+        (Some(key), _) => whom.enter(entrance, key),
+        (None, None) => Err(Ended::Unreachable(Unreached::NoWay)),
+        (None, Some(address)) if keys.is_empty() => Err(Ended::Auth(AuthError::NoKey { address })),
+        (None, Some(address)) => Err(Ended::Auth(AuthError::Rejected { address })),
+    }
+}
+
+impl Choose for Far {
+    fn choose(&self) -> Option<Caller> {
+        Some(self.linked().caller)
+    }
+}
+
+impl Group for Far {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        let link = self.known_link()?;
+        match &link.life {
+            Some(life) => life.being.exit(),
+            // Of a link that is lost, another one may be made.
+            None => link.exit().filter(|_| link.is_final()),
+        }
+    }
+
+    fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>> {
+        // Relaxed: who cuts and then asks does so on one thread.
+        if self.was_cut.load(Ordering::Relaxed) {
+            return Box::pin(async { Exit::Disconnected });
+        }
+        let link = self.linked();
+        Box::pin(async move {
+            if let Some(life) = &link.life {
+                return life.exited().await;
+            }
+            link.caller.exchange().told_over().await;
+            link.exit().unwrap_or(Exit::Disconnected)
+        })
+    }
+
+    fn stop(&self) {
+        match self.known_life() {
+            Some(life) => life.ask_to_stop(),
+            None => self.kill(),
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(life) = self.known_life() {
+            return life.being.kill();
+        }
+        self.was_cut.store(true, Ordering::Relaxed);
+        if let Some(link) = self.known_link() {
+            link.cut();
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        let life = self.known_life();
+        life.is_some_and(|life| life.being.is_overdue())
+    }
+
+    fn death(&self, exit: Exit) -> Death {
+        let known = self.known_link();
+        if let Some(Ended::Died(death)) = known
+            .as_ref()
+            .and_then(|link| link.caller.exchange().ended())
+        {
+            return death.clone();
+        }
+        Death::new(self.pid, exit, None, None)
+    }
+
+    fn is_kept(&self) -> bool {
+        true
+    }
+
+    fn present(&self) -> Option<Life> {
+        let link = self.linked();
+        let exchange = Arc::clone(link.caller.exchange());
+        let itself = || Life {
+            being: Being::Many(self.this.upgrade().expect("it is borrowed") as _),
+            exchange,
+            grace: GRACE,
+        };
+        Some(link.life.unwrap_or_else(itself))
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.known_life().is_none()
+    }
+
+    fn link(&self) -> Option<LinkKind> {
+        Some(
+            self.known_link()
+                .map_or(LinkKind::SharedMemory, |link| link.kind),
+        )
+    }
+
+    fn passport(&self) -> Result<Passport, HandOnError> {
+        Ok(lock(&self.passport).clone())
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        let mut all = lock(&FAR);
+        if let Some(all) = all.as_mut()
+            && all
+                .get(&self.actor)
+                .is_some_and(|far| far.strong_count() == 0)
+        {
+            all.remove(&self.actor);
+        }
+    }
+}
+
+impl fmt::Debug for Far {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Far")
+            .field("pid", &self.pid)
+            .field("link", &self.known_link())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// What of the proxy travels in a message.
+    ///
+    /// # Errors
+    /// [`HandOnError`].
+    pub(crate) fn passport(&self) -> Result<Passport, HandOnError> {
+        let being = &self.life().being;
+        let actor = self.caller().key();
+        let family = id_of(&family_key::of_this_process()?);
+        let entrance = match being {
+            Being::Many(group) => return group.passport(),
+            Being::Process(ward) => {
+                let (name, opener) = ward.entrance()?;
+                let terms = ward.terms();
+                Some(Entrance {
+                    name,
+                    opener: (opener.pid, opener.uid),
+                    program: if terms.is_other_program {
+                        0
+                    } else {
+                        machine::program()
+                    },
+                    lock: terms.key.as_ref().map_or(family, id_of),
+                })
+            }
+            Being::Task(_) | Being::Itself(_) => resident::find(actor)
+                .map(|resident| resident.entrance())
+                .transpose()?,
+            Being::Remote(_) => None,
+        };
+        let tables = self.tables().ok_or(HandOnError::Gone)?;
+        Ok(Passport {
+            machine: actor.machine(),
+            key: actor.bits(),
+            pid: being.pid(),
+            tables: tables.of_callers(),
+            family,
+            entrance,
+            addresses: self.addresses().iter().map(Address::to_string).collect(),
+        })
+    }
+}

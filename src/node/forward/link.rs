@@ -1,0 +1,281 @@
+//! Links to actors whose proxies came in messages: made by whoever uses one first.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Weak};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::node::census::Life;
+use crate::node::spawn::{MESSAGE_LEN_MAX, geometry, message_len_max};
+use crate::node::spawn_options::ARENA_LIMIT;
+use crate::proxy::Caller;
+use crate::proxy::driver::drive;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::{AuthError, Death, Ended};
+use crate::sys::doorbell::Doorbell;
+use crate::sys::gateway::{self, Listening, Opener};
+use crate::sys::machine;
+use crate::sys::memory::{Segment, segment_len_max};
+use crate::sys::process::Exit;
+use crate::transport::Link as Ends;
+use crate::transport::address::Address;
+use crate::transport::auth_key::AuthKey;
+use crate::transport::board::{Board, Geometry, Memory, Side};
+use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::porter::Porter;
+use crate::transport::shm::{Bells, connect};
+use crate::transport::unix::pumps;
+use crate::transport::unreached::Unreached;
+use crate::wire::chain::ActorKey;
+use crate::wire::hello::{self, Secret, Tables};
+use crate::wire::interface::Interface;
+use crate::wire::passport::{BUSY, BYE, Enter, Entrance, LOCKED, NO_ROOM};
+
+/// A link to an actor.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) caller: Caller,
+    pub(super) kind: LinkKind,
+    /// Of an actor that this process has started, or that lives here: its life.
+    pub(super) life: Option<Life>,
+}
+
+/// Whom a link is to lead to.
+pub(super) struct Whom<'a> {
+    pub(super) actor: ActorKey,
+    pub(super) interface: &'static Interface,
+    pub(super) pid: u32,
+    pub(super) tables: &'a Arc<Tables>,
+    /// Where others connect to it.
+    pub(super) addresses: Vec<Address>,
+}
+
+impl Whom<'_> {
+    fn caller(
+        &self,
+        exchange: Arc<Exchange>,
+        owner: Arc<dyn std::any::Any + Send + Sync>,
+    ) -> Caller {
+        let callee = (self.interface, self.actor);
+        let caller = Caller::new(exchange, callee, message_len_max(), owner);
+        caller.of(Arc::clone(self.tables))
+    }
+
+    /// Where others connect to it first of all.
+    pub(super) fn address(&self) -> Option<Address> {
+        self.addresses.first().cloned()
+    }
+
+    /// It is gone, and who did not start it does not know how.
+    pub(super) fn died(&self) -> Ended {
+        Ended::Died(Death::new(self.pid, Exit::Disconnected, None, None))
+    }
+
+    /// A link that could not be made.
+    pub(super) fn closed(&self, ended: Ended) -> Link {
+        Link {
+            caller: self.caller(Exchange::closed(ended), Arc::new(())),
+            kind: LinkKind::SharedMemory,
+            life: None,
+        }
+    }
+
+    /// The link that this process has already.
+    pub(super) fn here(&self, life: Life, kind: LinkKind) -> Link {
+        // It keeps nobody alive.
+        let caller = self.caller(Arc::clone(&life.exchange), Arc::new(()));
+        Link {
+            caller,
+            kind,
+            life: Some(life),
+        }
+    }
+
+    /// A new link by its family's entrance.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn enter(&self, entrance: &Entrance, key: &AuthKey) -> Result<Link, Ended> {
+        let (pid, uid) = entrance.opener;
+        let entered = gateway::enter(&entrance.name, Opener { pid, uid });
+        let lifeline = entered.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => self.died(),
+            io::ErrorKind::WouldBlock => Ended::Unreachable(Unreached::Busy),
+            _ => no_room(&error),
+        })?;
+        let runtime = Handle::try_current().or_else(|_| pumps());
+        let runtime = runtime.map_err(|error| no_room(&error))?;
+        let within = runtime.enter();
+        let laid = lay(entrance.program).map_err(|error| no_room(&error))?;
+        let Laid {
+            geometry,
+            ends,
+            fds,
+        } = laid;
+        let enter = Enter {
+            proof: Secret(*key.proof(&entrance.name).bytes()),
+            program: machine::program(),
+            ring_capacity: geometry.ring_capacity() as u64,
+            slots: geometry.slots() as u64,
+            arena_limit: geometry.arena_limit(),
+        };
+        let packet = hello::encode(&enter).map_err(|error| no_room(&io::Error::other(error)))?;
+        let fds = fds.each_ref().map(|fd| fd.as_fd());
+        lifeline
+            .send(&packet, &fds)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.died(),
+                _ => no_room(&error),
+            })?;
+        let lifeline = Listening::to(lifeline).map_err(|error| no_room(&error))?;
+        let (exchange, ear) = Exchange::new(ends, geometry.slots(), Idle::Adaptive);
+        runtime.spawn(drive(Arc::clone(&exchange), ear));
+        let hearing = Hearing {
+            lifeline,
+            exchange: Arc::downgrade(&exchange),
+            died: self.died(),
+            address: self.address(),
+        };
+        let hearing = runtime.spawn(hearing.run()).abort_handle();
+        drop(within);
+        let rope = Rope {
+            exchange: Arc::clone(&exchange),
+            hearing,
+        };
+        Ok(Link {
+            caller: self.caller(exchange, Arc::new(rope)),
+            kind: LinkKind::SharedMemory,
+            life: None,
+        })
+    }
+}
+
+impl Link {
+    /// Whether calls over it may be answered, or will never be by any link.
+    pub(super) fn is_final(&self) -> bool {
+        let ended = self.caller.exchange().ended();
+        matches!(ended, None | Some(Ended::Died(_) | Ended::Stopped))
+    }
+
+    /// Ends it now, and not the actor.
+    pub(super) fn cut(&self) {
+        let exchange = self.caller.exchange();
+        // The actor lives on, and shall not begin what nobody waits for.
+        exchange.give_up_waiting();
+        exchange.end(Ended::Unreachable(Unreached::Cut));
+    }
+
+    /// How the actor ended, as far as this link knows, if it has.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        match self.caller.exchange().ended()? {
+            Ended::Stopped => Some(Exit::Code(0)),
+            Ended::Died(death) => Some(death.exit()),
+            _ => Some(Exit::Disconnected),
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+fn no_room(error: &io::Error) -> Ended {
+    tracing::warn!(%error, "no link to an actor whose proxy came in a message");
+    Ended::Unreachable(Unreached::NoRoom)
+}
+
+/// Keeps a link; dropped with the last proxy and call that has it, it ends the link.
+struct Rope {
+    exchange: Arc<Exchange>,
+    hearing: AbortHandle,
+}
+
+impl Drop for Rope {
+    fn drop(&mut self) {
+        self.exchange.end(Ended::Unreachable(Unreached::Cut));
+        self.hearing.abort();
+    }
+}
+
+/// Hears of the actor's end.
+struct Hearing {
+    lifeline: Listening,
+    exchange: Weak<Exchange>,
+    died: Ended,
+    address: Option<Address>,
+}
+
+impl Hearing {
+    async fn run(self) {
+        let mut buffer = [0; 16];
+        let len = self.lifeline.recv(&mut buffer).await;
+        let word = &buffer[..len.map_or(0, |packet| packet.len)];
+        let ended = match (word, self.address) {
+            (BYE, _) => Ended::Stopped,
+            (BUSY, _) => Ended::Unreachable(Unreached::Busy),
+            (NO_ROOM, _) => Ended::Unreachable(Unreached::NoRoom),
+            (LOCKED, Some(address)) => Ended::Auth(AuthError::Rejected { address }),
+            (LOCKED, None) => Ended::Unreachable(Unreached::NoWay),
+            _ => self.died,
+        };
+        if let Some(exchange) = self.exchange.upgrade() {
+            exchange.end(ended);
+        }
+    }
+}
+
+/// The caller's end of a new link, and what the actor needs for its end.
+struct Laid {
+    geometry: Geometry,
+    ends: Ends,
+    fds: [std::os::fd::OwnedFd; 4],
+}
+
+/// Lays a link to an actor of this `program`. Must be called within a runtime.
+fn lay(program: u64) -> io::Result<Laid> {
+    let geometry = geometry();
+    let with = geometry.with_arenas(ARENA_LIMIT).ok();
+    let with = with.filter(|with| with.segment_len() <= segment_len_max());
+    let make = |geometry: Geometry| {
+        let made = Segment::nameless(geometry.segment_len(), geometry.rings_len());
+        made.map_err(|error| error.source)
+    };
+    let (geometry, (segment, memory)) = match with.map(|with| (with, make(with))) {
+        Some((with, Ok(made))) => (with, made),
+        // Without arenas, large messages go in pieces.
+        Some((_, Err(_))) | None => (geometry, make(geometry)?),
+    };
+    let segment = Arc::new(segment);
+    Board::new(Memory(Arc::clone(&segment)), geometry).stamp();
+    let (own, peer) = (Doorbell::new()?, Doorbell::new()?);
+    let theirs = [
+        peer.as_fd().try_clone_to_owned()?,
+        own.as_fd().try_clone_to_owned()?,
+    ];
+    let mut ends = connect(
+        segment,
+        geometry,
+        Side::Caller,
+        Bells { own, peer },
+        MESSAGE_LEN_MAX,
+    )?;
+    // Another program may be anything.
+    if program == 0 || program != machine::program() {
+        ends.receiver.distrust();
+    }
+    let (porter, beside) = Porter::pair()?;
+    let [their_own, their_peer] = theirs;
+    Ok(Laid {
+        geometry,
+        ends: ends.attach(porter),
+        fds: [memory, their_own, their_peer, beside],
+    })
+}

@@ -1,0 +1,47 @@
+//! Proxies as values: what travels of them, and how who gets one reaches the actor.
+//!
+//! ```text
+//!  a proxy ── passport ──> far: a proxy without a link
+//!                            └─ first use ─> here? its own link, or that of who started it
+//!                                         ─> same family? entrance ──> resident: one more line
+//!                                         ─> else an address, and a key from the credentials
+//! ```
+//!
+//! Nobody stands between the two: whoever handed the proxy on may be gone by then. A proxy that
+//! came in a message owns nothing; the actor ends with those of the process that started it.
+
+pub(crate) mod callback;
+pub(crate) mod far;
+mod link;
+pub(crate) mod resident;
+pub(crate) mod value;
+
+use std::io;
+
+use crate::transport::auth_key::{AuthKey, AuthKeyError};
+
+/// A proxy cannot be handed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandOnError {
+    /// It stands for several.
+    #[error("a pool's proxy stands for several actors: hand on one of its members")]
+    Several,
+    /// Its actor has ended, or has not begun.
+    #[error("its actor is not there")]
+    Gone,
+    /// A way in for those who get it cannot be made.
+    #[error("no descriptors are free for a way to its actor")]
+    Resources(#[from] io::Error),
+    /// No key for that way either.
+    #[error("there is no key for a way to its actor")]
+    Key(#[from] AuthKeyError),
+}
+
+/// A number by which one who has `key` sees that it is this one.
+fn id_of(key: &AuthKey) -> u64 {
+    let proof = key.proof(b"which key");
+    let [first, ..] = proof.bytes().as_chunks::<8>().0 else {
+        return 0;
+    };
+    u64::from_le_bytes(*first)
+}
