@@ -29,4 +29,4 @@ pub(crate) use layout::{CONTROL_WORDS, GRAIN, Place, WORD};
 pub(crate) use ledger::{Done, LEASES, Ledger};
 pub(crate) use memory::copy_out;
 pub(crate) use pages::PAGE_LEN;
-pub(crate) use spsc::{ClaimError, Consumer, Corrupt, Glance, Producer, Words};
+pub(crate) use spsc::{Claim, ClaimError, Consumer, Corrupt, Glance, Producer, Words};

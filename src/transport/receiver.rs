@@ -180,6 +180,32 @@ impl Receiver {
     /// there is more.
     #[inline]
     pub(crate) fn try_recv(&mut self, body: &mut Body) -> Result<Option<Head>, LinkError> {
+        // The short way, which nearly all take: a header of one word, and all of the payload. On
+        // the other one headers, which are large, are moved about: a third of a hot call's time.
+        if self.relay.is_none() && self.partial.is_none() {
+            let Some(record) = self.consumer.read()? else {
+                return Ok(None);
+            };
+            let mut call = [0; 8];
+            let len = record.len().checked_sub(call.len());
+            let read = || {
+                record.copy_to(0, &mut call);
+                u64::from_le_bytes(call)
+            };
+            if let Some(len) = len
+                && let Some(head) = Head::plain(record.tag(), read)
+            {
+                body.fill(len, |own| record.copy_to(size_of_val(&call), own));
+                record.release();
+                return Ok(Some(head));
+            }
+        }
+        self.try_recv_any(body)
+    }
+
+    /// The same, whatever comes.
+    #[inline(never)]
+    fn try_recv_any(&mut self, body: &mut Body) -> Result<Option<Head>, LinkError> {
         for _ in 0..RECORDS_MAX {
             let Some(record) = self.consumer.read()? else {
                 return match self.relay.as_ref().and_then(|relay| relay.fault()) {

@@ -24,7 +24,7 @@ use super::direct::{Addressee, Reader};
 use super::porter::{LIST_LEN_MAX, Porter, Word};
 use super::receiver::Receiver;
 use super::sleeper::Bed;
-use crate::ring::{ClaimError, Corrupt, Producer};
+use crate::ring::{Claim, ClaimError, Corrupt, Producer};
 use crate::wire::attached::Attached;
 use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind};
 use crate::wire::id::CallId;
@@ -522,25 +522,39 @@ impl Outbox {
 
     #[inline]
     fn commit(&mut self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+        if let Some(tag) = head.plain_tag() {
+            let call = head.call.bits().to_le_bytes();
+            return put(&mut self.producer, &call, body).map(|claim| claim.commit(tag));
+        }
         let (tag, head_bytes) = head.encode();
-        let head_bytes = head_bytes.as_slice();
-        let mut claim = match self.producer.claim(head_bytes.len() + body.len()) {
-            Ok(claim) => claim,
-            Err(ClaimError::Full) => return Err(SendError::Full),
-            Err(ClaimError::Corrupt(corrupt)) => return Err(corrupt.into()),
-            Err(ClaimError::TooLong { max }) => {
-                unreachable!("a frame is at most half of a record's {max} bytes")
-            }
-        };
-        claim.write(head_bytes);
-        crate::sys::failpoint::at("send.claimed");
-        claim.write(body);
+        let claim = put(&mut self.producer, head_bytes.as_slice(), body)?;
         if let (Some(place), Some(arena)) = (head.place, &self.arena) {
             arena.tell(place);
             crate::sys::failpoint::at("send.placed");
         }
         Ok(claim.commit(tag))
     }
+}
+
+/// Writes a frame where the peer will read it once it is committed.
+#[inline]
+fn put<'a>(
+    producer: &'a mut Producer<Memory>,
+    head: &[u8],
+    body: &[u8],
+) -> Result<Claim<'a, Memory>, SendError> {
+    let mut claim = match producer.claim(head.len() + body.len()) {
+        Ok(claim) => claim,
+        Err(ClaimError::Full) => return Err(SendError::Full),
+        Err(ClaimError::Corrupt(corrupt)) => return Err(corrupt.into()),
+        Err(ClaimError::TooLong { max }) => {
+            unreachable!("a frame is at most half of a record's {max} bytes")
+        }
+    };
+    claim.write(head);
+    crate::sys::failpoint::at("send.claimed");
+    claim.write(body);
+    Ok(claim)
 }
 
 /// Counts one who waits; the count changes under the lock, so that a fast sender sees it.

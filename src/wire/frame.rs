@@ -133,6 +133,7 @@ pub(crate) struct Head {
 
 impl Head {
     /// A header without deadline, of a payload in one piece.
+    #[inline]
     pub(crate) fn new(kind: Kind, method: u16, call: CallId) -> Self {
         Self {
             kind,
@@ -179,6 +180,35 @@ impl Head {
             u32::from_le_bytes([self.kind as u8, flags, low, high]),
             bytes,
         )
+    }
+
+    /// The header of a frame with this tag that says which call it belongs to and nothing else, as
+    /// those of most calls and answers do; `call` reads that. None: it says more, is of a piece, or
+    /// is none.
+    #[inline]
+    pub(crate) fn plain(tag: u32, call: impl FnOnce() -> u64) -> Option<Self> {
+        let [kind, flags, low, high] = tag.to_le_bytes();
+        if flags != 0 {
+            return None;
+        }
+        let kind = match Kind::parse(kind)? {
+            Kind::Chunk | Kind::Abort | Kind::Beside => return None,
+            kind => kind,
+        };
+        let method = u16::from_le_bytes([low, high]);
+        Some(Self::new(kind, method, CallId::from_bits(call())))
+    }
+
+    /// The tag of a header that says which call it belongs to and nothing else. None: it says more.
+    #[inline]
+    pub(crate) fn plain_tag(&self) -> Option<u32> {
+        let is_plain = self.deadline.is_none()
+            && self.total.is_none()
+            && self.place.is_none()
+            && self.chain_len == 0
+            && !self.attached;
+        let [low, high] = self.method.to_le_bytes();
+        is_plain.then(|| u32::from_le_bytes([self.kind as u8, 0, low, high]))
     }
 
     /// How many header bytes a frame with this tag has.
@@ -301,8 +331,31 @@ mod tests {
                     let (tag, bytes) = head.encode();
                     assert_eq!(bytes.as_slice().len(), Head::len_of(tag));
                     assert_eq!(Head::decode(tag, bytes.as_slice()), Ok(head));
+                    assert!(head.plain_tag().is_none_or(|plain| plain == tag));
                 }
             }
+        }
+    }
+
+    /// The short ways give what the long ones give, and are taken where a header has one word.
+    #[test]
+    fn plain_heads_are_heads() {
+        for tag in 0..=u32::from(u16::MAX) {
+            let bytes = 77_u64.to_le_bytes();
+            let decoded = Head::decode(tag, &bytes);
+            let Some(head) = Head::plain(tag, || 77) else {
+                let is_missed = matches!(
+                    decoded,
+                    Ok(head) if head.plain_tag().is_some()
+                        && !matches!(head.kind, Kind::Chunk | Kind::Abort | Kind::Beside)
+                );
+                assert!(!is_missed, "{tag:#x}");
+                continue;
+            };
+            assert_eq!(decoded, Ok(head));
+            assert_eq!(head.plain_tag(), Some(tag));
+            let (long, word) = head.encode();
+            assert_eq!((long, word.as_slice()), (tag, &bytes[..]));
         }
     }
 
