@@ -107,6 +107,46 @@ async fn calls_go_round() -> callboard::Result<()> {
     Ok(())
 }
 
+/// Counts, as a part of an actor.
+pub struct Tally(u64);
+
+#[actor_part]
+impl Tally {
+    pub fn add(&mut self, by: u64) -> u64 {
+        self.0 += by;
+        self.0
+    }
+}
+
+/// Has a part.
+pub struct Keeper {
+    tally: Tally,
+}
+
+#[actor(nested(pub tally: Tally))]
+impl Keeper {
+    pub fn new() -> Self {
+        Self { tally: Tally(0) }
+    }
+}
+
+/// What is more than one call is done with each, as well with its parts.
+#[callboard::test]
+async fn parts_of_each() -> callboard::Result<()> {
+    let pool = Pool::spawn(3, |_| Keeper::spawn()).await?;
+    let twice = async |keeper: &KeeperProxy| {
+        let tally = keeper.tally();
+        tally.add(2).await?;
+        tally.add(3).await
+    };
+    for sum in within(LONG, pool.each(twice)).await {
+        assert_eq!(sum?, 5);
+    }
+    // One of them.
+    assert_eq!(pool.tally().add(1).await?, 6);
+    pool.shutdown().await
+}
+
 /// Who is busy gets no call while another one is free, also of calls that were made at once.
 #[callboard::test]
 async fn the_busy_are_spared() -> callboard::Result<()> {

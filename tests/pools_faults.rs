@@ -19,7 +19,9 @@ use nix::sched::{CpuSet as Mask, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use common::{Holdings, LONG, Scratch, alone, eventually, is_gone, is_stopped, signal, within};
+use common::{
+    CoreGroup, Holdings, LONG, Scratch, alone, eventually, is_gone, is_stopped, signal, within,
+};
 
 /// Writes down what it runs.
 pub struct Clerk {
@@ -46,6 +48,19 @@ impl Clerk {
 
     pub fn pid(&self) -> u32 {
         std::process::id()
+    }
+
+    /// The cores that it may use now.
+    pub fn cores(&self) -> String {
+        let status = std::fs::read_to_string("/proc/self/status");
+        let status = status.expect("there is a kernel");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("Cpus_allowed_list"));
+        let (_, cores) = line
+            .and_then(|line| line.split_once(':'))
+            .expect("it says so");
+        cores.trim().to_owned()
     }
 }
 
@@ -313,6 +328,69 @@ async fn cores_are_taken_away() -> callboard::Result<()> {
         assert!(!is_gone(pid));
     }
     pool.shutdown().await
+}
+
+/// Cores that the cgroup takes away from under members that are pinned to them, as an unplugged core
+/// would be, and gives back: calls go on meanwhile, and who dies returns. The members know at once
+/// which cores are left.
+#[callboard::test]
+async fn cores_are_unplugged() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let own: CpuSet = callboard::cpu::topology()?.allowed().clone();
+    let all: Vec<Core> = own.iter().collect();
+    let group = CoreGroup::new("unplugged", &own.to_string());
+    let Some(group) = group.filter(|_| all.len() > 1) else {
+        common::skipped("unplugging a core needs two, and a cgroup for them that may be made");
+        return Ok(());
+    };
+    let path = scratch.path("log");
+    let restart = Restart::on_failure().max(100);
+    let make = move |_| Clerk::spawn(path.clone());
+    let pool = Pool::spawn(Cores::from(own.clone()), make)
+        .restart(restart)
+        .await?;
+    for member in pool.members() {
+        group.take(member.process_id)?;
+    }
+    let (next, stop) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let callers: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(call_on(pool.clone(), Arc::clone(&next), Arc::clone(&stop))))
+        .collect();
+    for round in 0..6 {
+        let core = all[round % all.len()];
+        group.set(&core.0.to_string())?;
+        for left in pool.broadcast(|clerk| clerk.cores()).await {
+            assert_eq!(left?, core.0.to_string(), "{round}");
+        }
+        let before = next.load(Ordering::Relaxed);
+        eventually(LONG, "calls go on", || {
+            next.load(Ordering::Relaxed) > before + 50
+        })
+        .await;
+        group.set(&own.to_string())?;
+    }
+    let victim = pool.members()[0].process_id;
+    signal(victim, Signal::SIGKILL);
+    eventually(LONG, "another one is there", || {
+        let member = &pool.members()[0];
+        member.is_alive && member.process_id != victim
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let ends = within(LONG, caller).await?;
+        let lost = ends.iter().filter(|(_, end)| end.is_err()).count();
+        assert!(
+            lost <= 2,
+            "{lost}: one of each caller, when a member was killed"
+        );
+    }
+    within(LONG, pool.shutdown()).await?;
+    drop(group);
+    Ok(())
 }
 
 /// Keeps all threads of a process on one core, as somebody from outside.

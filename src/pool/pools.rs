@@ -301,6 +301,37 @@ impl<P: Proxy> Pool<P> {
         join_all(members.iter().map(call)).await
     }
 
+    /// Does something with every member that lives, all at once: what is more than one call, or a
+    /// call of a part of it, which [`broadcast`](Self::broadcast) cannot say. The results are in
+    /// the order of the members.
+    ///
+    /// # Cancel safety
+    /// Dropped, what runs is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # use callboard::pool::Pool;
+    /// # pub struct Cache;
+    /// # #[actor]
+    /// # impl Cache {
+    /// #     pub fn new() -> Self { Self }
+    /// #     pub fn clear(&mut self) {}
+    /// #     pub fn len(&self) -> u64 { 0 }
+    /// # }
+    /// async fn cleared(pool: &Pool<CacheProxy>) -> Vec<Result<u64, CallError>> {
+    ///     let clear = async |cache: &CacheProxy| {
+    ///         cache.clear().await?;
+    ///         cache.len().await
+    ///     };
+    ///     pool.each(clear).await
+    /// }
+    /// ```
+    pub async fn each<R>(&self, run: impl AsyncFn(&P) -> R) -> Vec<R> {
+        let members = self.crew.proxies();
+        join_all(members.iter().map(|member| run(member))).await
+    }
+
     /// Makes a call for each of many values, spread over the members.
     ///
     /// # Examples

@@ -11,6 +11,7 @@ mod again;
 mod blobs;
 mod fork;
 mod kinds;
+mod core_group;
 mod memory_group;
 mod processes;
 
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use self::fork::fork;
 pub use again::{again, again_args, alone, is_role, must_pass};
 pub use blobs::{blobs_of, no_blobs};
+pub use core_group::CoreGroup;
 pub(crate) use kinds::both;
 pub use kinds::{How, Start};
 pub use memory_group::MemoryGroup;
