@@ -1,5 +1,5 @@
-//! Actors that are killed and return: one alone, one with those that depend on it, and one that
-//! dies too often.
+//! Actors that are killed and return: one alone, one with those that depend on it, one that hangs
+//! and leaves what it knew to its next life, and one that dies too often.
 //!
 //! `cargo run --release --example supervision`
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::supervision::{Restart, Strategy, Supervisor};
-use callboard::{DownReason, LifeEvent};
+use callboard::{DownReason, Heartbeat, LifeEvent};
 
 /// Holds values, for as long as it lives.
 pub struct Cache {
@@ -29,6 +29,36 @@ impl Cache {
     /// Has a bug.
     pub fn crash(&self) {
         std::process::abort()
+    }
+}
+
+/// Counts, and knows in its next life how far it had come.
+pub struct Counter {
+    count: u64,
+}
+
+#[actor]
+impl Counter {
+    pub fn new() -> Self {
+        Self { count: 0 }
+    }
+
+    pub fn count(&mut self, context: &Context) -> u64 {
+        self.count += 1;
+        if let Err(error) = context.checkpoint::<Self>(&self.count) {
+            eprintln!("the next life will not know: {error}");
+        }
+        self.count
+    }
+
+    /// Has another bug.
+    pub fn oversleep(&self) {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+
+    #[on_restart]
+    fn resume(&mut self, count: u64) {
+        self.count = count;
     }
 }
 
@@ -85,6 +115,18 @@ async fn main() -> callboard::Result<()> {
     assert!(base.crash().await.is_err());
     watch("front", &mut monitor).await;
     assert_eq!(front.put("anew".into()).await?, 1);
+    supervisor.stop().await?;
+
+    println!("one that hangs, and leaves a state");
+    let supervisor = Supervisor::builder(Strategy::OneForOne).start();
+    let heartbeat = Heartbeat::every(Duration::from_millis(100)).misses(5);
+    let make = move || Counter::spawn().heartbeat(heartbeat);
+    let counter = supervisor.spawn(make).name("counter").await?;
+    assert_eq!((counter.count().await?, counter.count().await?), (1, 2));
+    let mut monitor = counter.monitor();
+    assert!(counter.oversleep().await.is_err());
+    watch("counter", &mut monitor).await;
+    assert_eq!(counter.count().await?, 3);
     supervisor.stop().await?;
 
     println!("one that crashes whatever is done");

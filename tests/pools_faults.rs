@@ -330,8 +330,8 @@ async fn cores_are_taken_away() -> callboard::Result<()> {
     pool.shutdown().await
 }
 
-/// Cores that the cgroup takes away from under members that are pinned to them, as an unplugged core
-/// would be, and gives back: calls go on meanwhile, and who dies returns. The members know at once
+/// Cores that the cgroup takes away from under members that are pinned to them, as if they were
+/// unplugged, and gives back: calls go on meanwhile, and who dies returns. The members know at once
 /// which cores are left.
 #[callboard::test]
 async fn cores_are_unplugged() -> callboard::Result<()> {

@@ -52,8 +52,8 @@ pub trait StateOf<A> {}
 ///
 /// # Examples
 /// ```
-/// fn is_too_long(error: &callboard::CheckpointError) -> bool {
-///     matches!(error, callboard::CheckpointError::Encode(callboard::EncodeError::TooLong { .. }))
+/// fn is_the_states_fault(error: &callboard::CheckpointError) -> bool {
+///     matches!(error, callboard::CheckpointError::Encode(_))
 /// }
 /// ```
 #[derive(Debug, thiserror::Error)]
