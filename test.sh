@@ -96,6 +96,7 @@ step_advisories() {
 
 step_test() {
     need_debian strace strace
+    need_debian tc iproute2
     limit 1500 cargo test --workspace --no-fail-fast
 }
 

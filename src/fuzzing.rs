@@ -34,6 +34,7 @@ use crate::wire::id::CallId;
 use crate::wire::lent::Lend;
 use crate::wire::report::{PanicReport, Refusal};
 use crate::wire::view::{Reply, View};
+use crate::wire::welcome::{Join, Welcome};
 
 /// Memory that its peer changes between any two looks, as the input says.
 struct Restless<'a> {
@@ -242,6 +243,15 @@ pub fn hello(input: &[u8]) {
         assert!(again.len() > preamble_len);
     }
     drop(hello::decode::<Greeting>(&packet));
+    // And those of two that met over a network.
+    if let Ok(welcome) = hello::decode::<Welcome>(&packet) {
+        let again = hello::encode(&welcome).expect("what came fits again");
+        assert_eq!(hello::decode::<Welcome>(&again).ok(), Some(welcome));
+    }
+    if let Ok(join) = hello::decode::<Join>(&packet) {
+        let (here, there) = (join.skew(1, 0), join.skew(1, u64::MAX));
+        assert!(here <= there, "a later clock is ahead by more");
+    }
 }
 
 /// A message with one of everything that users send.

@@ -26,6 +26,8 @@ pub use crate::node::monitor::{DownReason, LifeEvent, Monitor};
 pub use crate::node::output::Output;
 pub use crate::node::remote::connect::{Connect, ConnectError, Connecting, connect};
 pub use crate::node::remote::credentials::{Credentials, credentials};
+pub use crate::node::remote::reconnect::Reconnect;
+pub use crate::node::serve::Serve;
 pub use crate::node::spawn::Spawn;
 pub use crate::node::spawn_error::SpawnError;
 pub use crate::proxy::call::{Call, Once};
@@ -99,8 +101,8 @@ macro_rules! register {
 pub mod prelude {
     pub use crate::{
         Archived, CallError, Connect, Context, Idle, Message, Outcome, Output, Pending, Proxy,
-        SpawnError, Stream, StreamError, Streamed, Streaming, actor, actor_part, actor_trait,
-        message,
+        Serve, SpawnError, Stream, StreamError, Streamed, Streaming, actor, actor_part,
+        actor_trait, message,
     };
 }
 
@@ -135,9 +137,10 @@ pub mod __private {
     pub use crate::node::forward::value::{ProxyResolver, Serializes};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
-    pub use crate::node::local::{Leaving, LocalSeat, RunInTask, RunInThread, Runner, run_local};
+    pub use crate::node::local::{Leaving, LocalSeat, run_local};
     pub use crate::node::part::{ActorPart, PartProxy};
     pub use crate::node::registry::{ACTORS, ActorType};
+    pub use crate::node::runner::{RunInTask, RunInThread, Runner};
     pub use crate::node::runtime::{Flavor, RuntimeOptions, block_on};
     pub use crate::node::settings::Settings;
     pub use crate::proxy::feeding::Feeds;

@@ -9,6 +9,8 @@ use std::future::IntoFuture as _;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -264,4 +266,106 @@ async fn changed_bytes_are_noticed() {
         ),
         "{error:?}"
     );
+}
+
+/// Somebody on the way to an actor, who passes on each byte that he wants to: told whether it comes
+/// from the client. Else he ends the connection, in both directions.
+fn between(address: &Address, pass: impl Fn(bool, u8) -> bool + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
+    let own = listener.local_addr().expect("there are sockets");
+    let (place, pass) = (place_of(address), Arc::new(pass));
+    thread::spawn(move || {
+        let (near, _) = listener.accept().expect("there are sockets");
+        let far = TcpStream::connect(place).expect("there are sockets");
+        for (from_client, from, to) in [(true, &near, &far), (false, &far, &near)] {
+            let (from, to) = (from.try_clone(), to.try_clone());
+            let (mut from, mut to) = (
+                from.expect("there are sockets"),
+                to.expect("there are sockets"),
+            );
+            let pass = Arc::clone(&pass);
+            thread::spawn(move || {
+                let mut byte = [0];
+                while from.read(&mut byte).is_ok_and(|len| len == 1)
+                    && pass(from_client, byte[0])
+                    && to.write_all(&byte).is_ok()
+                {}
+                // The other direction may have ended it.
+                let _ = from.shutdown(Shutdown::Both);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    format!("tcp://{own}")
+}
+
+/// Wherever a connection is cut that is being made, by the client's bytes or the actor's, whoever
+/// connects is told, and nobody hangs; the actor serves on, and counts nobody as an intruder.
+#[callboard::test]
+async fn connections_are_cut_anywhere() {
+    let (counter, address) = listening().await;
+    let friend = connected(Counter::connect(&address, key())).await;
+    for from_client in [true, false] {
+        // Preambles and handshake are 124 bytes of the client's and 106 of the actor's.
+        for most in (0..240).step_by(11) {
+            let passed = AtomicUsize::new(0);
+            let way = between(&address, move |of_client, _| {
+                of_client != from_client || passed.fetch_add(1, Ordering::Relaxed) < most
+            });
+            let connecting = Counter::connect(way, key()).within(LONG).into_future();
+            match within(SOON, connecting).await {
+                Err(ConnectError::Io { .. } | ConnectError::Auth { .. }) => {}
+                Err(other) => panic!("{from_client} {most}: {other}"),
+                // It was in, for a moment.
+                Ok(remote) => {
+                    let error = within(SOON, remote.wait().into_future()).await.unwrap_err();
+                    assert!(
+                        matches!(error, CallError::Unreachable { .. }),
+                        "{from_client} {most}: {error:?}"
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(friend.add(1).await.unwrap(), 1);
+    let another = connected(Counter::connect(&address, key())).await;
+    assert_eq!(another.add(1).await.unwrap(), 2);
+    assert_eq!(counter.add(0).await.unwrap(), 2);
+}
+
+/// What was recorded on the way, sent again to the actor, does nothing: not even who sent it gets
+/// in. What a client says, sent back to it, is no answer.
+#[callboard::test]
+async fn recordings_and_mirrors_do_nothing() {
+    let (counter, address) = listening().await;
+    let recorded = Arc::new(Mutex::new(Vec::new()));
+    let tape = Arc::clone(&recorded);
+    let way = between(&address, move |from_client, byte| {
+        if from_client {
+            tape.lock().unwrap().push(byte);
+        }
+        true
+    });
+    let remote = connected(Counter::connect(way, key())).await;
+    assert_eq!(remote.add(5).await.unwrap(), 5);
+    let bytes = recorded.lock().unwrap().clone();
+    assert!(bytes.len() > 124 + 64, "there is a call in it");
+    for _ in 0..5 {
+        let mut socket = socket_to(&address);
+        // It may be closed before all of it is taken.
+        let _ = socket.write_all(&bytes);
+        let told = rest_of(&socket);
+        assert!(told.len() <= 106 + 16, "no more than a handshake");
+    }
+    assert_eq!(counter.add(0).await.unwrap(), 5);
+
+    let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("tcp://{}", mirror.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut from, _) = mirror.accept().unwrap();
+        let mut to = from.try_clone().unwrap();
+        let _ = std::io::copy(&mut from, &mut to);
+    });
+    let error = Counter::connect(at, key()).within(SOON).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Auth { .. }), "{error}");
 }

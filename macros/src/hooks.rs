@@ -28,7 +28,7 @@ pub(crate) struct Moment {
     pub(crate) leaves: bool,
 }
 
-const MOMENTS: [Moment; 8] = [
+const MOMENTS: [Moment; 9] = [
     moment(RESTART, "Restart", Some("State"), false),
     moment("on_start", "Start", None, false),
     moment("on_stop", "Stop", None, false).leaving(),
@@ -37,6 +37,7 @@ const MOMENTS: [Moment; 8] = [
     moment("on_unhandled", "Unhandled", Some("&UnknownCall"), true),
     moment("on_enter", "Enter", None, true),
     moment("on_exit", "Exit", Some("Option<&str>"), true),
+    moment("on_end_asked", "EndAsked", None, true),
 ];
 
 /// The mark of the hook that is given what the life before has left.

@@ -111,6 +111,7 @@ use proc_macro::TokenStream;
 /// | `#[on_enter]` | at the beginning of a `scope`; its error is what `scope` gives | |
 /// | `#[on_exit]` | at the end of a `scope`, and is told why, if by an error | `Option<&str>` |
 /// | `#[on_error]` | when a tell, or a periodic method, returned its error | `&MethodError` |
+/// | `#[on_end_asked]` | when a caller asks for the end that is not its own; its error says no | |
 /// | `#[on_unhandled]` | when somebody called what is no method | `&UnknownCall` |
 ///
 /// The state that `#[on_restart]` takes, of any type that can travel, is what the life before has
@@ -183,7 +184,13 @@ use proc_macro::TokenStream;
 /// - `heartbeat = "1s"`, `heartbeat = Heartbeat::default().misses(9)`: whether it is killed when it
 ///   hangs.
 ///
-/// A task (`local`) has the first four.
+/// A task (`local`) has the first four. Both have what concerns callers of other programs:
+///
+/// - `listen = "tcp://0.0.0.0:7000"`, `listen = ["tcp://[::]:7000", "unix:/run/printer"]`: where it
+///   listens for them; `advertise`, where it says that it does, `connections = 64`, how many there
+///   may be.
+/// - `authkey = key_of_printers()`: what they must have: an expression, for a key is not written
+///   into a program.
 ///
 /// # Examples
 ///

@@ -7,7 +7,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit};
 use crate::{durations::duration, refusals::Refusals};
 
 /// The options, each of which is a function of the runtime's `Settings`.
-pub(crate) const KNOWN: [&str; 12] = [
+pub(crate) const KNOWN: [&str; 16] = [
     "mailbox",
     "idle",
     "grace",
@@ -20,6 +20,10 @@ pub(crate) const KNOWN: [&str; 12] = [
     "pin",
     "limits",
     "heartbeat",
+    "listen",
+    "advertise",
+    "authkey",
+    "connections",
 ];
 
 /// What every start of an actor is told before its caller says more.
@@ -32,11 +36,13 @@ impl Settings {
         let Some(name) = KNOWN.iter().find(|name| key == *name) else {
             return false;
         };
-        let value = refusals.take(read(name, value));
         // Where the compiler points if the value is of another type.
         let function = format_ident!("with_{name}", span = key.span());
-        let call = value.map(|value| quote_spanned!(key.span()=> .#function(#value)));
-        self.0.extend(call);
+        for value in each(name, value) {
+            let value = refusals.take(read(name, value));
+            let call = value.map(|value| quote_spanned!(key.span()=> .#function(#value)));
+            self.0.extend(call);
+        }
         true
     }
 
@@ -63,6 +69,16 @@ impl Settings {
     }
 }
 
+/// The values of an option: several, where it may be said several times.
+fn each<'a>(name: &str, value: &'a Expr) -> Vec<&'a Expr> {
+    match value {
+        Expr::Array(array) if name == "listen" || name == "advertise" => {
+            array.elems.iter().collect()
+        }
+        _ => vec![value],
+    }
+}
+
 /// The value as it is given on. A literal is judged now, any other expression by the compiler.
 fn read(name: &str, value: &Expr) -> syn::Result<TokenStream> {
     let literal = match value {
@@ -76,9 +92,15 @@ fn read(name: &str, value: &Expr) -> syn::Result<TokenStream> {
         ("mailbox", Some(Lit::Int(count))) if count.base10_parse::<u64>().is_ok_and(|n| n == 0) => {
             refuse("a mailbox holds at least one call")
         }
-        ("mailbox", Some(Lit::Int(_))) | ("process_name" | "current_dir", Some(Lit::Str(_))) => {
+        ("mailbox" | "connections", Some(Lit::Int(_)))
+        | ("process_name" | "current_dir" | "listen" | "advertise", Some(Lit::Str(_))) => {
             Ok(quote!(#value))
         }
+        ("listen" | "advertise", Some(_)) => refuse(&format!(
+            "`{name}` takes an address, or several: `{name} = \"tcp://0.0.0.0:7000\"`"
+        )),
+        ("authkey", Some(_)) => refuse("`authkey` takes an `AuthKey`: a key in code is none"),
+        ("connections", Some(_)) => refuse("`connections` takes a number"),
         ("mailbox", Some(_)) => {
             refuse("`mailbox` takes a number of calls, or a `Mailbox`: `Mailbox::messages(64)`")
         }

@@ -24,7 +24,7 @@ use super::replies::Answer;
 use super::server::{End, Work};
 use crate::wire::codec;
 use crate::wire::frame::Kind;
-use crate::wire::interface::{ENTER, EXIT};
+use crate::wire::interface::{ASK, ENTER, EXIT};
 use crate::wire::report::PanicReport;
 
 /// How long an actor that has failed may take over its hook: those who called it still wait.
@@ -51,14 +51,16 @@ pub enum Moment {
     Exit,
     /// Before the first call of a life that was left something.
     Restart,
+    /// A caller that does not own the actor asks for its end.
+    EndAsked,
 }
 
 /// Which hooks an actor has, and which of them take `&mut self`.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Hooks {
-    present: u8,
-    exclusive: u8,
+    present: u16,
+    exclusive: u16,
 }
 
 impl Hooks {
@@ -72,7 +74,7 @@ impl Hooks {
     #[must_use]
     pub const fn with(self, moment: Moment) -> Self {
         Self {
-            present: self.present | 1 << moment as u8,
+            present: self.present | 1 << moment as u16,
             ..self
         }
     }
@@ -81,19 +83,19 @@ impl Hooks {
     #[must_use]
     pub const fn exclusive(self, moment: Moment) -> Self {
         Self {
-            exclusive: self.exclusive | 1 << moment as u8,
+            exclusive: self.exclusive | 1 << moment as u16,
             ..self
         }
     }
 
     /// Whether there is one for this moment.
     pub(crate) const fn has(self, moment: Moment) -> bool {
-        self.present & 1 << moment as u8 != 0
+        self.present & 1 << moment as u16 != 0
     }
 
     /// Whether the hook of this moment runs alone.
     pub(super) const fn is_exclusive(self, moment: Moment) -> bool {
-        self.exclusive & 1 << moment as u8 != 0
+        self.exclusive & 1 << moment as u16 != 0
     }
 }
 
@@ -118,6 +120,8 @@ pub enum Hook<'a> {
     Enter,
     /// The end of a scope, and the error that ended it.
     Exit(Option<&'a str>),
+    /// A caller that does not own the actor asks for its end.
+    EndAsked,
     /// It is time for the periodic method of this number.
     Tick(u16),
 }
@@ -232,6 +236,7 @@ pub(super) enum Meant<'a> {
     Unhandled(&'a UnknownCall),
     Enter,
     Exit(Option<String>),
+    EndAsked,
 }
 
 impl<'a> Meant<'a> {
@@ -246,6 +251,7 @@ impl<'a> Meant<'a> {
                 Moment::Exit => Some(Self::Exit(
                     codec::decode::<(Option<String>,)>(&work.body).map_or(None, |(error,)| error),
                 )),
+                Moment::EndAsked => Some(Self::EndAsked),
                 _ => Some(Self::Enter),
             },
         }
@@ -258,15 +264,17 @@ impl<'a> Meant<'a> {
             Self::Unhandled(call) => Hook::Unhandled(call),
             Self::Enter => Hook::Enter,
             Self::Exit(error) => Hook::Exit(error.as_deref()),
+            Self::EndAsked => Hook::EndAsked,
         }
     }
 }
 
-/// The turn of a scope that a call announces.
+/// The turn that a call announces: of a scope, or of a wish.
 fn moment<A: Actor>(work: &Work) -> Option<Moment> {
     let moment = match work.head.method {
         ENTER => Moment::Enter,
         EXIT => Moment::Exit,
+        ASK => Moment::EndAsked,
         _ => return None,
     };
     A::HOOKS.has(moment).then_some(moment)
@@ -299,7 +307,10 @@ pub(super) fn is_exclusive<A: Actor>(work: &Work) -> bool {
 
 /// Whether an actor is called by anything but its methods' callers.
 pub(super) const fn has_own<A: Actor>() -> bool {
-    calls_itself::<A>() || A::HOOKS.has(Moment::Enter) || A::HOOKS.has(Moment::Exit)
+    calls_itself::<A>()
+        || A::HOOKS.has(Moment::Enter)
+        || A::HOOKS.has(Moment::Exit)
+        || A::HOOKS.has(Moment::EndAsked)
 }
 
 /// Whether an actor calls itself.
@@ -335,7 +346,11 @@ pub async fn run_shared<A: Actor>(actor: &A, call: Incoming<'_>) -> Answer {
 fn answer<A: Actor>(call: Incoming<'_>, meant: &Meant<'_>, result: Result<(), String>) -> Answer {
     match (meant, result) {
         (Meant::Enter | Meant::Exit(_), Ok(())) => call.answer(Kind::Reply, &()),
-        (Meant::Enter | Meant::Exit(_), Err(error)) => call.answer(Kind::Failure, &error),
+        (Meant::EndAsked, Ok(())) => call.ask(),
+        // It says no: nobody else is told.
+        (Meant::Enter | Meant::Exit(_) | Meant::EndAsked, Err(error)) => {
+            call.answer(Kind::Failure, &error)
+        }
         (_, Ok(())) => Answer(None),
         (Meant::Tick(timer), Err(message)) => {
             let timer = A::TIMERS.get(usize::from(*timer));

@@ -176,7 +176,7 @@ impl<'a> Incoming<'a> {
 
     /// Tells whoever owns the actor that a caller asks for its end.
     #[cold]
-    fn ask(self) -> Answer {
+    pub(super) fn ask(self) -> Answer {
         self.post.signals.ask();
         if self.work.head.kind == Kind::Tell {
             return Answer(None);

@@ -141,8 +141,9 @@ impl Being {
     pub(crate) async fn asked(&self) {
         match self {
             Self::Process(ward) => ward.asked().await,
+            Self::Task(leash) => leash.asked().await,
             // Only its owner calls it, or whoever has it from its owner.
-            Self::Task(_) | Self::Remote(_) | Self::Many(_) => drop(self.exited().await),
+            Self::Remote(_) | Self::Many(_) => drop(self.exited().await),
             Self::Itself(_) => {}
         }
     }

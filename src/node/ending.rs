@@ -80,6 +80,13 @@ pub enum ShutdownError {
     /// A [connected](crate::Connect) proxy could not ask for the actor's end.
     #[error("the actor's owner could not be asked to end it")]
     NotAsked(#[source] Box<CallError>),
+    /// A [connected](crate::Connect) proxy has asked for the actor's end, and its hook
+    /// `#[on_end_asked]` has said no.
+    #[error("the actor does not end for who asked: {reason}")]
+    Refused {
+        /// What the hook's error said of itself and its causes.
+        reason: String,
+    },
     /// Its hook `#[on_exit]` returned an error at the end of a scope; then it ended in order.
     #[error("the actor's scope did not end well: {reason}")]
     Exit {
@@ -116,10 +123,11 @@ impl Handle {
 
     /// Asks whoever owns the actor to end it.
     async fn ask(&self) -> Result<(), ShutdownError> {
-        match self.call::<(), ()>(ASK, ()).await {
+        match self.call_fallible::<(), (), String>(ASK, ()).await {
             // It has ended in the meantime.
             Ok(()) | Err(CallError::Stopped { .. }) => Ok(()),
-            Err(error) => Err(ShutdownError::NotAsked(Box::new(error))),
+            Err(CallError::Actor(reason)) => Err(ShutdownError::Refused { reason }),
+            Err(error) => Err(ShutdownError::NotAsked(Box::new(error.without_own()))),
         }
     }
 

@@ -197,6 +197,8 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     start_watching(lifeline, &seat, grace).map_err(Unfit::Told)?;
     crate::sys::failpoint::at("child.greeting.before");
     let addresses = seat.places.as_ref().map(Places::addresses);
+    let addresses = addresses.unwrap_or_default();
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     let asking = Arc::clone(lifeline);
     seat.signals.on_ask(move || {
         // Without a parent there is nobody to be told, and soon nobody to tell it.
@@ -204,7 +206,7 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
     });
     let greeted = Greeted {
         tables: Tables::of(actor.interface()),
-        addresses: addresses.unwrap_or_default(),
+        addresses,
     };
     send(lifeline, &Greeting::Ok(greeted))?;
     Ok((actor, seat))

@@ -95,7 +95,10 @@ impl Handle {
             being,
             ..life.clone()
         };
-        let owner = Owner::new(life, Tails::default(), *link);
+        let mut owner = Owner::new(life, Tails::default(), *link);
+        if *link == LinkKind::Network {
+            owner.addresses = first.owner.addresses.clone();
+        }
         let caller = first.caller.apart();
         Self {
             route: Some(Arc::new(Route::new(caller.clone(), choose))),
@@ -253,8 +256,8 @@ impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.tables().map_or("?", Tables::name);
         write!(f, "{name} in process {}", self.owner.life.being.pid())?;
-        match (&self.owner.life.being, self.addresses()) {
-            (Being::Remote(_), [address, ..]) => write!(f, " at {address}"),
+        match (self.owner.link, self.addresses()) {
+            (LinkKind::Network, [address, ..]) => write!(f, " at {address}"),
             _ => Ok(()),
         }
     }
@@ -485,9 +488,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     /// process ends. Calls that come later are told [`Stopped`](crate::CallError::Stopped). A
     /// process that has not ended when the [grace](crate::Spawn::grace) is over is killed.
     ///
-    /// A [connected](crate::Connect) proxy owns no actor, and does not end it: the actor's owner is
-    /// told that somebody asks for its end ([`end_asked`](Self::end_asked)), and the proxy goes on
-    /// as long as the actor does.
+    /// A [connected](crate::Connect) proxy does not end the actor: its hook `#[on_end_asked]` runs,
+    /// and unless that says no its owner is told ([`end_asked`](Self::end_asked)).
     ///
     /// It can be asked again, also at once and after the end. The `shutdown` of every proxy does
     /// the same, with an error for `main` functions; this one is for code over any actor, and for

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::exited::Exited;
@@ -39,6 +40,8 @@ struct Shared {
     waker: AtomicWaker,
     state: Mutex<State>,
     exit: Exited,
+    /// Somebody who does not own it has asked for its end, or that has come.
+    asked: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -61,6 +64,7 @@ impl Leash {
             waker: AtomicWaker::new(),
             state: Mutex::default(),
             exit: Exited::new(),
+            asked: watch::Sender::new(false),
         }))
     }
 
@@ -75,6 +79,21 @@ impl Leash {
     /// Nothing is lost; the end is told to each who asks.
     pub(crate) async fn exited(&self) -> Exit {
         self.0.exit.wait().await
+    }
+
+    /// The door's: a caller has asked for its end.
+    pub(super) fn note_asked(&self) {
+        self.0.asked.send_replace(true);
+    }
+
+    /// Waits until a caller has asked for its end, or that has come.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn asked(&self) {
+        let mut asked = self.0.asked.subscribe();
+        // The sender lives in self.
+        let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// Asks it to stop, and drops it after `grace`; asked again, only a shorter grace counts.
@@ -116,6 +135,7 @@ impl Leash {
     /// The task's: tells the end to each who waits for it.
     pub(crate) fn set_exit(&self, exit: Exit) {
         self.0.exit.tell(exit);
+        self.note_asked();
     }
 
     /// The task's: what the actor has started beside its methods ends with it.

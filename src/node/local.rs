@@ -26,6 +26,8 @@ use super::handle::{Handle, Owner, Proxy};
 use super::handover::Handover;
 use super::leash::{Leash, Watch};
 use super::output::Tails;
+use super::remote::door::{Behind, Door};
+use super::remote::listen::{Listening, Places};
 use super::spawn;
 use super::spawn_error::SpawnError;
 use super::spawn_options::GRACE;
@@ -115,14 +117,15 @@ pub struct Local<P, Args, E = Infallible> {
     args: Args,
     failure: DecodeFailure<E>,
     start: Start,
-    options: Options,
+    pub(super) options: Options,
     /// What its scope is to tell it.
     pub(super) hooks: Hooks,
     proxy: PhantomData<fn() -> P>,
 }
 
 #[derive(Debug)]
-struct Options {
+pub(super) struct Options {
+    pub(super) listening: Box<Listening>,
     name: Option<String>,
     idle: Idle,
     mailbox: Mailbox,
@@ -154,6 +157,7 @@ impl<P, Args, E> Local<P, Args, E> {
         start: Start,
     ) -> Self {
         let options = Options {
+            listening: Box::default(),
             name: None,
             idle: Idle::Park,
             mailbox: Mailbox::default(),
@@ -254,13 +258,14 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             args,
             failure,
             start,
-            options,
+            mut options,
             ..
         } = self;
         let args = args.map_err(|source| {
             let method = spawn::constructor_name(interface, constructor);
             SpawnError::constructor(CallError::Encode { method, source })
         })?;
+        let places = options.listen(interface).await?;
         note_places();
         let (geometry, limit) = (spawn::geometry(), spawn::MESSAGE_LEN_MAX);
         let (near, mut far) = loopback::pair(geometry, limit);
@@ -275,13 +280,21 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             exchange: Arc::clone(&exchange),
             grace: options.grace,
         };
-        census::enter(id, life.clone());
+        let owner = Arc::new(Owner::new(life.clone(), Tails::default(), LinkKind::Local));
+        let behind = Behind {
+            tables: Tables::of(interface),
+            key: spawn::key_of(id).bits(),
+            signals: signals.clone(),
+        };
+        let door = door(places, behind, (&owner, &leash)).map_err(no_thread)?;
+        census::enter(id, life);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let title = options.title(interface);
         let seat = LocalSeat {
             named: Named::new(spawn::key_of(id), &title),
             title,
             link: far,
+            door,
             message_len_max: limit,
             idle: options.idle,
             mailbox: options.mailbox,
@@ -295,17 +308,8 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             },
         };
         let starting = Starting(Some(leash.clone()));
-        let (cut, until) = (Cut(leash), Arc::clone(&exchange));
-        tokio::spawn(async move {
-            let _cut = cut;
-            until.told_over().await;
-        });
-        start(seat).map_err(|source| SpawnError::Resources {
-            what: "room for threads",
-            source,
-        })?;
-        let tails = Tails::default();
-        let owner = Arc::new(Owner::new(life, tails, LinkKind::Local));
+        Cut(leash).hold(Arc::clone(&exchange));
+        start(seat).map_err(no_thread)?;
         let callee = (interface, spawn::key_of(id));
         // It greets nobody: what it offers is known here.
         exchange.set_tables(Tables::of(interface));
@@ -351,6 +355,26 @@ impl<P, Args, E> fmt::Debug for Local<P, Args, E> {
 }
 
 impl Options {
+    /// Listens as it is to.
+    ///
+    /// # Errors
+    /// [`SpawnError::Listen`], and the system's.
+    async fn listen<E>(
+        &mut self,
+        interface: &'static Interface,
+    ) -> Result<Option<Places>, SpawnError<E>> {
+        let Some(network) = self.listening.network()? else {
+            return Ok(None);
+        };
+        // Names may have to be looked up.
+        let taking = tokio::task::spawn_blocking(move || Places::take(&network));
+        let places = taking.await.map_err(|error| SpawnError::Refused {
+            reason: error.to_string(),
+        })?;
+        let places = places.map_err(|refusal| SpawnError::refused(refusal, interface))?;
+        Ok(Some(places))
+    }
+
     /// How an actor of `interface` is called.
     fn title(&self, interface: &Interface) -> String {
         let usual = || interface.name.rsplit("::").next().unwrap_or_default();
@@ -358,9 +382,30 @@ impl Options {
     }
 }
 
-/// What of a title can name a thread.
-fn thread_name(title: &str) -> String {
-    title.chars().take_while(|c| *c != '\0').collect()
+/// The door of an actor at `places`, if it listens: its leash hears who asks for its end.
+///
+/// # Errors
+/// The system's: no thread.
+fn door(
+    places: Option<Places>,
+    behind: Behind,
+    (owner, leash): (&Owner, &Leash),
+) -> io::Result<Option<Door>> {
+    let Some(places) = places else {
+        return Ok(None);
+    };
+    // Set once, here.
+    let _ = owner.addresses.set(places.addresses().into());
+    let leash = leash.clone();
+    behind.signals.on_ask(move || leash.note_asked());
+    places.door(behind).map(Some)
+}
+
+fn no_thread<E>(source: io::Error) -> SpawnError<E> {
+    SpawnError::Resources {
+        what: "room for threads",
+        source,
+    }
 }
 
 /// Drops a task that did not become an actor.
@@ -383,6 +428,16 @@ impl Drop for Starting {
 /// Ends an actor with the runtime on which it was started.
 struct Cut(Leash);
 
+impl Cut {
+    /// Waits in this runtime until the actor has ended.
+    fn hold(self, exchange: Arc<Exchange>) {
+        tokio::spawn(async move {
+            let _cut = self;
+            exchange.told_over().await;
+        });
+    }
+}
+
 impl Drop for Cut {
     fn drop(&mut self) {
         self.0.kill();
@@ -392,9 +447,11 @@ impl Drop for Cut {
 /// What a local actor needs to serve.
 #[doc(hidden)]
 pub struct LocalSeat {
-    title: String,
+    pub(super) title: String,
     named: Named,
     link: Link,
+    /// Where it listens for callers of other programs.
+    door: Option<Door>,
     message_len_max: usize,
     idle: Idle,
     mailbox: Mailbox,
@@ -423,6 +480,11 @@ pub struct Leaving {
 }
 
 impl Leaving {
+    /// Whether the actor has ended in order.
+    pub(super) fn is_orderly(&self) -> bool {
+        self.exit == Exit::Code(0)
+    }
+
     /// Takes in how serving ended; none: it was dropped.
     fn note(&mut self, end: Option<End>) {
         self.exit = match end {
@@ -470,6 +532,7 @@ impl fmt::Debug for Leaving {
 pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
     let LocalSeat {
         link,
+        door,
         message_len_max,
         idle,
         mailbox,
@@ -493,7 +556,10 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
             signals: &signals,
         };
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
-        let key = family_key::of_this_process().ok();
+        let key = match &door {
+            Some(door) => Some(door.key()),
+            None => family_key::of_this_process().ok(),
+        };
         let enter = |key| Resident::of::<A>(named.actor(), message_len_max, &signals, key);
         leaving.resident = key.map(enter);
         let mut serving = pin!(server::serve::<A>(inbox, async || {}));
@@ -506,90 +572,10 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
         })
         .await
     };
+    if let (Some(door), Some(end)) = (&door, &end) {
+        door.close(matches!(end, End::Stopped)).await;
+    }
+    drop(door);
     leaving.note(end);
     leaving
-}
-
-/// How an actor is run: in a task if its future can move between threads, else in a thread of its
-/// own. Which of the two is what the compiler finds first at `(&Runner::new(..)).start(seat)`.
-#[doc(hidden)]
-pub struct Runner<R, F> {
-    run: R,
-    future: PhantomData<fn() -> F>,
-}
-
-impl<R: FnOnce(LocalSeat) -> F + Copy, F> Runner<R, F> {
-    /// Runs actors by `run`.
-    pub fn new(run: R) -> Self {
-        Self {
-            run,
-            future: PhantomData,
-        }
-    }
-}
-
-impl<R, F> fmt::Debug for Runner<R, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner").finish_non_exhaustive()
-    }
-}
-
-/// Starts an actor as a task.
-#[doc(hidden)]
-pub trait RunInTask {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// None.
-    fn start(&self, seat: LocalSeat) -> io::Result<()>;
-}
-
-impl<R, F> RunInTask for Runner<R, F>
-where
-    R: FnOnce(LocalSeat) -> F + Copy,
-    F: Future<Output = Leaving> + Send + 'static,
-{
-    fn start(&self, seat: LocalSeat) -> io::Result<()> {
-        let running = (self.run)(seat);
-        tokio::spawn(async move { drop(running.await) });
-        Ok(())
-    }
-}
-
-/// Starts an actor in a thread of its own.
-#[doc(hidden)]
-pub trait RunInThread {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// The system has no thread or no descriptor left.
-    fn start(&self, seat: LocalSeat) -> io::Result<()>;
-}
-
-impl<R, F> RunInThread for &Runner<R, F>
-where
-    R: FnOnce(LocalSeat) -> F + Copy + Send + 'static,
-    F: Future<Output = Leaving>,
-{
-    fn start(&self, seat: LocalSeat) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let run = self.run;
-        let thread = std::thread::Builder::new().name(thread_name(&seat.title));
-        thread.spawn(move || {
-            let leaving = runtime.block_on(async {
-                let leaving = run(seat).await;
-                if leaving.exit == Exit::Code(0) {
-                    // The actors that it has started end in order, too.
-                    census::shutdown_all().await;
-                }
-                leaving
-            });
-            // What the actor's tasks still do is dropped with them; its end is told after that.
-            runtime.shutdown_background();
-            drop(leaving);
-        })?;
-        Ok(())
-    }
 }

@@ -7,9 +7,12 @@ use super::heartbeat::Heartbeat;
 use super::limits::Limits;
 use super::local::Local;
 use super::output::Output;
+use super::remote::connect::ConnectError;
 use super::spawn::Spawn;
 use crate::actor::mailbox::Mailbox;
 use crate::cpu::Cores;
+use crate::transport::address::Address;
+use crate::transport::auth_key::AuthKey;
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
 
@@ -27,6 +30,22 @@ pub trait Settings: Sized {
 
     #[must_use]
     fn with_process_name(self, name: impl Into<String>) -> Self;
+
+    #[must_use]
+    fn with_listen<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>;
+
+    #[must_use]
+    fn with_advertise<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>;
+
+    #[must_use]
+    fn with_authkey(self, key: impl Into<AuthKey>) -> Self;
+
+    #[must_use]
+    fn with_connections(self, most: u32) -> Self;
 
     #[must_use]
     fn with_stdout(self, output: Output) -> Self {
@@ -94,6 +113,28 @@ impl<P, Args, E> Settings for Spawn<P, Args, E> {
         self.name(name)
     }
 
+    fn with_listen<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+    {
+        self.listen(address)
+    }
+
+    fn with_advertise<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+    {
+        self.advertise(address)
+    }
+
+    fn with_authkey(self, key: impl Into<AuthKey>) -> Self {
+        self.authkey(key)
+    }
+
+    fn with_connections(self, most: u32) -> Self {
+        self.connections(most)
+    }
+
     fn with_stdout(self, output: Output) -> Self {
         self.stdout(output)
     }
@@ -142,5 +183,27 @@ impl<P, Args, E> Settings for Local<P, Args, E> {
 
     fn with_process_name(self, name: impl Into<String>) -> Self {
         self.name(name)
+    }
+
+    fn with_listen<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+    {
+        self.listen(address)
+    }
+
+    fn with_advertise<A>(self, address: A) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+    {
+        self.advertise(address)
+    }
+
+    fn with_authkey(self, key: impl Into<AuthKey>) -> Self {
+        self.authkey(key)
+    }
+
+    fn with_connections(self, most: u32) -> Self {
+        self.connections(most)
     }
 }

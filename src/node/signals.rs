@@ -51,11 +51,7 @@ impl Asked {
     /// The system's: no descriptors.
     pub(super) fn listen() -> io::Result<Self> {
         let asked = Self(Arc::default());
-        let heard = ENDING
-            .into_iter()
-            .filter(|kind| !ignores(kind.as_raw_value()));
-        let signals = heard.map(|kind| Ok((kind.as_raw_value(), signal(kind)?)));
-        let mut signals = signals.collect::<io::Result<Vec<_>>>()?;
+        let mut signals = hear()?;
         let state = Arc::clone(&asked.0);
         tokio::spawn(async move {
             let number = next(&mut signals).await;
@@ -92,6 +88,30 @@ impl Asked {
             census::shutdown_all().await;
         }
         ran
+    }
+}
+
+/// Those that ask the process to end, and are not ignored by it.
+///
+/// # Errors
+/// The system's: no descriptors.
+fn hear() -> io::Result<Vec<(i32, Signal)>> {
+    let heard = ENDING
+        .into_iter()
+        .filter(|kind| !ignores(kind.as_raw_value()));
+    let signals = heard.map(|kind| Ok((kind.as_raw_value(), signal(kind)?)));
+    signals.collect()
+}
+
+/// Waits for `other`, or for a signal that asks the process to end.
+pub(super) async fn or_signal(other: impl Future<Output = ()>) {
+    let Ok(mut signals) = hear() else {
+        // They end the program then as they end any other.
+        return other.await;
+    };
+    tokio::select! {
+        () = other => {}
+        signal = next(&mut signals) => tracing::info!(signal, "the program is asked to end"),
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct Terms {
 impl Terms {
     /// Those of a process that is started so.
     pub(crate) fn of(is_other_program: bool, network: Option<&Network>) -> Self {
-        let key = network.and_then(|network| network.key.as_ref());
+        let key = network.and_then(|network| network.keys.first());
         Self {
             is_other_program,
             key: key.map(|key| AuthKey::from(key.0)),

@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::auth_key::AuthKey;
 use super::noise::{
-    Handshake, MESSAGE_LENS, NoiseError, PREAMBLE_LEN, PREFIX_LEN, Preamble, Suite, TAG_LEN,
-    VERSION,
+    Ephemeral, Handshake, MESSAGE_LENS, NoiseError, PREAMBLE_LEN, PREFIX_LEN, Preamble, Suite,
+    TAG_LEN, VERSION,
 };
 use super::sealed_stream::Sealed;
 
@@ -124,8 +124,8 @@ impl From<NoiseError> for AdmitError {
     }
 }
 
-/// The server's side; it ends within [`HANDSHAKE_WITHIN`] and a moment. Must be called within a
-/// tokio runtime.
+/// The server's side, for those who have one of `keys`; it ends within [`HANDSHAKE_WITHIN`] and a
+/// moment. Must be called within a tokio runtime.
 ///
 /// Of who is not let in, no more is read than the handshake has.
 ///
@@ -134,11 +134,11 @@ impl From<NoiseError> for AdmitError {
 ///
 /// # Cancel safety
 /// Dropped, the stream is.
-pub(crate) async fn admit<S>(mut stream: S, key: &AuthKey) -> Result<Sealed<S>, AdmitError>
+pub(crate) async fn admit<S>(mut stream: S, keys: &[AuthKey]) -> Result<Sealed<S>, AdmitError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let admitted = match timeout(HANDSHAKE_WITHIN, try_admit(&mut stream, key)).await {
+    let admitted = match timeout(HANDSHAKE_WITHIN, try_admit(&mut stream, keys)).await {
         Ok(admitted) => admitted,
         Err(_) => Err(AdmitError::Late),
     };
@@ -158,7 +158,7 @@ where
     }
 }
 
-async fn try_admit<S>(stream: &mut S, key: &AuthKey) -> Result<Handshake, AdmitError>
+async fn try_admit<S>(stream: &mut S, keys: &[AuthKey]) -> Result<Handshake, AdmitError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -171,14 +171,37 @@ where
         stream.write_all(&ours.bytes()).await?;
         return Err(AdmitError::Version(preamble.version));
     }
-    let mut handshake = Handshake::respond(key, preamble)?;
+    let (key, others) = keys.split_first().ok_or(AdmitError::Rejected)?;
+    let own = if others.is_empty() {
+        None
+    } else {
+        Some(Ephemeral::new()?)
+    };
+    let begin = |key| match &own {
+        None => Handshake::respond(key, preamble),
+        Some(own) => Handshake::respond_as(own, key, preamble),
+    };
+    let mut handshake = begin(key)?;
     let first = read_message(stream, MESSAGE_LENS[0]).await?;
-    handshake.read(&first.ok_or(AdmitError::Rejected)?)?;
+    let first = first.ok_or(AdmitError::Rejected)?;
+    handshake.read(&first)?;
     let mut second = preamble.bytes().to_vec();
     second.extend_from_slice(&handshake.write()?);
     stream.write_all(&second).await?;
     let third = read_message(stream, MESSAGE_LENS[2]).await?;
-    handshake.read(&third.ok_or(AdmitError::Rejected)?)?;
+    let third = third.ok_or(AdmitError::Rejected)?;
+    let mut read = handshake.read(&third);
+    for key in others {
+        if read.is_ok() {
+            break;
+        }
+        handshake = begin(key)?;
+        handshake.read(&first)?;
+        // The same as was sent before.
+        handshake.write()?;
+        read = handshake.read(&third);
+    }
+    read?;
     Ok(handshake)
 }
 
@@ -259,7 +282,7 @@ mod tests {
                 })
         };
         let server = async move {
-            let mut sealed = admit(far, &theirs).await?;
+            let mut sealed = admit(far, &[theirs]).await?;
             send_packet(&mut sealed, b"welcome").await?;
             Ok(sealed)
         };
@@ -272,6 +295,32 @@ mod tests {
         let (client, server) = meet(key(1), key(1)).await;
         assert_eq!(client.unwrap(), b"welcome");
         assert!(server.is_ok());
+    }
+
+    /// A server may have several keys, of which each lets in; whoever has none of them is rejected.
+    #[tokio::test]
+    async fn each_of_several_keys_opens() {
+        for own in 1..=4 {
+            let (near, far) = duplex(4096);
+            let admitting = tokio::spawn(async move {
+                let mut sealed = admit(far, &[key(1), key(2), key(3)]).await?;
+                send_packet(&mut sealed, b"welcome").await?;
+                Ok::<_, AdmitError>(())
+            });
+            let knocked = knock(near, &key(own)).await;
+            let welcome = match knocked {
+                Ok(mut sealed) => recv_packet(&mut sealed, 100).await.ok(),
+                Err(_) => None,
+            };
+            let admitted = admitting.await.unwrap();
+            if own < 4 {
+                assert_eq!(welcome.as_deref(), Some(&b"welcome"[..]), "key {own}");
+                assert!(admitted.is_ok(), "key {own}");
+            } else {
+                assert_eq!(welcome, None);
+                assert!(matches!(admitted, Err(AdmitError::Rejected)));
+            }
+        }
     }
 
     /// Who has another key is told so, soon; the server knows why.
@@ -303,7 +352,7 @@ mod tests {
         for (case, bytes) in cases.into_iter().enumerate() {
             let (mut near, far) = duplex(4096);
             let began = Instant::now();
-            let admitting = tokio::spawn(async move { admit(far, &key(1)).await.map(drop) });
+            let admitting = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
             near.write_all(&bytes).await.unwrap();
             let mut told = Vec::new();
             near.read_to_end(&mut told).await.unwrap();
@@ -326,7 +375,7 @@ mod tests {
         ] {
             let (mut near, far) = duplex(4096);
             let began = Instant::now();
-            let admitting = tokio::spawn(async move { admit(far, &key(1)).await.map(drop) });
+            let admitting = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
             let preamble = Preamble::new(Suite::AesGcm).bytes();
             let drops = preamble.into_iter().chain(std::iter::repeat(0));
             let dripping = tokio::spawn(async move {
@@ -354,7 +403,7 @@ mod tests {
     #[tokio::test]
     async fn others_are_told_apart() {
         let (mut near, far) = duplex(4096);
-        let admitting = tokio::spawn(async move { admit(far, &key(1)).await.map(drop) });
+        let admitting = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
         near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let mut told = Vec::new();
         near.read_to_end(&mut told).await.unwrap();
@@ -370,7 +419,7 @@ mod tests {
         assert!(matches!(refused, Err(KnockError::Version { theirs: 7 })));
 
         let (mut near, far) = duplex(4096);
-        let admitting = tokio::spawn(async move { admit(far, &key(1)).await.map(drop) });
+        let admitting = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
         near.write_all(&newer.bytes()).await.unwrap();
         let mut told = Vec::new();
         near.read_to_end(&mut told).await.unwrap();
@@ -402,7 +451,7 @@ mod tests {
     async fn recordings_open_nothing() {
         let (near, mut tap) = duplex(4096);
         let (mut tapped, far) = duplex(4096);
-        let server = tokio::spawn(async move { admit(far, &key(1)).await.map(drop) });
+        let server = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
         let client = tokio::spawn(async move { knock(near, &key(1)).await.map(drop) });
         let mut recorded = Vec::new();
         let lens = MESSAGE_LENS.map(|len| PREFIX_LEN + len);
@@ -426,7 +475,7 @@ mod tests {
         client.await.unwrap().unwrap();
         server.await.unwrap().unwrap();
         let (mut near, far) = duplex(4096);
-        let again = tokio::spawn(async move { admit(far, &key(1)).await.map(drop) });
+        let again = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
         near.write_all(&recorded).await.unwrap();
         assert!(matches!(again.await.unwrap(), Err(AdmitError::Rejected)));
     }

@@ -32,6 +32,7 @@ pub(crate) mod stream;
 pub(crate) mod unix;
 
 pub(crate) mod unreached;
+pub(crate) mod coming;
 pub(crate) mod address;
 pub(crate) mod auth_key;
 pub(crate) mod noise;

@@ -204,3 +204,27 @@ impl AsyncWrite for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ends of a connection send at once what is written, and ask whether a machine is there
+    /// that says nothing.
+    #[tokio::test]
+    async fn sockets_are_quick_and_watchful() {
+        let address = "tcp://127.0.0.1:0".parse().unwrap();
+        let bound = Bound::listen(&address).unwrap();
+        let address = bound.address().clone();
+        let (listener, _) = bound.open().unwrap();
+        let (dialled, accepted) = tokio::join!(dial(&address), listener.accept());
+        for wire in [dialled.unwrap(), accepted.unwrap().0] {
+            let Wire::Tcp(stream) = wire else {
+                panic!("it is TCP");
+            };
+            assert!(stream.nodelay().unwrap());
+            assert!(sockopt::socket_keepalive(&stream).unwrap());
+            assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEPT_ALIVE_AFTER);
+        }
+    }
+}

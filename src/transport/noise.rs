@@ -176,6 +176,18 @@ fn identity() -> Result<&'static Identity, NoiseError> {
     Ok(IDENTITY.get_or_init(|| Identity(Zeroizing::new(pair.private))))
 }
 
+/// What a server adds of its own to one handshake: never to a second one.
+pub(crate) struct Ephemeral(Zeroizing<Vec<u8>>);
+
+impl Ephemeral {
+    /// # Errors
+    /// [`NoiseError::Unable`].
+    pub(crate) fn new() -> Result<Self, NoiseError> {
+        let pair = Builder::new(Suite::AesGcm.params()?).generate_keypair()?;
+        Ok(Self(Zeroizing::new(pair.private)))
+    }
+}
+
 /// A handshake on its way.
 pub(crate) struct Handshake(HandshakeState);
 
@@ -194,6 +206,23 @@ impl Handshake {
     /// [`NoiseError`]; refused is a preamble that asks for what there is not.
     pub(crate) fn respond(key: &AuthKey, preamble: Preamble) -> Result<Self, NoiseError> {
         Self::build(key, preamble, |builder| builder.build_responder())
+    }
+
+    /// The same by `own`: what it says to the same client does not depend on the key. The key is
+    /// mixed in with the client's last message, and so that can be read by each of several.
+    ///
+    /// # Errors
+    /// Those of [`respond`](Self::respond).
+    pub(crate) fn respond_as(
+        own: &Ephemeral,
+        key: &AuthKey,
+        preamble: Preamble,
+    ) -> Result<Self, NoiseError> {
+        // Its name warns of keys that are used twice. This one belongs to one connection.
+        Self::build(key, preamble, |builder| {
+            let builder = builder.fixed_ephemeral_key_for_testing_only(&own.0);
+            builder.build_responder()
+        })
     }
 
     fn build(

@@ -129,6 +129,7 @@ where
             output: Vec::new(),
             written: 0,
             is_unheard: false,
+            is_held: false,
             pump,
             stream: Some(stream),
             lost: Unreached::Closed,
@@ -175,12 +176,6 @@ impl Pumping {
     }
 }
 
-impl fmt::Debug for Pumping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pumping").finish_non_exhaustive()
-    }
-}
-
 /// One end of a stream, shared by its task and the parts of its link.
 struct Conduit<S> {
     state: Mutex<State<S>>,
@@ -217,6 +212,8 @@ struct State<S> {
     written: usize,
     /// The peer takes nothing any more.
     is_unheard: bool,
+    /// The stream takes nothing now: what is to go out stays in the ring.
+    is_held: bool,
     /// How the stream ended, once it has.
     lost: Unreached,
     /// The task's, for those who write in its place.
@@ -271,6 +268,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
                 return Ok(());
             };
             if self.written == self.output.len() {
+                // Of a stream that is still to come, nothing was sent.
+                let ready = Pin::new(&mut *stream).poll_flush(cx);
+                self.is_held = ready.is_pending();
+                self.is_unheard = matches!(ready, Poll::Ready(Err(_)));
+                if self.is_held || self.is_unheard {
+                    return Ok(());
+                }
                 self.written = 0;
                 self.output.clear();
                 self.pump.put_out(&mut self.output)?;
@@ -297,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
 
     /// Whether nothing can be done before somebody wakes the task or kicks.
     fn rests(&mut self) -> bool {
-        self.is_done() || self.written < self.output.len() || self.pump.doze()
+        self.is_done() || self.is_held || self.written < self.output.len() || self.pump.doze()
     }
 
     /// Whether the actor at the other end has ended in order. (That ours has is only said here:
@@ -480,8 +484,9 @@ async fn drive_remote<S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let closing = Closing(&conduit);
     let ended = tokio::select! {
-        ended = &mut end => Some(ended),
+        biased; // What was sent goes out first.
         () = poll_fn(|cx| conduit.poll(cx)) => None,
+        ended = &mut end => Some(ended),
     };
     let state = conduit.lock();
     let parting = match conduit.fault.get() {

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::io;
 
+/// What an error of a stream says that will never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection could not be made again")]
+pub(crate) struct GivenUp;
+
 /// Why an actor cannot be reached that may live.
 ///
 /// # Examples
@@ -40,11 +45,17 @@ pub enum Unreached {
     NoRoom,
     /// The proxy came in a message, and its actor takes no more callers just now.
     Busy,
+    /// The connection was lost and could not be made again as often as it was
+    /// [tried](crate::Reconnect).
+    GivenUp,
 }
 
 impl Unreached {
     /// What an error of the stream means.
     pub(crate) fn of(error: &io::Error) -> Self {
+        if error.get_ref().is_some_and(|why| why.is::<GivenUp>()) {
+            return Self::GivenUp;
+        }
         match error.kind() {
             io::ErrorKind::TimedOut => Self::Silent,
             io::ErrorKind::InvalidData => Self::Tampered,
@@ -67,6 +78,7 @@ impl fmt::Display for Unreached {
             Self::NoWay => "it does not listen for other programs",
             Self::NoRoom => "there is no room for a link to it",
             Self::Busy => "it takes no more callers just now",
+            Self::GivenUp => "the connection was lost, and could not be made again",
         })
     }
 }

@@ -110,8 +110,8 @@ pub(crate) struct Network {
     pub(crate) listen: Vec<String>,
     /// Those that it tells instead, if any.
     pub(crate) advertise: Vec<String>,
-    /// What a caller must have; none: the family's key.
-    pub(crate) key: Option<Secret>,
+    /// Of which a caller must have one; none: the family's key.
+    pub(crate) keys: Vec<Secret>,
     /// How many callers it has at most.
     pub(crate) connections_max: u32,
 }

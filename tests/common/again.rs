@@ -12,6 +12,16 @@ pub fn again(test: &str, role: &str) -> Command {
     command
 }
 
+/// The same by way of another program, which is given this one and its arguments.
+pub fn again_by(by: &[&str], test: &str, role: &str) -> Command {
+    let (program, args) = by.split_first().expect("it has a name");
+    let own = std::env::current_exe().expect("it has a path");
+    let mut command = Command::new(program);
+    command.args(args).arg(own).args(again_args(test));
+    command.env(ROLE, role);
+    command
+}
+
 /// The arguments with which a test program runs just `test`.
 pub fn again_args(test: &str) -> [&str; 4] {
     [test, "--exact", "--nocapture", "--test-threads=1"]

@@ -63,6 +63,12 @@ impl Counter {
         panic!("{text}")
     }
 
+    /// Alone, until its caller gives up.
+    #[cancellable]
+    pub async fn hold(&mut self) {
+        std::future::pending().await
+    }
+
     /// Until its caller gives up.
     #[cancellable]
     pub async fn wait(&self) {

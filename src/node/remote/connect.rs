@@ -6,50 +6,33 @@ use std::future::IntoFuture;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::bond;
 use super::credentials;
-use super::tie::Tie;
+use super::reconnect::Reconnect;
+use super::returning::Returning;
 use crate::actor::Actor;
-use crate::node::being::Being;
-use crate::node::census::Life;
 use crate::node::faces::{AnyProxy, DowncastError, Face};
-use crate::node::handle::{Handle, Owner, Proxy};
-use crate::node::output::Tails;
-use crate::node::registry::{self, ActorType};
-use crate::node::spawn_options::GRACE;
-use crate::proxy::Caller;
-use crate::proxy::driver::drive;
-use crate::proxy::exchange::Exchange;
+use crate::node::handle::Proxy;
 use crate::sys::clock;
 use crate::sys::machine;
-use crate::transport::Link;
 use crate::transport::address::{Address, ParseAddressError};
 use crate::transport::auth_key::AuthKey;
-use crate::transport::board::{Geometry, Side};
 use crate::transport::handshake::{KnockError, knock, recv_packet, send_packet};
-use crate::transport::idle::Idle;
-use crate::transport::link_kind::LinkKind;
 use crate::transport::net::{Wire, dial};
 use crate::transport::noise::VERSION;
-use crate::transport::relay::Parting;
 use crate::transport::sealed_stream::Sealed;
-use crate::transport::stream::lay_remote;
 use crate::transport::unix::pumps;
-use crate::wire::chain::ActorKey;
 use crate::wire::hello::{self, HelloError, PACKET_LEN_MAX, Tables};
-use crate::wire::interface::Interface;
 use crate::wire::welcome::{Join, Welcome};
 
 /// How long a connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-
-/// The largest rings that an actor may ask for: a caller's memory for it.
-const RING_CAPACITY_MAX: u64 = 16 * 1024 * 1024;
 
 /// Connects to actors that other programs have started. Every actor's type has it.
 ///
@@ -115,6 +98,7 @@ where
         address: address.try_into().map_err(Into::into),
         key: key.into(),
         within: CONNECT_WITHIN,
+        reconnect: None,
         proxy: PhantomData,
     }
 }
@@ -132,7 +116,7 @@ where
 /// - A message has at most 16 MiB, and no [blobs](crate::Blob) with it.
 ///
 /// What goes over the connection is encrypted and cannot be changed or repeated by others; see
-/// [`AuthKey`]. It is not made again by itself: after an error a new proxy is connected.
+/// [`AuthKey`]. It is made again only if [that is asked for](Self::reconnect).
 ///
 /// Methods that the actor's program lacks, or has with another signature, are errors of their
 /// calls.
@@ -150,6 +134,7 @@ pub struct Connecting<P> {
     address: Result<Address, ConnectError>,
     key: AuthKey,
     within: Duration,
+    reconnect: Option<Reconnect>,
     proxy: PhantomData<fn() -> P>,
 }
 
@@ -168,37 +153,114 @@ impl<P> Connecting<P> {
         self.within = within;
         self
     }
+
+    /// Has the connection made again when it was lost, by these rules; the proxy goes on. Default:
+    /// it is not.
+    ///
+    /// Calls that are under way when it is lost end with
+    /// [`Unreachable`](crate::CallError::Unreachable), and with their
+    /// [outcome](crate::CallError::outcome): none is ever made twice. Calls that are made after
+    /// that wait for the new connection, in their order, at most as long as they
+    /// [may take](crate::Call::timeout) and as many as there is room for; further ones wait for
+    /// room. What times out or is cancelled before there is one is not run later. When it is given
+    /// up, those who wait are told that they have not run; a tell that was accepted is lost then,
+    /// and with the proxy.
+    ///
+    /// Whoever answers at the address must have the key and be of the proxy's type; it need not be
+    /// the same actor, and what the first one knew it knows only if it has kept it elsewhere. If it
+    /// is of another build, what waits has failed as `NotRun`, and later calls go by what the new
+    /// one offers. Where the key is rejected, or something else is there, it is given up.
+    ///
+    /// A [monitor](crate::Proxy::monitor) tells of losses and new connections;
+    /// [`is_alive`](crate::Proxy::is_alive) tells whether there is one, and
+    /// [`exited`](crate::Proxy::exited) when there will be none any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AnyProxy, AuthKey, ConnectError, Reconnect};
+    /// # async fn try_it(key: AuthKey) -> Result<AnyProxy, ConnectError> {
+    /// callboard::connect("tcp://far.example.org:7000", key).reconnect(Reconnect::on_loss()).await
+    /// # }
+    /// ```
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.reconnect = Some(reconnect);
+        self
+    }
 }
 
 impl<P: Proxy> Connecting<P> {
     async fn run(self) -> Result<P, ConnectError> {
-        let Self {
-            address,
-            key,
-            within,
-            ..
-        } = self;
-        let address = address?;
-        let pumps = pumps().map_err(ConnectError::Resources)?;
-        let entering = Entering(pumps.spawn({
-            let (address, key) = (address.clone(), key.clone());
-            async move { enter(&address, &key).await }
-        }));
-        let late = |_| ConnectError::Timeout {
-            address: address.clone(),
-            after: within,
+        let place = Place {
+            address: self.address?,
+            key: self.key,
+            within: self.within,
+            check: check::<P>,
         };
-        let entered = timeout(within, entering).await.map_err(late)?;
-        let (sealed, welcome) = entered?;
-        check::<P>(&welcome.tables)?;
-        let handle = take_seat(sealed, welcome, &address).await?;
-        credentials::note(&address, &key, &[]);
+        let entered = place.enter().await?;
+        credentials::note(&place.address, &place.key, &[]);
+        let handle = match self.reconnect {
+            Some(reconnect) => Returning::begin(place, reconnect, entered)?,
+            None => {
+                let (sealed, welcome) = entered;
+                let runtime = runtime::Handle::current();
+                let nobody = Box::new(|_: &_| None);
+                let (handle, way) = bond::lay(&welcome, &place.address, &runtime, nobody)?;
+                // The link waits for it.
+                let _ = way.send(sealed);
+                handle
+            }
+        };
         let any = AnyProxy::__from_handle(handle);
         match P::__FACE {
             Face::Any => Ok(P::__from_handle(any.__handle().clone())),
             Face::Actor(interface) | Face::Trait(interface) => {
                 Ok(P::__from_handle(any.__handle().cast(interface)))
             }
+        }
+    }
+}
+
+/// Where an actor is to be found, and what is to be there.
+pub(super) struct Place {
+    pub(super) address: Address,
+    key: AuthKey,
+    /// How long one try may take.
+    within: Duration,
+    /// Whether the actor is what the proxy's type stands for.
+    check: fn(&Tables) -> Result<(), ConnectError>,
+}
+
+/// A connection to an actor that has let us in, and what it said.
+pub(super) type Entered = (Sealed<Wire>, Welcome);
+
+impl Place {
+    /// Knocks, and joins the actor's callers. Frames may follow at once.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing is left of it.
+    pub(super) async fn enter(&self) -> Result<Entered, ConnectError> {
+        let entering = async {
+            let pumps = pumps().map_err(ConnectError::Resources)?;
+            let (address, key) = (self.address.clone(), self.key.clone());
+            let entering = async move { enter(&address, &key).await };
+            let (mut sealed, welcome) = Entering(pumps.spawn(entering)).await?;
+            (self.check)(&welcome.tables)?;
+            bond::geometry(&welcome, &self.address)?;
+            join(&mut sealed, &self.address).await?;
+            Ok((sealed, welcome))
+        };
+        let entered = timeout(self.within, entering).await;
+        entered.unwrap_or_else(|_| Err(self.is_late()))
+    }
+
+    /// It took too long.
+    pub(super) fn is_late(&self) -> ConnectError {
+        ConnectError::Timeout {
+            address: self.address.clone(),
+            after: self.within,
         }
     }
 }
@@ -294,63 +356,17 @@ fn check<P: Proxy>(tables: &Tables) -> Result<(), ConnectError> {
 }
 
 /// Joins the actor's callers.
-async fn take_seat(
-    mut sealed: Sealed<Wire>,
-    welcome: Welcome,
-    address: &Address,
-) -> Result<Handle, ConnectError> {
-    let impossible = || ConnectError::Hello {
-        address: address.clone(),
-        source: HelloError::Foreign,
-    };
-    let geometry = Geometry::new(welcome.ring_capacity, welcome.slots)
-        .ok()
-        .filter(|_| welcome.ring_capacity <= RING_CAPACITY_MAX);
-    let geometry = geometry.ok_or_else(impossible)?;
+async fn join(sealed: &mut Sealed<Wire>, address: &Address) -> Result<(), ConnectError> {
     let join = Join {
         machine: machine::id(),
         now: clock::now(),
     };
-    let join = hello::encode(&join).map_err(|_| impossible())?;
-    let sent = send_packet(&mut sealed, &join).await;
-    sent.map_err(|source| ConnectError::Io {
+    let failed = |source| ConnectError::Io {
         address: address.clone(),
         source,
-    })?;
-    let pumps = pumps().map_err(ConnectError::Resources)?;
-    let tie = Tie::new(welcome.pid);
-    let (told, parted) = (Arc::new(OnceLock::<Arc<Exchange>>::new()), tie.clone());
-    let heard = Arc::clone(&told);
-    let on_parting = Box::new(move |parting: Parting| {
-        parted.part(heard.wait(), parting);
-    });
-    let lay = (&pumps, on_parting as _);
-    let (laid, pumping) = lay_remote(sealed, (geometry, Side::Caller), 0, lay);
-    tie.hold(pumping);
-    let link: Link = laid.connect(welcome.message_len_max);
-    let (exchange, ear) = Exchange::new(link, geometry.slots(), Idle::Park);
-    exchange.set_tables(welcome.tables);
-    // Set once, here.
-    let _ = told.set(Arc::clone(&exchange));
-    tokio::spawn(drive(Arc::clone(&exchange), ear));
-    let owner = Arc::new(Owner {
-        life: Life {
-            being: Being::Remote(tie),
-            exchange: Arc::clone(&exchange),
-            grace: GRACE,
-        },
-        tails: Tails::default(),
-        link: LinkKind::Network,
-        addresses: OnceLock::from(Box::from([address.clone()])),
-    });
-    let key = ActorKey::from_bits(welcome.machine, welcome.key);
-    let limit = usize::try_from(welcome.message_len_max).unwrap_or(usize::MAX);
-    // Its methods can be called by name if this program knows the type.
-    let name = exchange.tables().map(Tables::name);
-    let known = name.and_then(registry::find).map(ActorType::interface);
-    let callee = (known.unwrap_or(const { &Interface::NONE }), key);
-    let caller = Caller::new(exchange, callee, limit, owner.clone());
-    Ok(Handle::new(caller, owner))
+    };
+    let join = hello::encode(&join).map_err(|error| failed(io::Error::other(error)))?;
+    send_packet(sealed, &join).await.map_err(failed)
 }
 
 impl<P: Proxy> IntoFuture for Connecting<P> {
@@ -368,6 +384,7 @@ impl<P> fmt::Debug for Connecting<P> {
             .field("address", &self.address)
             .field("key", &self.key)
             .field("within", &self.within)
+            .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }
 }
@@ -437,6 +454,16 @@ pub enum ConnectError {
     /// This process has no room for it: no thread, no descriptors.
     #[error("there is no room for a connection")]
     Resources(#[source] io::Error),
+}
+
+impl ConnectError {
+    /// Whether there is sense in another try.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Timeout { .. } | Self::Busy { .. } | Self::Resources(_) => true,
+            Self::Address(_) | Self::Auth { .. } | Self::Hello { .. } | Self::Type(_) => false,
+        }
+    }
 }
 
 impl From<Infallible> for ConnectError {

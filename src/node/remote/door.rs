@@ -6,15 +6,19 @@
 //! ```
 //!
 //! What a stranger can make it do is bounded: in time, in bytes, in number. When more knock at once
-//! than may, the one that has stood there longest is sent away, for an honest one is soon done.
+//! than may, the others wait to be accepted, as all clients of an actor do that was started anew.
+//! Who has stood there for long by then is sent away, for an honest one is soon done.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -42,6 +46,10 @@ use crate::wire::welcome::{JOIN_LEN_MAX, Join, Welcome};
 /// How many strangers may stand at a door at once.
 const STRANGERS_MAX: usize = 64;
 
+/// How long a stranger may stand there when others wait: five times what all of them take who have
+/// the key and come at once.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// How long is waited when the system has no descriptors for those who knock.
 const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
 
@@ -66,13 +74,15 @@ pub(crate) struct Behind {
 pub(crate) struct Door(Arc<Inside>);
 
 struct Inside {
-    key: AuthKey,
+    keys: Box<[AuthKey]>,
     welcome: Vec<u8>,
     signals: Signals,
     connections_max: usize,
     pumps: Handle,
     began: Instant,
     state: Mutex<State>,
+    /// A stranger has gone, or is none any more.
+    moved: Notify,
 }
 
 #[derive(Default)]
@@ -82,11 +92,34 @@ struct State {
     /// What is to be removed from the file system.
     names: Vec<Endpoint>,
     /// The eldest first.
-    strangers: VecDeque<(Source, AbortHandle)>,
+    strangers: VecDeque<Stranger>,
     /// By a number that never recurs.
     callers: HashMap<u64, Caller>,
     last: u64,
     closed: bool,
+}
+
+/// Somebody who knocks.
+struct Stranger {
+    source: Source,
+    since: Duration,
+    /// Has shown that it has the key: it is to be a caller.
+    has_key: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl State {
+    /// The eldest of those who have shown nothing yet, if there are as many as may be.
+    fn eldest_of_too_many(&mut self) -> Option<usize> {
+        self.strangers
+            .retain(|stranger| !stranger.task.is_finished());
+        let mut strange = self.strangers.iter().enumerate().filter(|(_, stranger)| {
+            // Relaxed: it says only this, and may be a moment late.
+            !stranger.has_key.load(Ordering::Relaxed)
+        });
+        let (eldest, _) = strange.next()?;
+        (1 + strange.count() >= STRANGERS_MAX).then_some(eldest)
+    }
 }
 
 /// A caller that was admitted.
@@ -101,7 +134,11 @@ impl Door {
     ///
     /// # Errors
     /// The system's: no thread.
-    pub(crate) fn new(behind: Behind, key: AuthKey, connections_max: usize) -> io::Result<Self> {
+    pub(crate) fn new(
+        behind: Behind,
+        keys: Box<[AuthKey]>,
+        connections_max: usize,
+    ) -> io::Result<Self> {
         let welcome = Welcome {
             tables: behind.tables,
             machine: machine::id(),
@@ -114,14 +151,20 @@ impl Door {
         let welcome = hello::encode(&welcome);
         let too_long = |error: EncodeError| io::Error::other(error);
         Ok(Self(Arc::new(Inside {
-            key,
+            keys,
             welcome: welcome.map_err(too_long)?,
             signals: behind.signals,
             connections_max,
             pumps: pumps()?,
             began: Instant::now(),
             state: Mutex::default(),
+            moved: Notify::new(),
         })))
+    }
+
+    /// What callers must have; the first, if there are several.
+    pub(crate) fn key(&self) -> AuthKey {
+        self.0.keys[0].clone()
     }
 
     /// Opens it, once the actor is there.
@@ -167,7 +210,7 @@ impl Inside {
         state.closed = true;
         state.names.clear();
         let strangers = std::mem::take(&mut state.strangers).into_iter();
-        let strangers = strangers.map(|(_, stranger)| stranger);
+        let strangers = strangers.map(|stranger| stranger.task);
         let accepting = std::mem::take(&mut state.accepting);
         accepting
             .into_iter()
@@ -201,6 +244,7 @@ impl Inside {
 
     async fn accept(self: Arc<Self>, listener: Listener) -> ! {
         loop {
+            self.room_for_another().await;
             match listener.accept().await {
                 Ok((wire, source)) => self.let_knock(wire, source),
                 // Whoever it was has gone already.
@@ -213,31 +257,61 @@ impl Inside {
         }
     }
 
+    /// Waits while as many strangers stand at the door as may, and none of them for long.
+    async fn room_for_another(&self) {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            moved.as_mut().enable();
+            let eldest = {
+                let mut state = self.lock();
+                let eldest = state.eldest_of_too_many();
+                eldest.map(|eldest| state.strangers[eldest].since)
+            };
+            let Some(since) = eldest else {
+                return;
+            };
+            let left = (since + PATIENCE).saturating_sub(self.now());
+            if left.is_zero() || timeout(left, moved).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Lets somebody knock, or sends him away.
     fn let_knock(self: &Arc<Self>, wire: Wire, source: Source) {
         let now = self.now();
         let mut state = self.lock();
-        state
-            .strangers
-            .retain(|(_, stranger)| !stranger.is_finished());
+        let eldest = state.eldest_of_too_many();
         let has_room = state.callers.len() + state.strangers.len() < self.connections_max;
         if state.closed || !has_room || !state.gate.admits(source, now) {
             wire.say_now(&Preamble::busy().bytes());
             return;
         }
-        if state.strangers.len() >= STRANGERS_MAX
-            && let Some((slow, eldest)) = state.strangers.pop_front()
-        {
-            eldest.abort();
-            state.gate.note_failure(slow, now);
+        if let Some(slow) = eldest.and_then(|eldest| state.strangers.remove(eldest)) {
+            slow.task.abort();
+            state.gate.note_failure(slow.source, now);
         }
-        let knocking = self.pumps.spawn(Arc::clone(self).hear(wire, source));
-        state.strangers.push_back((source, knocking.abort_handle()));
+        let has_key = Arc::new(AtomicBool::new(false));
+        let hearing = Arc::clone(self).hear(wire, source, Arc::clone(&has_key));
+        let (inside, leaving) = (Arc::clone(self), Leaving(Arc::clone(self)));
+        let knocking = inside.pumps.spawn(async move {
+            let _leaving = leaving;
+            hearing.await;
+        });
+        state.strangers.push_back(Stranger {
+            source,
+            since: now,
+            has_key,
+            task: knocking.abort_handle(),
+        });
     }
 
     /// What becomes of one who knocks.
-    async fn hear(self: Arc<Self>, wire: Wire, source: Source) {
-        let refused = match admit(wire, &self.key).await {
+    async fn hear(self: Arc<Self>, wire: Wire, source: Source, has_key: Arc<AtomicBool>) {
+        let admitted = admit(wire, &self.keys).await;
+        has_key.store(admitted.is_ok(), Ordering::Relaxed);
+        self.moved.notify_waiters();
+        let refused = match admitted {
             Ok(sealed) => match timeout(HANDSHAKE_WITHIN, self.welcome(sealed)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => AdmitError::Io(error),
@@ -307,6 +381,15 @@ impl Inside {
         state.callers.insert(number, caller);
         drop(state);
         self.signals.arrive(Arrival { port, line });
+    }
+}
+
+/// Tells that a stranger has gone when it is dropped with his task.
+struct Leaving(Arc<Inside>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.moved.notify_waiters();
     }
 }
 

@@ -1,0 +1,125 @@
+//! A link to an actor of another program, over a connection that is there or still to come.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::runtime;
+use tokio::sync::oneshot;
+
+use super::connect::ConnectError;
+use super::tie::Tie;
+use crate::node::being::Being;
+use crate::node::census::Life;
+use crate::node::handle::{Handle, Owner};
+use crate::node::output::Tails;
+use crate::node::registry::{self, ActorType};
+use crate::node::spawn_options::GRACE;
+use crate::proxy::Caller;
+use crate::proxy::driver::drive;
+use crate::proxy::exchange::Exchange;
+use crate::transport::Link;
+use crate::transport::address::Address;
+use crate::transport::board::{Geometry, Side};
+use crate::transport::coming::Coming;
+use crate::transport::idle::Idle;
+use crate::transport::link_kind::LinkKind;
+use crate::transport::net::Wire;
+use crate::transport::relay::Parting;
+use crate::transport::sealed_stream::Sealed;
+use crate::transport::stream::lay_remote;
+use crate::transport::unix::pumps;
+use crate::wire::chain::ActorKey;
+use crate::wire::hello::{HelloError, Tables};
+use crate::wire::interface::Interface;
+use crate::wire::welcome::Welcome;
+
+/// The largest rings that an actor may ask for: a caller's memory for it.
+const RING_CAPACITY_MAX: u64 = 16 * 1024 * 1024;
+
+/// Is told how the connection has ended, before those are who wait for answers.
+pub(super) type BeforeEnd = Box<dyn FnOnce(&Parting) -> Option<Handle> + Send>;
+
+/// How a connection is given to the link that waits for it; dropped, none ever comes.
+pub(super) type Way = oneshot::Sender<Sealed<Wire>>;
+
+/// The rings that an actor asks its caller for.
+///
+/// # Errors
+/// [`ConnectError::Hello`] when no actor asks for such.
+pub(super) fn geometry(welcome: &Welcome, address: &Address) -> Result<Geometry, ConnectError> {
+    Geometry::new(welcome.ring_capacity, welcome.slots)
+        .ok()
+        .filter(|_| welcome.ring_capacity <= RING_CAPACITY_MAX)
+        .ok_or_else(|| ConnectError::Hello {
+            address: address.clone(),
+            source: HelloError::Foreign,
+        })
+}
+
+/// Whether what waits for a connection to an actor that said `old` may go to one that says `new`.
+pub(super) fn fits(old: &Welcome, new: &Welcome) -> bool {
+    let rings = |welcome: &Welcome| {
+        let Welcome {
+            ring_capacity,
+            slots,
+            message_len_max,
+            ..
+        } = welcome;
+        (*ring_capacity, *slots, *message_len_max)
+    };
+    rings(old) == rings(new) && old.tables == new.tables
+}
+
+/// A handle of an actor that said `welcome`. Its calls are answered once the connection is there.
+///
+/// # Errors
+/// [`ConnectError`]: what it said is nonsense, or there is no room.
+pub(super) fn lay(
+    welcome: &Welcome,
+    address: &Address,
+    runtime: &runtime::Handle,
+    before_end: BeforeEnd,
+) -> Result<(Handle, Way), ConnectError> {
+    let geometry = geometry(welcome, address)?;
+    let pumps = pumps().map_err(ConnectError::Resources)?;
+    let tie = Tie::new(welcome.pid);
+    let (told, parted) = (Arc::new(OnceLock::<Arc<Exchange>>::new()), tie.clone());
+    let heard = Arc::clone(&told);
+    let on_parting = Box::new(move |parting: Parting| {
+        let former = before_end(&parting);
+        parted.part(heard.wait(), parting);
+        // Whoever waits has been told by now: it ends nothing any more.
+        drop(former);
+    });
+    let (coming, way) = Coming::later();
+    let (laid, pumping) = lay_remote(
+        coming,
+        (geometry, Side::Caller),
+        0,
+        (&pumps, on_parting as _),
+    );
+    tie.hold(pumping);
+    let link: Link = laid.connect(welcome.message_len_max);
+    let (exchange, ear) = Exchange::new(link, geometry.slots(), Idle::Park);
+    exchange.set_tables(welcome.tables.clone());
+    // Set once, here.
+    let _ = told.set(Arc::clone(&exchange));
+    runtime.spawn(drive(Arc::clone(&exchange), ear));
+    let owner = Arc::new(Owner {
+        life: Life {
+            being: Being::Remote(tie),
+            exchange: Arc::clone(&exchange),
+            grace: GRACE,
+        },
+        tails: Tails::default(),
+        link: LinkKind::Network,
+        addresses: OnceLock::from(Box::from([address.clone()])),
+    });
+    let key = ActorKey::from_bits(welcome.machine, welcome.key);
+    let limit = usize::try_from(welcome.message_len_max).unwrap_or(usize::MAX);
+    // Its methods can be called by name if this program knows the type.
+    let name = exchange.tables().map(Tables::name);
+    let known = name.and_then(registry::find).map(ActorType::interface);
+    let callee = (known.unwrap_or(const { &Interface::NONE }), key);
+    let caller = Caller::new(exchange, callee, limit, owner.clone());
+    Ok((Handle::new(caller, owner), way))
+}
