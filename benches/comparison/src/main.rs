@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -- [--quick] [--rounds N] [--only NAME].. [--out FOLDER]
 //!                        [--pin A,B | --same-core | --unpinned]
+//! cargo run --release -- pools [--quick] [--rounds N] [--out FOLDER]
 //! ```
 //!
 //! Each round takes every case, and each case every subject, so that whatever the machine does
@@ -17,6 +18,7 @@ mod machine;
 mod meter;
 mod options;
 mod plot;
+mod pools;
 mod report;
 mod stage;
 mod subject;
@@ -49,6 +51,12 @@ fn main() -> Outcome {
         .map(|(first, rest)| (first.as_str(), rest))
     {
         return stage::serve(&subjects, rest);
+    }
+    if let Some((pools::POOLS, rest)) = arguments
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        return pools::main(rest);
     }
     let Some(options) = Options::parse()? else {
         return Ok(());

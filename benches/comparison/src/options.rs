@@ -9,7 +9,7 @@ use crate::stage::Cores;
 use crate::subject::{Case, Outcome};
 
 const HELP: &str = "\
-callboard beside its peers
+callboard beside its peers; `pools` first: pools of actors beside others
 
   --quick       3 rounds of 50 ms instead of 10 of 150 ms
   --rounds N    so many rounds

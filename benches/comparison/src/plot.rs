@@ -14,10 +14,10 @@ use crate::machine;
 use crate::report::{Report, Row, grouped};
 use crate::subject::{Case, Outcome, Standing};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-const WIDTH: u32 = 900;
-const MARGIN: i32 = 20;
+pub const WIDTH: u32 = 900;
+pub const MARGIN: i32 = 20;
 const HEAD_HEIGHT: i32 = 82;
 /// What the colours of [`colour`] mean.
 const LEGEND: &str = "orange: callboard; green: other ways between two processes; \
@@ -26,10 +26,10 @@ const TITLE_HEIGHT: i32 = 26;
 const ROW_HEIGHT: i32 = 22;
 const GAP: i32 = 16;
 /// Where the names end and the bars begin, and where the longest bar ends.
-const BARS: Range<i32> = 170..760;
+pub const BARS: Range<i32> = 170..760;
 
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
+pub const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
 
 /// Draws the medians of the report into this file.
 pub fn draw(report: &Report, path: &Path) -> Outcome {
@@ -125,13 +125,13 @@ fn draw_panel(area: &Area<'_>, case: Case, rows: &[Row<'_>], top: i32) -> Outcom
 }
 
 /// From nanoseconds to a place on the paper.
-struct Scale {
-    least: f64,
-    most: f64,
+pub struct Scale {
+    pub least: f64,
+    pub most: f64,
 }
 
 impl Scale {
-    fn at(&self, nanos: f64) -> i32 {
+    pub fn at(&self, nanos: f64) -> i32 {
         let share = (nanos / self.least).ln() / (self.most / self.least).ln();
         BARS.start + (share.clamp(0.0, 1.0) * f64::from(BARS.end - BARS.start)) as i32
     }
@@ -146,7 +146,7 @@ fn colour(row: &Row<'_>) -> RGBColor {
     }
 }
 
-fn write(
+pub fn write(
     area: &Area<'_>,
     text: &str,
     at: (i32, i32),

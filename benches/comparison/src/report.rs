@@ -290,7 +290,7 @@ process. Rounds: those that no other process disturbed, of all; with `!` there w
     }
 }
 
-fn spread(mut values: Vec<f64>) -> Option<Spread> {
+pub fn spread(mut values: Vec<f64>) -> Option<Spread> {
     if values.is_empty() {
         return None;
     }
