@@ -299,7 +299,7 @@ impl Hash for Handle {
 ///   [credentials](crate::credentials()). Until it has one, calls fail with
 ///   [`CallError::Auth`](crate::CallError::Auth).
 /// - It owns nothing, as a connected one: the actor ends with the proxies of the process that has
-///   started it. Its `shutdown` [asks](Self::end_asked) the owner, its [`kill`](Self::kill) ends
+///   started it: hand on a clone. Its `shutdown` [asks](Self::end_asked) the owner, its `kill` ends
 ///   the link, and the next call makes another one. How an actor's process died is known only to
 ///   whoever has started it; others are told [`Died`](crate::CallError::Died) and no more.
 /// - One that comes home, to the process that has started its actor, uses the link that is there.

@@ -391,13 +391,14 @@ fn door(
     behind: Behind,
     (owner, leash): (&Owner, &Leash),
 ) -> io::Result<Option<Door>> {
+    // Also through a proxy that came to another process in a message.
+    let leash = leash.clone();
+    behind.signals.on_ask(move || leash.note_asked());
     let Some(places) = places else {
         return Ok(None);
     };
     // Set once, here.
     let _ = owner.addresses.set(places.addresses().into());
-    let leash = leash.clone();
-    behind.signals.on_ask(move || leash.note_asked());
     places.door(behind).map(Some)
 }
 

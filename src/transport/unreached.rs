@@ -43,6 +43,8 @@ pub enum Unreached {
     /// The proxy came in a message, and a link to its actor could not be made: descriptors or
     /// memory have run out, in this process or in the actor's.
     NoRoom,
+    /// The proxy came in a message, and nobody answers where its actor listened.
+    Unanswered,
     /// The proxy came in a message, and its actor takes no more callers just now.
     Busy,
     /// The connection was lost and could not be made again as often as it was
@@ -77,6 +79,7 @@ impl fmt::Display for Unreached {
             Self::Cut => "this process has ended the connection",
             Self::NoWay => "it does not listen for other programs",
             Self::NoRoom => "there is no room for a link to it",
+            Self::Unanswered => "nobody answers where it listened",
             Self::Busy => "it takes no more callers just now",
             Self::GivenUp => "the connection was lost, and could not be made again",
         })

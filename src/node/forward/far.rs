@@ -3,7 +3,7 @@
 //! All proxies of one actor that came to this process share one, and so one link. It is made at
 //! their first use, and made again at the next use when it was lost; it goes with the last of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::link::{Link, Whom};
-use super::{HandOnError, id_of, resident};
+use super::{HandOnError, id_of, net, resident};
 use crate::node::being::{Being, Group};
 use crate::node::census::{self, Life};
 use crate::node::handle::{Handle, Owner};
@@ -28,6 +28,7 @@ use crate::proxy::target::Choose;
 use crate::sys::machine;
 use crate::sys::process::Exit;
 use crate::transport::address::Address;
+use crate::transport::auth_key::AuthKey;
 use crate::transport::link_kind::LinkKind;
 use crate::transport::unreached::Unreached;
 use crate::wire::chain::ActorKey;
@@ -84,7 +85,13 @@ impl Far {
 
     /// An untyped proxy of the actor of this passport.
     pub(super) fn handle(passport: Passport) -> Handle {
-        let addresses = parse(&passport.addresses);
+        let stated = parse(&passport.addresses);
+        let known = stated.iter().find_map(credentials::find);
+        // Where it is reached from here, if that is known, comes first.
+        let mut addresses: Vec<_> = known.map(|known| known.at).into_iter().collect();
+        addresses.extend(stated);
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
         let far = Self::of(passport);
         let life = Life {
             being: Being::Many(Arc::clone(&far) as _),
@@ -144,11 +151,22 @@ fn parse(texts: &[String]) -> Vec<Address> {
     texts.flat_map(|text| text.parse()).collect()
 }
 
+/// What a link would go over that is still to be made.
+fn planned(passport: &Passport) -> LinkKind {
+    let own = family_key::of_this_process();
+    let is_family = own.is_ok_and(|own| passport.family == id_of(&own));
+    if is_family && passport.machine == machine::id() {
+        LinkKind::SharedMemory
+    } else {
+        LinkKind::Network
+    }
+}
+
 /// A link to an actor, by the shortest way that there is.
 fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
     let here = machine::id();
     if here == 0 || passport.machine != here {
-        return Err(Ended::Unreachable(Unreached::NoWay));
+        return net::connect(whom, net::credential_of(whom)?);
     }
     if let Some(resident) = resident::find(whom.actor) {
         let own = itself::own_handle(&resident.itself);
@@ -160,20 +178,18 @@ fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
         let life = census::find(bits).ok_or_else(|| whom.died())?;
         return Ok(whom.here(life, LinkKind::SharedMemory));
     }
-    let Some(entrance) = &passport.entrance else {
-        return Err(Ended::Unreachable(Unreached::NoWay));
-    };
-    by_entrance(whom, passport.family, entrance)
-}
-
-fn by_entrance(whom: &Whom<'_>, family: u64, entrance: &Entrance) -> Result<Link, Ended> {
     let own = family_key::of_this_process();
     let own = own.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
-    if family != id_of(&own) {
-        return Err(Ended::Unreachable(Unreached::NoWay));
+    match &passport.entrance {
+        Some(entrance) if passport.family == id_of(&own) => by_entrance(whom, entrance, &own),
+        _ => net::connect(whom, net::credential_of(whom)?),
     }
-    if entrance.lock == family {
-        return whom.enter(entrance, &own);
+}
+
+/// A link by the entrance of an actor of our family, which has the key `own`.
+fn by_entrance(whom: &Whom<'_>, entrance: &Entrance, own: &AuthKey) -> Result<Link, Ended> {
+    if entrance.lock == id_of(own) {
+        return whom.enter(entrance, own);
     }
     // It has a key of its own, which its family must have as well as others.
     let known = whom.addresses.iter().filter_map(credentials::find);
@@ -277,10 +293,8 @@ impl Group for Far {
     }
 
     fn link(&self) -> Option<LinkKind> {
-        Some(
-            self.known_link()
-                .map_or(LinkKind::SharedMemory, |link| link.kind),
-        )
+        let known = self.known_link().map(|link| link.kind);
+        Some(known.unwrap_or_else(|| planned(&lock(&self.passport))))
     }
 
     fn passport(&self) -> Result<Passport, HandOnError> {

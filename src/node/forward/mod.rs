@@ -13,6 +13,7 @@
 pub(crate) mod callback;
 pub(crate) mod far;
 mod link;
+mod net;
 pub(crate) mod resident;
 pub(crate) mod value;
 

@@ -36,10 +36,10 @@ use crate::wire::welcome::Welcome;
 const RING_CAPACITY_MAX: u64 = 16 * 1024 * 1024;
 
 /// Is told how the connection has ended, before those are who wait for answers.
-pub(super) type BeforeEnd = Box<dyn FnOnce(&Parting) -> Option<Handle> + Send>;
+pub(crate) type BeforeEnd = Box<dyn FnOnce(&Parting) -> Option<Handle> + Send>;
 
 /// How a connection is given to the link that waits for it; dropped, none ever comes.
-pub(super) type Way = oneshot::Sender<Sealed<Wire>>;
+pub(crate) type Way = oneshot::Sender<Sealed<Wire>>;
 
 /// The rings that an actor asks its caller for.
 ///
@@ -73,7 +73,7 @@ pub(super) fn fits(old: &Welcome, new: &Welcome) -> bool {
 ///
 /// # Errors
 /// [`ConnectError`]: what it said is nonsense, or there is no room.
-pub(super) fn lay(
+pub(crate) fn lay(
     welcome: &Welcome,
     address: &Address,
     runtime: &runtime::Handle,

@@ -99,6 +99,7 @@ where
         key: key.into(),
         within: CONNECT_WITHIN,
         reconnect: None,
+        captured: Ok(Vec::new()),
         proxy: PhantomData,
     }
 }
@@ -135,6 +136,7 @@ pub struct Connecting<P> {
     key: AuthKey,
     within: Duration,
     reconnect: Option<Reconnect>,
+    captured: Result<Vec<Address>, ConnectError>,
     proxy: PhantomData<fn() -> P>,
 }
 
@@ -151,6 +153,38 @@ impl<P> Connecting<P> {
     /// ```
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
+        self
+    }
+
+    /// Further addresses that mean the same place: a proxy that comes [in a
+    /// message](crate::Proxy#in-messages) and says that its actor listens there is reached here, by
+    /// this key. For actors that listen at all of their machine's addresses, and for those behind a
+    /// router.
+    ///
+    /// Like the address itself, they are remembered as long as this process lives, once the
+    /// connection was made; see [`Credentials`](crate::Credentials).
+    ///
+    /// # Errors
+    /// [`ConnectError::Address`] when one is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AnyProxy, AuthKey, ConnectError};
+    /// # async fn try_it(key: AuthKey) -> Result<AnyProxy, ConnectError> {
+    /// callboard::connect("tcp://localhost:7000", key).capture(["tcp://0.0.0.0:7000"]).await
+    /// # }
+    /// ```
+    pub fn capture<A>(mut self, addresses: impl IntoIterator<Item = A>) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+    {
+        for address in addresses {
+            let address = address.try_into().map_err(Into::into);
+            self.captured = self.captured.and_then(|mut captured| {
+                captured.push(address?);
+                Ok(captured)
+            });
+        }
         self
     }
 
@@ -190,6 +224,7 @@ impl<P> Connecting<P> {
 
 impl<P: Proxy> Connecting<P> {
     async fn run(self) -> Result<P, ConnectError> {
+        let captured = self.captured?;
         let place = Place {
             address: self.address?,
             key: self.key,
@@ -197,7 +232,7 @@ impl<P: Proxy> Connecting<P> {
             check: check::<P>,
         };
         let entered = place.enter().await?;
-        credentials::note(&place.address, &place.key, &[]);
+        credentials::note(&place.address, &place.key, &captured);
         let handle = match self.reconnect {
             Some(reconnect) => Returning::begin(place, reconnect, entered)?,
             None => {
@@ -221,7 +256,7 @@ impl<P: Proxy> Connecting<P> {
 }
 
 /// Where an actor is to be found, and what is to be there.
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) address: Address,
     key: AuthKey,
     /// How long one try may take.
@@ -231,9 +266,19 @@ pub(super) struct Place {
 }
 
 /// A connection to an actor that has let us in, and what it said.
-pub(super) type Entered = (Sealed<Wire>, Welcome);
+pub(crate) type Entered = (Sealed<Wire>, Welcome);
 
 impl Place {
+    /// Of an actor of any type, with the usual time for a try.
+    pub(crate) fn new(address: Address, key: AuthKey) -> Self {
+        Self {
+            address,
+            key,
+            within: CONNECT_WITHIN,
+            check: |_| Ok(()),
+        }
+    }
+
     /// Knocks, and joins the actor's callers. Frames may follow at once.
     ///
     /// # Errors
@@ -241,7 +286,7 @@ impl Place {
     ///
     /// # Cancel safety
     /// Dropped, nothing is left of it.
-    pub(super) async fn enter(&self) -> Result<Entered, ConnectError> {
+    pub(crate) async fn enter(&self) -> Result<Entered, ConnectError> {
         let entering = async {
             let pumps = pumps().map_err(ConnectError::Resources)?;
             let (address, key) = (self.address.clone(), self.key.clone());

@@ -54,13 +54,13 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
 
 /// Bytes of each of the two rings that a connection has on either side.
-const RING_CAPACITY: u64 = 128 * 1024;
+pub(crate) const RING_CAPACITY: u64 = 128 * 1024;
 
 /// Calls that one caller may have in flight before further ones wait to be sent.
-const SLOTS: u64 = 1024;
+pub(crate) const SLOTS: u64 = 1024;
 
 /// The longest message over a network in bytes.
-const MESSAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const MESSAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// What is to be behind a door.
 pub(crate) struct Behind {

@@ -8,7 +8,7 @@
 //! Both sides are carried on by the thread that carries all sockets of a process, so neither an
 //! actor whose method blocks nor a caller's busy runtime keeps the other side waiting for a beat.
 
-mod bond;
+pub(crate) mod bond;
 pub(crate) mod connect;
 pub(crate) mod credentials;
 pub(crate) mod door;

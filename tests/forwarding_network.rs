@@ -1,0 +1,276 @@
+//! U16, U45, U46, U47, U48: proxies in messages between programs, by address and key.
+
+#[path = "forwarding/actors.rs"]
+mod actors;
+mod common;
+
+use std::future::IntoFuture as _;
+
+use callboard::prelude::*;
+use callboard::{Address, AuthError, AuthKey, Callback, LinkKind, Outcome, Unreached, credentials};
+
+use actors::{Counter, CounterProxy, Holder};
+use common::{LONG, Scratch, again, alone, is_role, must_pass, within};
+
+/// What callers of the shelf must have, and what those of its counters.
+fn keys() -> [AuthKey; 2] {
+    [1, 2].map(|byte| AuthKey::from([byte; 32]))
+}
+
+/// Has counters that listen, each with its own key, and gives their proxies away.
+pub struct Shelf {
+    open: CounterProxy,
+    closed: CounterProxy,
+}
+
+#[actor]
+impl Shelf {
+    pub async fn new(listen: String) -> Self {
+        let [_, key] = keys();
+        let open = Counter::spawn().listen(listen).authkey(key);
+        Self {
+            open: open.await.expect("it listens"),
+            closed: Counter::spawn().await.expect("it starts"),
+        }
+    }
+
+    /// One that listens.
+    pub fn open(&self) -> CounterProxy {
+        self.open.clone()
+    }
+
+    /// One that does not.
+    pub fn closed(&self) -> CounterProxy {
+        self.closed.clone()
+    }
+
+    pub fn ring(&self) -> Callback<u64, u64> {
+        self.open.callback().add()
+    }
+
+    /// A proxy that its caller has connected to.
+    pub async fn add_by(&self, counter: CounterProxy) -> String {
+        let before = format!("{:?}", counter.add(1).await);
+        let [_, key] = keys();
+        for address in counter.addresses() {
+            credentials().add(address, &key).expect("it is an address");
+        }
+        format!("{before}, then {:?}", counter.add(1).await)
+    }
+
+    pub async fn end(&self) {
+        self.open.shutdown().await.expect("it ends");
+    }
+
+    pub async fn kill(&self) {
+        self.open.kill().await;
+    }
+}
+
+fn no_key(error: &CallError) -> &Address {
+    assert_eq!(error.outcome(), Outcome::NotRun);
+    match error {
+        CallError::Auth {
+            why: AuthError::NoKey { address },
+            ..
+        } => address,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Also within one program: an actor that was started with a key of its own lets nobody in who has
+/// not got it. Who has it gets shared memory.
+#[callboard::test]
+async fn siblings_need_keys_of_their_own() {
+    if !alone("siblings_need_keys_of_their_own") {
+        return;
+    }
+    let shelf = Shelf::spawn("tcp://127.0.0.1:0".into()).await.unwrap();
+    let counter = shelf.open().await.unwrap();
+    let error = counter.add(1).await.unwrap_err();
+    let address = no_key(&error).clone();
+    assert_eq!(Some(&address), counter.address());
+    let text = callboard::Error::from(error).to_string();
+    assert!(
+        text.ends_with(&format!("no key is known for {address}")),
+        "{text}"
+    );
+
+    let [other, key] = keys();
+    credentials().add(&address, &other).unwrap();
+    let error = counter.add(1).await.unwrap_err();
+    let rejected = AuthError::Rejected {
+        address: address.clone(),
+    };
+    assert!(
+        matches!(&error, CallError::Auth { why, .. } if *why == rejected),
+        "{error:?}"
+    );
+    credentials().add(&address, &key).unwrap();
+    assert_eq!(counter.add(1).await.unwrap(), 1);
+    assert_eq!(counter.link(), LinkKind::SharedMemory);
+    // Who has started it needs no key.
+    let closed = shelf.closed().await.unwrap();
+    assert_eq!(closed.add(1).await.unwrap(), 1);
+}
+
+const SHELF: &str = "CALLBOARD_TEST_SHELF";
+
+/// What another program has that knows the shelf's address and key.
+async fn shelf() -> ShelfProxy {
+    let address = std::env::var(SHELF).expect("the test tells it");
+    let [key, _] = keys();
+    let connecting = Shelf::connect(address, key).into_future();
+    within(LONG, connecting).await.expect("it listens")
+}
+
+/// Runs `test` in another program, as a client of a shelf whose counter listens at `listen`.
+async fn as_client(test: &str, listen: &str) {
+    let [key, _] = keys();
+    let shelf = Shelf::spawn(listen.into()).authkey(key);
+    let shelf = shelf.listen("tcp://127.0.0.1:0").await.expect("it listens");
+    let address = shelf.address().expect("it listens").to_string();
+    let mut client = again(test, "client");
+    client.env(SHELF, address);
+    let passed = tokio::task::spawn_blocking(move || must_pass(&mut client));
+    passed.await.expect("the client passes");
+}
+
+/// In another program, a proxy that came in a message has no key at first. The error says for which
+/// address; whoever connects there, at the same address or one that stands for it, may use the
+/// proxy, also when that connection is gone.
+#[callboard::test]
+async fn connections_bring_keys() {
+    if !is_role("client") {
+        return as_client("connections_bring_keys", "tcp://0.0.0.0:0").await;
+    }
+    let shelf = shelf().await;
+    let counter = shelf.open().await.unwrap();
+    assert_eq!(counter.link(), LinkKind::Network);
+    let everywhere = no_key(&counter.add(1).await.unwrap_err()).clone();
+    assert_eq!(everywhere.host(), Some("0.0.0.0"));
+    let started = counter.add(1).start();
+    no_key(&within(LONG, started).await.unwrap_err());
+    no_key(&counter.add(1).tell().await.unwrap_err());
+
+    // The fallback: connect, then go on with the same proxy.
+    let [_, key] = keys();
+    let reachable = Address::tcp("localhost", everywhere.port().unwrap()).unwrap();
+    let connecting = Counter::connect(&reachable, &key).capture([&everywhere]);
+    let connected = within(LONG, connecting.into_future()).await.unwrap();
+    assert_eq!(connected, counter);
+    assert_eq!(connected.add(1).await.unwrap(), 1);
+    drop(connected);
+    assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 2);
+    let again = shelf.open().await.unwrap();
+    assert_eq!((&again, again.address()), (&counter, Some(&reachable)));
+    let ring = shelf.ring().await.unwrap();
+    assert_eq!(within(LONG, ring.call(1)).await.unwrap(), 3);
+}
+
+/// Everything goes over such a link, from its first use on; its loss is told, and the next use
+/// makes another one.
+#[callboard::test]
+async fn links_over_networks_carry_everything() {
+    if !is_role("client") {
+        return as_client("links_over_networks_carry_everything", "tcp://127.0.0.1:0").await;
+    }
+    let (shelf, [_, key]) = (shelf().await, keys());
+    let counter = shelf.open().await.unwrap();
+    credentials().add(counter.address().unwrap(), key).unwrap();
+    // Before there is a connection.
+    let started: Vec<_> = (0..2000).map(|_| counter.add(1).start()).collect();
+    counter.add(1).tell().await.unwrap();
+    for (expected, call) in (1..).zip(started) {
+        assert_eq!(within(LONG, call).await.unwrap(), expected);
+    }
+    assert_eq!(counter.get().await.unwrap(), 2001);
+    let large = vec![9_u8; 3_000_000];
+    assert_eq!(counter.echo(large.clone()).await.unwrap(), large);
+    let mut items = counter.count(100).await.unwrap();
+    let mut sum = 0;
+    while let Some(item) = items.next().await {
+        sum += item.unwrap();
+    }
+    assert_eq!(sum, 4950);
+    counter.kill().await;
+    assert_eq!(
+        within(LONG, counter.get()).await.unwrap(),
+        2001,
+        "by another link"
+    );
+
+    // Handed on once more, to an actor of this program.
+    let holder = Holder::spawn().await.unwrap();
+    holder.keep(counter.clone()).await.unwrap();
+    let CallError::Actor(text) = holder.try_add(1).await.unwrap_err() else {
+        panic!("it has no key")
+    };
+    assert!(text.starts_with("Auth { why: NoKey"), "{text}");
+    let local = Shelf::spawn("tcp://127.0.0.1:0".into()).await.unwrap();
+    let said = within(LONG, local.add_by(counter.clone())).await.unwrap();
+    assert!(said.ends_with("then Ok(2002)"), "{said}");
+
+    shelf.end().await.unwrap();
+    let error = within(LONG, counter.get()).await.unwrap_err();
+    assert!(matches!(error, CallError::Stopped { .. }), "{error:?}");
+}
+
+/// An actor that does not listen cannot be reached from another program, and one that was killed
+/// cannot any more: both are errors in bounded time.
+#[callboard::test]
+async fn who_cannot_be_reached_is_told() {
+    if !is_role("client") {
+        return as_client("who_cannot_be_reached_is_told", "tcp://127.0.0.1:0").await;
+    }
+    let (shelf, [other, key]) = (shelf().await, keys());
+    let closed = shelf.closed().await.unwrap();
+    let error = closed.add(1).await.unwrap_err();
+    let why = Unreached::NoWay;
+    let outcome = Outcome::NotRun;
+    assert!(
+        matches!(error, CallError::Unreachable { why: w, outcome: o } if (w, o) == (why, outcome)),
+        "{error:?}"
+    );
+    let open = shelf.open().await.unwrap();
+    let address = open.address().unwrap().clone();
+    credentials().add(&address, other).unwrap();
+    let error = within(LONG, open.add(1)).await.unwrap_err();
+    let rejected = AuthError::Rejected {
+        address: address.clone(),
+    };
+    assert!(
+        matches!(&error, CallError::Auth { why, .. } if *why == rejected),
+        "{error:?}"
+    );
+    credentials().add(&address, key).unwrap();
+    assert_eq!(within(LONG, open.add(1)).await.unwrap(), 1);
+    let waiting = open.wait().start();
+    shelf.kill().await.unwrap();
+    let error = within(LONG, waiting).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+    let error = within(LONG, open.add(1)).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::NotRun);
+}
+
+/// A named socket is an address like others.
+#[callboard::test]
+async fn named_sockets_are_ways() {
+    if !is_role("client") {
+        let scratch = Scratch::new();
+        let listen = format!("unix:{}", scratch.path("counter"));
+        return as_client("named_sockets_are_ways", &listen).await;
+    }
+    let counter = shelf().await.open().await.unwrap();
+    let address = no_key(&counter.add(1).await.unwrap_err()).clone();
+    assert!(address.path().is_some());
+    let [_, key] = keys();
+    drop(
+        within(LONG, Counter::connect(&address, key).into_future())
+            .await
+            .unwrap(),
+    );
+    assert_eq!(within(LONG, counter.add(5)).await.unwrap(), 5);
+    assert_eq!(counter.link(), LinkKind::Network);
+}
