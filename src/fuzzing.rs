@@ -21,6 +21,7 @@ use crate::sys::shared::Shared;
 use crate::sys::socket::Lifeline;
 use crate::transport::auth_key::AuthKey;
 use crate::transport::board::{Geometry, Memory, Side};
+use crate::transport::freight::Freight;
 use crate::transport::noise::{Handshake, MESSAGE_LENS, Preamble, Suite, pair};
 use crate::transport::porter::{Heard, LIST_LEN_MAX, Porter};
 use crate::transport::pump::Pump;
@@ -199,6 +200,7 @@ pub fn stream(input: &[u8]) {
     let geometry = Geometry::new(4096, 8).expect("these sizes are possible");
     let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
     let mut pump = Pump::new(&memory, geometry, side);
+    pump.carry(Freight::new(1 << 20));
     let (out, back) = match side {
         Side::Caller => (geometry.requests(), geometry.replies()),
         Side::Server => (geometry.replies(), geometry.requests()),
@@ -222,6 +224,7 @@ pub fn stream(input: &[u8]) {
         }
         output.clear();
         pump.put_out(&mut output).expect("the owner is honest");
+        pump.put_out_piece(&mut output);
         pump.doze();
     }
 }

@@ -12,6 +12,7 @@
 //! comes first. A further link that breaks the rules is dropped alone; the main link's end is the
 //! actor's.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -344,6 +345,23 @@ impl<'a> Inbox<'a> {
     fn hold(&self, work: &Work) {
         if work.head.kind == Kind::Call {
             work.board(self.post).hold(work.head.call);
+        }
+    }
+
+    /// Whether every answer that was given has been sent.
+    pub(super) fn is_paid(&self) -> bool {
+        let mut lines = self.lines.iter();
+        lines.all(|arrival| arrival.line.owed.is_paid())
+    }
+
+    /// Waits until every answer that was given has been sent, while the links are looked at.
+    pub(super) fn paid(&self) -> impl Future<Output = ()> + use<> {
+        let lines = self.lines.iter();
+        let lines: Vec<_> = lines.map(|arrival| Arc::clone(&arrival.line)).collect();
+        async move {
+            for line in lines {
+                line.owed.paid().await;
+            }
         }
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod lanes;
 pub(crate) mod legacy;
 pub(crate) mod mailbox;
 pub(crate) mod own;
+mod owed;
 pub(crate) mod panic;
 pub(crate) mod port;
 pub(crate) mod replies;

@@ -34,6 +34,11 @@ pub(crate) struct Late {
 }
 
 impl Late {
+    /// How many bytes of it wait here.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Sends it when there is room.
     #[cold]
     pub(crate) async fn send(self, sender: &Sender) {
@@ -161,7 +166,7 @@ impl<'a> Replies<'a> {
     }
 
     /// # Errors
-    /// [`EncodeError::Blobs`] when what goes with it cannot travel.
+    /// [`EncodeError::Arrays`] when what goes with it cannot travel.
     #[inline]
     fn try_send_bytes(
         self,
@@ -171,7 +176,7 @@ impl<'a> Replies<'a> {
     ) -> Result<Answer, EncodeError> {
         match self.sender.try_send_with(&head, bytes, attached) {
             Ok(_) => Ok(Answer(None)),
-            Err(SendError::Unattached) => Err(EncodeError::Blobs),
+            Err(SendError::Unattached) => Err(EncodeError::Arrays),
             // It waits with a copy of its own: the encoder's memory is the thread's.
             Err(_) => Ok(Answer(Some(Late {
                 head,

@@ -299,6 +299,7 @@ pub(crate) async fn serve<A: Actor>(mut inbox: Inbox<'_>, last: impl AsyncFnOnce
                     finish(answer, work, &mut inbox).await;
                 }
             }
+            meanwhile(inbox.paid(), &mut inbox).await;
             hooks::fail(&mut actor, &report, inbox.post().signals.legacy()).await;
             End::Panicked(report)
         }
@@ -393,7 +394,9 @@ async fn run<A: Actor>(actor: &mut A, inbox: &mut Inbox<'_>) -> Result<(), Faile
             Next::Stopped => match inbox.own.next_note() {
                 // What went wrong before the end is told before it.
                 Some(note) => run_alone(actor, note, inbox).await?,
-                None => return Ok(()),
+                None if inbox.is_paid() => return Ok(()),
+                // What came meanwhile comes before the end, too.
+                None => meanwhile(inbox.paid(), inbox).await,
             },
             Next::Late(work, late) => finish(Answer(Some(late)), &work, inbox).await,
             Next::Wait(work) if work.is_exclusive::<A>() => run_alone(actor, work, inbox).await?,
@@ -505,8 +508,7 @@ async fn run_alone<A: Actor>(
 /// Sends what is left of the answer of `work`.
 async fn finish(answer: Answer, work: &Work, inbox: &mut Inbox<'_>) {
     if let Some(late) = answer.0 {
-        let sender = work.replies(inbox.main()).sender;
-        meanwhile(late.send(sender), inbox).await;
+        meanwhile(late.settle(work.line(), inbox.main()), inbox).await;
     }
 }
 

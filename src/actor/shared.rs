@@ -148,7 +148,7 @@ async fn do_job<A: Actor>(
         }
     };
     if let Some(late) = late {
-        late.send(work.replies(post.main).sender).await;
+        late.settle(work.line(), post.main).await;
     }
     let note = work.take_note();
     codec::recycle(work.body);

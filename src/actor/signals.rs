@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::cancel::Cancels;
 use super::legacy::Legacy;
+use super::owed::Owed;
 use super::port::Port;
 use super::replies::{Back, Replies};
 use crate::flow::Way;
@@ -94,6 +95,8 @@ pub(crate) struct Line {
     message_len_max: usize,
     /// Nobody calls over it any more.
     closed: AtomicBool,
+    /// The answers that are on their way beside what the actor does.
+    pub(super) owed: Owed,
 }
 
 impl Line {
@@ -103,6 +106,7 @@ impl Line {
             board,
             message_len_max,
             closed: AtomicBool::new(false),
+            owed: Owed::default(),
         }
     }
 
@@ -180,6 +184,8 @@ impl Signals {
         self.cancels().look();
         // Release: pairs with the Acquire in `is_closed`.
         line.closed.store(true, Ordering::Release);
+        // No answer waits for room that nobody makes.
+        line.sender().close();
         self.tell();
     }
 

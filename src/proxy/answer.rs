@@ -35,7 +35,7 @@ impl Caller {
             BeginError::Late(after) => CallError::Timeout { after, outcome },
             BeginError::Unattached => CallError::Encode {
                 method: self.method_name(method),
-                source: EncodeError::Blobs,
+                source: EncodeError::Arrays,
             },
             BeginError::Full | BeginError::Ended => {
                 CallError::ended(self.exchange().ended(), outcome)

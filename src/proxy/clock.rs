@@ -113,6 +113,8 @@ impl Exchange {
         *looks = if is_stopped { *looks + 1 } else { 0 };
         let is_given_up = *looks > STOPPED_MAX;
         drop(held);
+        // Room beside the ring may come from elsewhere, and nobody rings for that.
+        self.sender.room_freed();
         if is_given_up {
             self.give_up_waiting();
         }

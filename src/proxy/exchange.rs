@@ -312,7 +312,7 @@ impl Exchange {
 
     pub(super) fn not_sent(&self, held: &mut Locked<Core>, error: &SendError) -> BeginError {
         match error {
-            SendError::Full => BeginError::Full,
+            SendError::Full | SendError::Unconveyed => BeginError::Full,
             SendError::Closed => BeginError::Ended,
             SendError::Unattached => BeginError::Unattached,
             SendError::Corrupt(corrupt) => {

@@ -2,6 +2,10 @@
 //!
 //! A call for which there is no slot or no room takes a ticket. While there are tickets, nobody
 //! sends without one, so the calls of one caller go out in the order in which they were made.
+//!
+//! To another machine what is large takes its time, and others do not wait for it: it [steps
+//! aside](Ticket::step_aside) while its blobs go, and while it goes itself, in pieces. So there
+//! calls go out in the order in which the last of them is sent.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -26,11 +30,26 @@ pub(crate) struct Ticket {
     bounded: bool,
 }
 
+impl Ticket {
+    /// Lets the others go on, who would have to wait for it.
+    fn step_aside(&self) {
+        let mut held = self.exchange.lock();
+        if held.state.queue.waiting.remove(&self.number).is_some() {
+            held.state.queue.wake_first();
+        }
+    }
+
+    /// Waits behind those who have come meanwhile.
+    fn queue_again(&mut self) {
+        let mut held = self.exchange.lock();
+        let patience = held.state.patience(self.bounded);
+        self.number = held.state.queue.join(patience);
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut held = self.exchange.lock();
-        held.state.queue.waiting.remove(&self.number);
-        held.state.queue.wake_first();
+        self.step_aside();
     }
 }
 
@@ -140,10 +159,22 @@ impl Exchange {
     /// # Cancel safety
     /// Dropped before it is done, the call was not sent, or it is cancelled.
     pub(crate) async fn begin(
-        ticket: Ticket,
+        mut ticket: Ticket,
         head: Head,
         payload: (&[u8], &Attached),
     ) -> Result<CallId, BeginError> {
+        let exchange = Arc::clone(&ticket.exchange);
+        let mut _conveyed = None;
+        if exchange.sender.conveys(payload.1) {
+            ticket.step_aside();
+            let Ok(conveyed) = exchange.sender.convey(payload.1).await else {
+                // The way has ended, and why will be told.
+                exchange.told_over().await;
+                return Err(BeginError::Ended);
+            };
+            _conveyed = conveyed;
+            ticket.queue_again();
+        }
         let given_up = pin!(ticket.exchange.given_up.notified());
         let late = pin!(ticket.exchange.is_late(&ticket));
         let begun = pin!(Self::begin_in_turn(&ticket, head, payload));
@@ -175,6 +206,9 @@ impl Exchange {
         let exchange = &*ticket.exchange;
         let call = exchange.wait_for_turn(ticket, head.kind).await?;
         let mut unsent = Unsent { exchange, call };
+        if exchange.sender.is_slow(body.len()) {
+            ticket.step_aside();
+        }
         let head = Head { call, ..head };
         match exchange.sender.send_with(&head, body, attached).await {
             Ok(position) => {

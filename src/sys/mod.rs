@@ -12,6 +12,7 @@ mod numa;
 mod owner;
 pub(crate) mod pages;
 pub(crate) mod sealed;
+pub(crate) mod filling;
 pub(crate) mod shared;
 mod room;
 

@@ -141,9 +141,7 @@ impl Drop for Mapping {
 pub(super) fn alloc(len: usize) -> Result<(OwnedFd, Mapping), AllocError> {
     let no_memory = |error| AllocError::of_step("memory", error);
     room::check(len).map_err(no_memory)?;
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let fd = memfd_create(c"callboard-blob", flags);
-    let fd = fd.map_err(|error| AllocError::of_step("memory", error))?;
+    let fd = create().map_err(no_memory)?;
     allocate(fd.as_fd(), len).map_err(no_memory)?;
     let mapping = Mapping::new(fd.as_fd(), len, Access::Write).map_err(AllocError::of_mapping)?;
     Ok((fd, mapping))
@@ -163,6 +161,15 @@ pub(super) fn alloc_part(len: usize, there: usize) -> io::Result<(OwnedFd, Mappi
     seal(fd.as_fd(), Access::Write)?;
     let mapping = Mapping::new(fd.as_fd(), len, Access::Write)?;
     Ok((fd, mapping))
+}
+
+/// Memory of no bytes yet, that is not sealed.
+///
+/// # Errors
+/// The system's: no descriptors, no memory.
+pub(super) fn create() -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    Ok(memfd_create(c"callboard-blob", flags)?)
 }
 
 /// Puts a page behind every byte.

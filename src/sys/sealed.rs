@@ -179,8 +179,7 @@ impl BlobBuilder {
         drop(mapping);
         pages::seal(fd.as_fd(), Access::Read).map_err(BlobError::Seal)?;
         let failed = |error| BlobError::of(AllocError::of_mapping(error), len);
-        let mapping = Mapping::new(fd.as_fd(), len, Access::Read).map_err(failed)?;
-        Ok(Sealed(Pages::new(fd, mapping).map_err(failed)?))
+        Sealed::of(fd, len).map_err(failed)
     }
 }
 
@@ -214,6 +213,15 @@ impl fmt::Debug for BlobBuilder {
 pub(crate) struct Sealed(Pages);
 
 impl Sealed {
+    /// Maps memory of `len` bytes that was sealed just now.
+    ///
+    /// # Errors
+    /// The system's: no room for a mapping.
+    pub(super) fn of(fd: OwnedFd, len: usize) -> io::Result<Self> {
+        let mapping = Mapping::new(fd.as_fd(), len, Access::Read)?;
+        Ok(Self(Pages::new(fd, mapping)?))
+    }
+
     /// Maps what a peer has sent, which may be read only.
     ///
     /// # Errors

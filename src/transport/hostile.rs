@@ -97,7 +97,10 @@ fn live_on(link: &mut Link, frames: usize) -> Result<(), LinkError> {
     for number in 1..=frames {
         let head = Head::new(Kind::Reply, 0, CallId::new(number as u64, number % SLOTS));
         match sender.try_send(&head, &[7; 100][..number % 100]) {
-            Ok(_) | Err(SendError::Full | SendError::Closed | SendError::Unattached) => {}
+            Ok(_)
+            | Err(
+                SendError::Full | SendError::Closed | SendError::Unattached | SendError::Unconveyed,
+            ) => {}
             Err(SendError::Corrupt(corrupt)) => return Err(corrupt.into()),
         }
         sender.lock().outbox.released();

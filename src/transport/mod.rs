@@ -25,9 +25,12 @@ pub(crate) mod spin;
 
 pub(crate) mod link_kind;
 pub(crate) mod porter;
+mod throttle;
+pub(crate) mod freight;
 pub(crate) mod relay;
 pub(crate) mod pump;
 pub(crate) mod aside;
+mod traffic;
 pub(crate) mod stream;
 pub(crate) mod unix;
 

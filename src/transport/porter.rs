@@ -14,6 +14,11 @@
 //! broken the rules. A number that the peer gave is used to speak of its memory to it, too. So what
 //! both know goes to and fro without a system call.
 //!
+//! To another machine no descriptor goes: the content is carried there, as [`Freight`], and lies in
+//! memory of that machine, which is sealed like this. A frame waits until the content has gone that
+//! it names ([`Porter::convey`]); for the rest it is the same, so what both know does not travel
+//! again. An array cannot go: the other machine has none of its memory.
+//!
 //! Both sides keep what is numbered. It is let go by the side that gave the number: when the last
 //! blob there is dropped, when there are too many, or when the other side had no room for it. What
 //! a dead peer had goes with the link. Within one process nothing is numbered: the blobs' own parts
@@ -25,10 +30,14 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+pub(crate) use self::convey::Conveyed;
+use self::convey::Part;
+use super::freight::Freight;
 use super::receiver::LinkError;
 use super::sender::SendError;
 use crate::sys::pages::{Access, Descriptor, DescriptorError, Identity};
@@ -100,6 +109,8 @@ pub(crate) struct Porter {
     own: Weak<Self>,
     /// Where both sides are in one process: what was sent by either, by its ticket.
     here: Option<Arc<Mutex<Lying>>>,
+    /// Where they are on two machines: what carries the content.
+    freight: Option<Arc<Freight>>,
     tables: Mutex<Tables>,
     /// There is something to be said.
     is_due: AtomicBool,
@@ -117,14 +128,15 @@ struct Lying {
 
 #[derive(Default)]
 struct Tables {
-    /// The way to another process, until [all is let go](Porter::let_go).
-    socket: Option<Lifeline>,
+    way: Way,
     /// The number that was given last.
     last: u64,
     /// What we have shown, by our numbers.
     shown: BTreeMap<u64, Shown>,
     /// Those that are not being forgotten.
     numbers: HashMap<Identity, u64>,
+    /// Those of which the peer was shown a part.
+    parts: Vec<Part>,
     /// What we were shown, by the peer's numbers.
     taken: BTreeMap<u64, Taken>,
     /// Those that are here.
@@ -133,8 +145,22 @@ struct Tables {
     due: VecDeque<(Word, u64)>,
 }
 
+/// The way to another process.
+#[derive(Default)]
+enum Way {
+    /// There is none, or [all was let go](Porter::let_go).
+    #[default]
+    None,
+    /// It takes descriptors.
+    Socket(Lifeline),
+    /// It takes the content.
+    Freight(Arc<Freight>),
+}
+
 struct Shown {
     memory: Arc<Memory>,
+    /// How many frames are about to name it: meanwhile it is not forgotten.
+    pins: u32,
     /// It was said that it will not be named again, or is about to be.
     is_over: bool,
 }
@@ -164,26 +190,32 @@ impl Porter {
 
     fn over(socket: Lifeline) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
-        let socket = Some(socket);
-        Ok(Self::new(
-            None,
-            Tables {
-                socket,
-                ..Tables::default()
-            },
-        ))
+        Ok(Self::new((None, None), Way::Socket(socket)))
+    }
+
+    /// The end of one process, of two that have a stream between them and no memory.
+    pub(crate) fn over_stream(freight: Arc<Freight>) -> Arc<Self> {
+        Self::new((None, Some(Arc::clone(&freight))), Way::Freight(freight))
     }
 
     /// Both ends, within this process.
     pub(crate) fn here() -> [Arc<Self>; 2] {
         let lying = Arc::<Mutex<Lying>>::default();
-        [Arc::clone(&lying), lying].map(|lying| Self::new(Some(lying), Tables::default()))
+        [Arc::clone(&lying), lying].map(|lying| Self::new((Some(lying), None), Way::None))
     }
 
-    fn new(here: Option<Arc<Mutex<Lying>>>, tables: Tables) -> Arc<Self> {
+    fn new(
+        (here, freight): (Option<Arc<Mutex<Lying>>>, Option<Arc<Freight>>),
+        way: Way,
+    ) -> Arc<Self> {
+        let tables = Tables {
+            way,
+            ..Tables::default()
+        };
         Arc::new_cyclic(|own| Self {
             own: own.clone(),
             here,
+            freight,
             tables: Mutex::new(tables),
             is_due: AtomicBool::new(false),
             listens: AtomicBool::new(false),
@@ -230,47 +262,54 @@ impl Porter {
             push(ticket);
             return Ok(count);
         }
-        for hold in attached.holds() {
-            push(self.number_of(hold)?);
+        for (hold, used) in attached.used() {
+            push(self.number_of(hold, &used)?);
         }
         Ok(count)
     }
 
-    fn number_of(&self, hold: &Arc<Hold>) -> Result<u64, SendError> {
+    fn number_of(&self, hold: &Arc<Hold>, used: &Range<usize>) -> Result<u64, SendError> {
         let memory = hold.memory();
         let identity = memory.identity();
         let mut tables = lock(&self.tables);
         if let Some(theirs) = tables.theirs.get(&identity) {
             return Ok(theirs << 1 | YOURS);
         }
-        if let Some(ours) = tables.numbers.get(&identity) {
-            return Ok(ours << 1);
+        if let Some(ours) = tables.number(identity, used) {
+            return match &tables.way {
+                Way::Freight(freight) if freight.is_under_way(ours) => Err(SendError::Unconveyed),
+                _ => Ok(ours << 1),
+            };
         }
+        let socket = match &tables.way {
+            Way::Socket(socket) => socket,
+            // Its content is still on its way, or was not thought of.
+            Way::Freight(_) => return Err(SendError::Unconveyed),
+            Way::None => return Err(SendError::Closed),
+        };
         if tables.shown.len() >= SHOWN_MAX {
-            let is_evicting = tables.shown.len() > tables.numbers.len();
-            if !is_evicting {
-                let oldest: Vec<_> = tables.shown.keys().copied().take(EVICTED).collect();
-                oldest.into_iter().for_each(|number| tables.forget(number));
-                self.note_due(&tables);
-            }
+            tables.evict(EVICTED);
+            self.note_due(&tables);
             drop(tables);
             self.wake();
             return Err(SendError::Full);
         }
-        let socket = tables.socket.as_ref().ok_or(SendError::Closed)?;
         let number = tables.last + 1;
         let packet = packet(number, memory.pages().len() as u64, memory.access());
         match socket.send(&packet, &[memory.pages().as_fd()]) {
             Ok(()) => {}
             // The dead are told of by others.
             Err(error) if is_gone(&error) => {}
-            // The way is full, or the system has too many descriptors on their way.
+            // Who makes room for descriptors of this user that are on their way may be nobody of
+            // ours: the peer learns that there was none.
+            Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
+                socket.send(&packet, &[]).map_err(|_| SendError::Full)?;
+            }
+            // The way is full until the peer takes something: it rings then. Or the system has no
+            // memory just now: the caller's clock has it tried again.
             Err(_) => return Err(SendError::Full),
         }
-        tables.last = number;
-        tables.numbers.insert(identity, number);
-        let (memory, is_over) = (Arc::clone(memory), false);
-        tables.shown.insert(number, Shown { memory, is_over });
+        tables.show(number, (memory, None), 0);
         drop(tables);
         hold.note_shown(self.own.clone());
         Ok(number << 1)
@@ -294,7 +333,7 @@ impl Porter {
             Word::Attach => unreachable!("it was heard above"),
             Word::Forget => {
                 // It may have been shown for a frame that found no room.
-                tables.fetch(number)?;
+                tables.fetch_forgotten(number)?;
                 if let Some(Taken::Here(memory)) = tables.taken.remove(&number)
                     && tables.theirs.get(&memory.identity()) == Some(&number)
                 {
@@ -303,7 +342,7 @@ impl Porter {
                 tables.due.push_back((Word::Forgotten, number));
             }
             Word::Forgotten => match tables.shown.remove(&number) {
-                Some(Shown { is_over: true, .. }) => {}
+                Some(Shown { is_over: true, .. }) => self.tell(),
                 _ => return Err(LinkError::Blob("to have forgotten what it was to keep")),
             },
             Word::Lost => {
@@ -363,6 +402,7 @@ impl Porter {
 
     /// Lets all go, and the way with it: the peer is gone, or as good as that.
     pub(crate) fn let_go(&self) {
+        self.end_freight();
         let mut tables = lock(&self.tables);
         let all = std::mem::take(&mut *tables);
         self.note_due(&tables);
@@ -398,7 +438,7 @@ impl Porter {
     /// looks.
     fn note_due(&self, tables: &Tables) {
         self.is_due.store(!tables.due.is_empty(), Ordering::Relaxed);
-        let listens = !tables.taken.is_empty() || tables.shown.len() > tables.numbers.len();
+        let listens = !tables.taken.is_empty() || tables.is_forgetting();
         self.listens.store(listens, Ordering::Relaxed);
     }
 }
@@ -423,10 +463,9 @@ pub(crate) enum Heard {
 impl Showing for Porter {
     fn forget(&self, memory: Identity) {
         let mut tables = lock(&self.tables);
-        let Some(number) = tables.numbers.get(&memory).copied() else {
+        if !tables.forget_memory(memory) {
             return;
-        };
-        tables.forget(number);
+        }
         self.note_due(&tables);
         drop(tables);
         self.wake();
@@ -439,7 +478,11 @@ impl Tables {
         if let Some(shown) = self.shown.get_mut(&number)
             && !std::mem::replace(&mut shown.is_over, true)
         {
-            self.numbers.remove(&shown.memory.identity());
+            let memory = shown.memory.identity();
+            if self.numbers.get(&memory) == Some(&number) {
+                self.numbers.remove(&memory);
+            }
+            self.parts.retain(|part| part.number != number);
             self.due.push_back((Word::Forget, number));
         }
     }
@@ -462,12 +505,19 @@ impl Tables {
 
     /// Takes in what lies in the socket, up to this number.
     fn fetch(&mut self, number: u64) -> Result<(), LinkError> {
+        if let Way::Freight(freight) = &self.way {
+            let freight = Arc::clone(freight);
+            return self.fetch_content(number, &freight);
+        }
         while !self.taken.contains_key(&number) {
             if self.taken.len() >= SHOWN_MAX {
                 return Err(LinkError::Blob("more memory than it may"));
             }
             let mut packet = [0; PACKET_LEN];
-            let received = self.socket.as_ref().map(|socket| socket.recv(&mut packet));
+            let received = match &self.way {
+                Way::Socket(socket) => Some(socket.recv(&mut packet)),
+                Way::Freight(_) | Way::None => None,
+            };
             let (came, fds) = match received {
                 Some(Ok(received)) => (received.len, received.fds),
                 // Its descriptor found no room here.
@@ -534,6 +584,9 @@ impl fmt::Debug for Porter {
             .finish_non_exhaustive()
     }
 }
+
+#[path = "convey.rs"]
+mod convey;
 
 #[cfg(test)]
 #[path = "porter_tests.rs"]

@@ -1,12 +1,21 @@
 //! Tests of what goes beside a link, step by step.
 
 use std::fs::File;
+use std::future::poll_fn;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
 use super::*;
+use crate::sys::body::Body;
 use crate::sys::sealed::BlobBuilder;
+use crate::transport::board::Geometry;
+use crate::transport::{Link, kinds};
 
 /// Both ends of a socket, with every step of the way in the test's hands.
 struct Ends {
@@ -293,7 +302,9 @@ fn what_was_lost_is_shown_again() {
     let list = listed(&ends.near, &attached(&[&one]));
     // As if no descriptor had been free.
     let mut tables = lock(&ends.far.tables);
-    let socket = tables.socket.as_ref().unwrap();
+    let Way::Socket(socket) = &tables.way else {
+        panic!("it is a socket");
+    };
     drop(socket.recv(&mut [0; PACKET_LEN]).unwrap());
     tables.take_in(1, (10, Access::Read), vec![]).unwrap();
     drop(tables);
@@ -320,7 +331,7 @@ fn who_lets_all_go_has_closed_the_way() {
     let second = listed(&ends.near, &attached(&[&two]));
     ends.far.let_go();
     assert_eq!(ends.sizes(), [2, 0, 0, 0]);
-    assert!(lock(&ends.far.tables).socket.is_none());
+    assert!(matches!(lock(&ends.far.tables).way, Way::None));
     assert!(there.holds().next().is_some(), "what was given out stays");
     refused(&ends.far, &Word::Attach.head(0), &second);
     let mut list = [0; LIST_LEN_MAX];
@@ -328,6 +339,63 @@ fn who_lets_all_go_has_closed_the_way() {
     assert_eq!(refused.unwrap_err(), SendError::Closed);
     // The dead are told of by others: the list is written, and nobody reads it.
     listed(&ends.near, &attached(&[&hold(3)]));
+}
+
+/// Who finds the way beside the ring full is rung when the peer has taken something from it, though
+/// the ring has room and always had.
+#[tokio::test]
+async fn a_full_way_is_rung_for() {
+    let (caller, mut server) = kinds::shm(Geometry::new(1 << 16, 8).unwrap());
+    let (ours, theirs) = Lifeline::pair().unwrap();
+    let ours = OwnedFd::from(ours);
+    set_socket_send_buffer_size(&ours, 4096).unwrap();
+    let near = Porter::from_fd(ours).unwrap();
+    server = server.attach(Porter::from_fd(theirs.into()).unwrap());
+    let Link {
+        sender, mut ear, ..
+    } = caller.attach(near);
+    let sender = Arc::new(sender);
+    let head = |number| Head::new(Kind::Call, 0, CallId::from_bits(number));
+    let mut count = 0;
+    while sender.try_send_with(&head(count), &[], &attached(&[&hold(0)])) != Err(SendError::Full) {
+        count += 1;
+        assert!(count < SHOWN_MAX as u64 - 1, "the way is narrow");
+    }
+    let last = {
+        let sender = Arc::clone(&sender);
+        tokio::spawn(async move {
+            let one = attached(&[&hold(1)]);
+            sender.send_with(&head(count), &[], &one).await
+        })
+    };
+    let hearing = Arc::clone(&sender);
+    tokio::spawn(async move {
+        while poll_fn(|cx| ear.poll_rung(cx)).await.is_ok() {
+            hearing.room_freed();
+        }
+    });
+    while !sender.is_waited_on() {
+        yield_now().await;
+    }
+    let mut body = Body::new();
+    for number in 0..=count {
+        let began = Instant::now();
+        let found = loop {
+            let found = server.receiver.try_recv(&mut body).unwrap();
+            // As servers do, who ask no more than that before they sleep.
+            if server.receiver.owes_room() && server.receiver.freed() {
+                server.sender.ring();
+            }
+            if let Some(head) = found {
+                break head;
+            }
+            assert!(began.elapsed().as_secs() < 60, "it is sent");
+            sleep(Duration::from_millis(1)).await;
+        };
+        assert_eq!(found.call.bits(), number);
+        assert_eq!(server.receiver.take_attached().holds().count(), 1);
+    }
+    last.await.unwrap().unwrap();
 }
 
 /// Within one process the blobs' own parts are handed over, and what is not taken is gone with the

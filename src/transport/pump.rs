@@ -14,13 +14,20 @@
 //!   +8  value (8): a record's length, a position, a call
 //! ```
 //!
+//! The content of blobs goes between the records, in pieces: see [`Freight`]. A piece is a header
+//! with its length as `extra` and its number as `value`, and its bytes; an offer is followed by
+//! what there is of it, in three numbers.
+//!
 //! A record is sent only when the peer's ring is known to have room for it: both ends have rings of
 //! one size, so they agree on each record's position, and the peer tells how far its owner has
 //! read. What comes in therefore never waits for the owner, and a cancel never for a full ring.
 //!
 //! Everything that comes in is the peer's allegation.
 
+use std::sync::Arc;
+
 use super::board::{Geometry, Memory, Side};
+use super::freight::{Extent, Freight, Note, PIECE_LEN_MAX};
 use super::receiver::LinkError;
 use crate::ring::{ClaimError, Consumer, GRAIN, Producer};
 use crate::wire::id::CallId;
@@ -49,6 +56,16 @@ enum Kind {
     Settled = 5,
     /// The actor has ended in order: all that it will ever answer came before. From the server.
     Bye = 6,
+    /// The content of a blob follows in pieces; how much that is stands behind the header.
+    Offer = 7,
+    /// A piece of it.
+    Piece = 8,
+    /// The rest of it will not come.
+    Withdraw = 9,
+    /// There is no room for it. From who is to have it.
+    Refused = 10,
+    /// So many bytes of content were taken in.
+    Taken = 11,
 }
 
 impl Kind {
@@ -60,6 +77,11 @@ impl Kind {
             Self::Settle,
             Self::Settled,
             Self::Bye,
+            Self::Offer,
+            Self::Piece,
+            Self::Withdraw,
+            Self::Refused,
+            Self::Taken,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -110,6 +132,8 @@ pub(crate) struct Pump {
     cancels: Box<[CallId]>,
     quiet: Quiet,
     parting: Parting,
+    /// The content of blobs, where it goes this way.
+    freight: Option<Arc<Freight>>,
 }
 
 impl Pump {
@@ -134,7 +158,13 @@ impl Pump {
             cancels: vec![CallId::NONE; slots].into(),
             quiet: Quiet::No,
             parting: Parting::No,
+            freight: None,
         }
+    }
+
+    /// Carries the content of blobs, too.
+    pub(crate) fn carry(&mut self, freight: Arc<Freight>) {
+        self.freight = Some(freight);
     }
 
     /// Which end its owner is.
@@ -144,7 +174,8 @@ impl Pump {
 
     /// The longest frame that [`Self::take_in`] may need whole.
     pub(crate) fn frame_len_max(&self) -> usize {
-        HEADER_LEN + self.record_len_max
+        let piece_len_max = self.freight.as_ref().map_or(0, |_| PIECE_LEN_MAX);
+        HEADER_LEN + self.record_len_max.max(piece_len_max)
     }
 
     /// Puts what is to go out behind `output`, until there is enough.
@@ -161,6 +192,8 @@ impl Pump {
             self.quiet = Quiet::Asked;
         }
         self.put_out_cancels(output);
+        // Before the records: they may say that what was withdrawn is forgotten.
+        self.put_out_notes(output);
         self.blocked = false;
         while output.len() < OUTPUT_LEN {
             let Some(record) = self.outgoing.read()? else {
@@ -189,6 +222,31 @@ impl Pump {
             self.sent = end;
         }
         Ok(())
+    }
+
+    /// Puts a piece of a blob out, if there is one.
+    pub(crate) fn put_out_piece(&self, output: &mut Vec<u8>) {
+        if let Some(freight) = &self.freight {
+            freight.put_piece(|number, piece| {
+                // A piece is shorter than any number of 32 bits.
+                let len = u32::try_from(piece.len()).unwrap_or_default();
+                frame(output, Kind::Piece, len, number);
+                output.extend_from_slice(piece);
+            });
+        }
+    }
+
+    /// Whether there are pieces to be put out.
+    pub(crate) fn has_pieces(&self) -> bool {
+        let freight = self.freight.as_ref();
+        freight.is_some_and(|freight| freight.has_pieces())
+    }
+
+    /// Nothing goes or comes any more.
+    pub(crate) fn end(&self) {
+        if let Some(freight) = &self.freight {
+            freight.end();
+        }
     }
 
     /// Takes in the whole frames that `input` begins with, and gives their length.
@@ -238,6 +296,13 @@ impl Pump {
                 }
                 (Kind::Bye, Side::Caller) if self.parting == Parting::No => {
                     self.parting = Parting::Done;
+                }
+                (Kind::Offer | Kind::Piece | Kind::Withdraw | Kind::Refused | Kind::Taken, _) => {
+                    let Some(len) = self.take_in_content((kind, extra, value), behind)? else {
+                        rest = &input[input.len() - behind.len() - HEADER_LEN..];
+                        break;
+                    };
+                    rest = &behind[len..];
                 }
                 (Kind::Cancel | Kind::Settle | Kind::Settled | Kind::Bye, _) => {
                     return Err(LinkError::Stream("a frame of the wrong direction or time"));
@@ -324,6 +389,58 @@ impl Pump {
         }
     }
 
+    fn put_out_notes(&self, output: &mut Vec<u8>) {
+        let Some(freight) = &self.freight else { return };
+        while output.len() < OUTPUT_LEN
+            && let Some(note) = freight.next_note()
+        {
+            match note {
+                Note::Offer(number, extent) => {
+                    frame(output, Kind::Offer, 0, number);
+                    output.extend_from_slice(&extent.to_bytes());
+                }
+                Note::Withdraw(number) => frame(output, Kind::Withdraw, 0, number),
+                Note::Refused(number) => frame(output, Kind::Refused, 0, number),
+                Note::Taken(sum) => frame(output, Kind::Taken, 0, sum),
+            }
+        }
+    }
+
+    /// Takes in what belongs to the content of blobs; gives how many bytes behind the header that
+    /// were. None: they are not all there.
+    fn take_in_content(
+        &self,
+        (kind, extra, number): (Kind, u32, u64),
+        behind: &[u8],
+    ) -> Result<Option<usize>, LinkError> {
+        let unasked = LinkError::Stream("the content of a blob, which does not come this way");
+        let freight = self.freight.as_ref().ok_or(unasked)?;
+        match kind {
+            Kind::Piece => {
+                let len = usize::try_from(extra).unwrap_or(usize::MAX);
+                if len > PIECE_LEN_MAX {
+                    return Err(LinkError::Stream("a piece longer than any"));
+                }
+                let Some(piece) = behind.get(..len) else {
+                    return Ok(None);
+                };
+                freight.take_in(number, piece)?;
+                return Ok(Some(len));
+            }
+            Kind::Offer => {
+                let Some(extent) = behind.first_chunk() else {
+                    return Ok(None);
+                };
+                freight.hear(Note::Offer(number, Extent::from_bytes(extent)))?;
+                return Ok(Some(Extent::LEN));
+            }
+            Kind::Withdraw => freight.hear(Note::Withdraw(number))?,
+            Kind::Refused => freight.hear(Note::Refused(number))?,
+            _ => freight.hear(Note::Taken(number))?,
+        }
+        Ok(Some(0))
+    }
+
     fn commit(&mut self, tag: u32, bytes: &[u8]) -> Result<(), LinkError> {
         let mut claim = self
             .incoming
@@ -351,7 +468,7 @@ fn parse(header: &[u8; HEADER_LEN]) -> Result<(Kind, u32, u64), LinkError> {
     let value = u64::from_le_bytes(*header.last_chunk::<8>().expect("it has sixteen"));
     let extra = u32::from_le_bytes([a, b, c, d]);
     let kind = Kind::of(kind).ok_or(LinkError::Stream("a frame of no kind"))?;
-    let is_plain = zeros == [0; 3] && (kind == Kind::Record || extra == 0);
+    let is_plain = zeros == [0; 3] && (matches!(kind, Kind::Record | Kind::Piece) || extra == 0);
     let is_bare = !matches!(kind, Kind::Settle | Kind::Settled | Kind::Bye) || value == 0;
     if is_plain && is_bare {
         Ok((kind, extra, value))

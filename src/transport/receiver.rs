@@ -79,6 +79,8 @@ pub(crate) struct Receiver {
     /// Where large payloads lie.
     shelf: Option<Shelf>,
     partial: Option<Frame>,
+    /// Between the pieces of a payload others may come, whole.
+    is_interleaved: bool,
     message_len_max: u64,
     /// Who carries the frames here, if the peer does not see this memory.
     relay: Option<Arc<dyn Relay>>,
@@ -94,6 +96,9 @@ pub(crate) struct Receiver {
     attached: Attached,
     /// The peer has let memory go: there may be room for more.
     has_room: bool,
+    /// Memory was taken in since the peer was asked whether it waits for room: the way beside the
+    /// ring may have been what was full.
+    has_taken: bool,
 }
 
 impl Receiver {
@@ -106,6 +111,7 @@ impl Receiver {
             consumer,
             shelf,
             partial: None,
+            is_interleaved: false,
             message_len_max,
             relay: None,
             noted: 0,
@@ -114,6 +120,7 @@ impl Receiver {
             kept: Attached::default(),
             attached: Attached::default(),
             has_room: false,
+            has_taken: false,
         }
     }
 
@@ -127,6 +134,7 @@ impl Receiver {
 
     /// Memory comes beside the frames by way of `porter`.
     pub(super) fn attach(&mut self, porter: Arc<Porter>) {
+        self.is_interleaved = porter.is_remote();
         self.porter = Some(porter);
     }
 
@@ -241,7 +249,9 @@ impl Receiver {
                 record.release();
                 return self.fetch(head, body).map(Some);
             }
-            if head.kind == Kind::Chunk || head.total.is_some() || self.partial.is_some() {
+            let is_between = self.is_interleaved && head.kind != Kind::Abort;
+            let is_piece = head.kind == Kind::Chunk || head.total.is_some();
+            if is_piece || (self.partial.is_some() && !is_between) {
                 let piece = &mut Buffer::with_capacity(len);
                 piece.resize(len, 0);
                 record.copy_to(head_len, piece);
@@ -272,7 +282,10 @@ impl Receiver {
     fn hear_beside(&mut self, head: &Head, list: &[u8]) -> Result<(), LinkError> {
         let porter = self.porter.as_ref().ok_or(LinkError::Unexpected)?;
         match porter.hear(head, list)? {
-            Heard::Attached(attached) => self.listed = attached,
+            Heard::Attached(attached) => {
+                self.listed = attached;
+                self.has_taken = true;
+            }
             Heard::Room => self.has_room = true,
             Heard::Nothing => {}
         }
@@ -301,12 +314,14 @@ impl Receiver {
 
     /// Whether the peer waits for room that was made since the last question, and must be rung.
     pub(crate) fn freed(&mut self) -> bool {
+        self.has_taken = false;
         self.consumer.freed()
     }
 
     /// Whether so much room was made that the peer should hear of it now.
+    #[inline]
     pub(crate) fn owes_room(&self) -> bool {
-        self.consumer.owes_room()
+        self.has_taken || self.consumer.owes_room()
     }
 
     /// Takes a payload that lies in the arena; of the frame itself `body` has the chain.

@@ -43,6 +43,9 @@ pub(crate) trait Relay: fmt::Debug + Send + Sync {
     /// is on it when this returns.
     fn kick(&self);
 
+    /// Something is to go out that nobody need put on its way at once.
+    fn stir(&self);
+
     /// Nobody wants the answer of `call` any more.
     fn cancel(&self, call: CallId);
 

@@ -8,8 +8,13 @@
 //! What it does not know: what a frame means. A payload beyond [`Sender::inline_len_max`] that is
 //! in no arena goes in chunks; the turn is kept meanwhile, so nothing comes between them, and if
 //! the future is dropped half-way the peer is told to forget them.
+//!
+//! To another machine much takes long. There chunks have a turn of their own, and take no room that
+//! is nearly used up: frames that fit into one record go between them. And blobs are [conveyed]
+//! before their frame asks for its turn. So a frame is overtaken until the last of it is sent.
+//!
+//! [conveyed]: Porter::convey
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
@@ -17,6 +22,7 @@ use std::task::Context;
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use self::turns::Pace;
 use super::arena::{Arena, Draft};
 use super::bell::Bell;
 use super::board::Memory;
@@ -41,6 +47,9 @@ pub(crate) enum SendError {
     /// Memory cannot go with it: the peer is on another machine.
     #[error("no memory can be sent over this link")]
     Unattached,
+    /// The content of its blobs has to go before it.
+    #[error("the content of its blobs is not there")]
+    Unconveyed,
     /// The peer broke the rules.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
@@ -57,6 +66,8 @@ pub(crate) struct Sender<T = ()> {
     /// Whether somebody waits, for those who have no lock.
     is_waited_on: AtomicBool,
     turn: tokio::sync::Mutex<()>,
+    /// The turn of those who send chunks that others may overtake.
+    slow_turn: tokio::sync::Mutex<()>,
     room: Notify,
     inline_len_max: usize,
     /// Who takes the frames at once, in place of the ring.
@@ -84,6 +95,8 @@ pub(crate) struct Outbox {
     closed: bool,
     /// How many wait in `send_with`; nobody overtakes them.
     waiting: usize,
+    /// How many of those wait whom others may overtake.
+    overtaken: usize,
     /// Chunks were begun that will never be finished, and the peer has not been told.
     abort_due: bool,
     inline_len_max: usize,
@@ -107,6 +120,7 @@ impl Sender {
             reader: None,
             closed: false,
             waiting: 0,
+            overtaken: 0,
             abort_due: false,
             inline_len_max,
             porter: None,
@@ -136,6 +150,7 @@ impl<T> Sender<T> {
             locked: CachePadded::new(Mutex::new(Locked { outbox, state })),
             is_waited_on: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
+            slow_turn: tokio::sync::Mutex::new(()),
             room: Notify::new(),
             addressee: None,
         }
@@ -185,39 +200,6 @@ impl<T> Sender<T> {
             return Ok(0);
         }
         self.lock().outbox.try_send_with(head, body, attached)
-    }
-
-    /// As [`send_with`](Self::send_with), with nothing beside it.
-    #[cfg(test)]
-    pub(crate) async fn send(&self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
-        self.send_with(head, body, &Attached::default()).await
-    }
-
-    /// Sends a frame with memory beside it, when its turn and room have come, and gives the
-    /// position behind it.
-    ///
-    /// # Errors
-    /// [`SendError`], never `Full`.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is done, nothing was sent, or the peer forgets the part that was.
-    pub(crate) async fn send_with(
-        &self,
-        head: &Head,
-        body: &[u8],
-        attached: &Attached,
-    ) -> Result<u64, SendError> {
-        match self.try_send_with(head, body, attached) {
-            Err(SendError::Full) => {}
-            settled => return settled,
-        }
-        let _queued = Queued::new(self);
-        let _turn = self.turn.lock().await;
-        if body.len() <= self.inline_len_max {
-            self.write_when_room(head, body, attached).await
-        } else {
-            self.write_chunks(head, body, attached).await
-        }
     }
 
     /// Has the task, which is about to doze in `bed`, woken by what the other end sends, if that is
@@ -278,7 +260,6 @@ impl<T> Sender<T> {
     }
 
     /// Ends the link's sending half; who waits gets an error.
-    #[cfg(test)]
     pub(crate) fn close(&self) {
         self.lock().outbox.close();
         self.wake_all();
@@ -287,60 +268,6 @@ impl<T> Sender<T> {
     /// Wakes all who wait, the link's sending half having been closed.
     pub(crate) fn wake_all(&self) {
         self.room.notify_waiters();
-    }
-
-    async fn write_chunks(
-        &self,
-        head: &Head,
-        body: &[u8],
-        attached: &Attached,
-    ) -> Result<u64, SendError> {
-        let first = Head {
-            total: Some(body.len() as u64),
-            ..*head
-        };
-        let chunk = Head::new(Kind::Chunk, 0, CallId::NONE);
-        let mut pieces = body.chunks(self.inline_len_max);
-        let mut unfinished = Unfinished { sender: Some(self) };
-        let mut position = self
-            .write_when_room(&first, pieces.next().unwrap_or_default(), attached)
-            .await?;
-        let alone = Attached::default();
-        for piece in pieces {
-            position = self.write_when_room(&chunk, piece, &alone).await?;
-        }
-        unfinished.sender = None;
-        Ok(position)
-    }
-
-    async fn write_when_room(
-        &self,
-        head: &Head,
-        body: &[u8],
-        attached: &Attached,
-    ) -> Result<u64, SendError> {
-        loop {
-            let mut notified = pin!(self.room.notified());
-            notified.as_mut().enable();
-            let written = {
-                let outbox = &mut self.lock().outbox;
-                match outbox.write_with(head, body, attached) {
-                    Err(SendError::Full) => {
-                        outbox.producer.want_room();
-                        outbox.write_with(head, body, attached)
-                    }
-                    settled => settled,
-                }
-            };
-            match written {
-                Err(SendError::Full) => {
-                    // The peer may have nobody who looks: all its calls were dropped.
-                    self.ring();
-                    notified.await;
-                }
-                settled => return settled,
-            }
-        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<T>> {
@@ -362,14 +289,62 @@ impl Outbox {
         body: &[u8],
         attached: &Attached,
     ) -> Result<u64, SendError> {
-        if !attached.is_empty() && self.porter.is_none() {
-            return Err(SendError::Unattached);
+        if !attached.is_empty() {
+            self.check_attached(attached)?;
         }
         if body.len() > self.inline_len_max {
             self.check_arena()?;
             return Err(SendError::Full);
         }
         if self.waiting > 0 {
+            return Err(SendError::Full);
+        }
+        match self.write_with(head, body, attached) {
+            // Who waits for room has it conveyed.
+            Err(SendError::Unconveyed) => Err(SendError::Full),
+            settled => settled,
+        }
+    }
+
+    #[cold]
+    fn check_attached(&self, attached: &Attached) -> Result<(), SendError> {
+        let porter = self.porter.as_ref().ok_or(SendError::Unattached)?;
+        if porter.refuses(attached) {
+            return Err(SendError::Unattached);
+        }
+        Ok(())
+    }
+
+    /// How many wait so.
+    fn waiting_at(&mut self, pace: Pace) -> &mut usize {
+        match pace {
+            Pace::Prompt => &mut self.waiting,
+            Pace::Slow => &mut self.overtaken,
+        }
+    }
+
+    /// Whether the peer is on another machine.
+    fn is_remote(&self) -> bool {
+        self.porter
+            .as_ref()
+            .is_some_and(|porter| porter.is_remote())
+    }
+
+    /// Writes what may not fill the ring only while half of that is free: so there is room for
+    /// others.
+    fn write_at(
+        &mut self,
+        pace: Pace,
+        head: &Head,
+        body: &[u8],
+        attached: &Attached,
+    ) -> Result<u64, SendError> {
+        let used = self
+            .producer
+            .position()
+            .saturating_sub(self.producer.released());
+        // A frame takes at most an eighth of the ring, see `Sender::new`.
+        if pace == Pace::Slow && !self.closed && used > 3 * self.inline_len_max as u64 {
             return Err(SendError::Full);
         }
         self.write_with(head, body, attached)
@@ -557,38 +532,5 @@ fn put<'a>(
     Ok(claim)
 }
 
-/// Counts one who waits; the count changes under the lock, so that a fast sender sees it.
-struct Queued<'a, T>(&'a Sender<T>);
-
-impl<'a, T> Queued<'a, T> {
-    fn new(sender: &'a Sender<T>) -> Self {
-        sender.lock().outbox.waiting += 1;
-        sender.is_waited_on.store(true, Ordering::Relaxed);
-        Self(sender)
-    }
-}
-
-impl<T> Drop for Queued<'_, T> {
-    fn drop(&mut self) {
-        let outbox = &mut self.0.lock().outbox;
-        outbox.waiting -= 1;
-        self.0
-            .is_waited_on
-            .store(outbox.waiting > 0, Ordering::Relaxed);
-    }
-}
-
-/// Tells the peer to forget chunks whose rest will not come.
-struct Unfinished<'a, T> {
-    sender: Option<&'a Sender<T>>,
-}
-
-impl<T> Drop for Unfinished<'_, T> {
-    fn drop(&mut self) {
-        if let Some(sender) = self.sender {
-            // The next frame carries the news; until then the peer holds what it has, within its
-            // limit.
-            sender.lock().outbox.abort_due = true;
-        }
-    }
-}
+#[path = "turns.rs"]
+mod turns;

@@ -20,12 +20,12 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -34,15 +34,14 @@ use super::Link;
 use super::aside::Aside;
 use super::bell::Chime;
 use super::board::{Board, Geometry, Memory, Side};
+use super::freight::{Freight, TAKEN_LEN_MAX};
+use super::porter::Porter;
 use super::pump::Pump;
 use super::receiver::LinkError;
 use super::relay::{OnParting, Parting, Relay};
-use super::unreached::Unreached;
+use super::traffic::{Fetched, State};
 use crate::sys::memory::Segment;
 use crate::wire::id::CallId;
-
-/// How much is read at once, and a frame more.
-const INPUT_LEN: usize = 64 * 1024;
 
 /// How many reads one poll does before other links get their turn.
 const READS_MAX: u32 = 16;
@@ -64,6 +63,8 @@ pub(crate) struct Laid {
     side: Side,
     chime: Chime,
     relay: Arc<dyn Relay>,
+    /// Who carries the memory of blobs, if that goes this way too.
+    porter: Option<Arc<Porter>>,
 }
 
 /// Keeps the task of one end at work; dropped, it ends the stream.
@@ -81,7 +82,7 @@ pub(crate) fn lay<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (conduit, laid) = lay_out(stream, (geometry, side), aside, 0);
+    let (conduit, laid) = lay_out(stream, (geometry, side), (aside, 0), None);
     let (end, ended) = oneshot::channel();
     runtime.spawn(drive(conduit, ended));
     (laid, Pumping { end })
@@ -98,7 +99,11 @@ pub(crate) fn lay_remote<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (conduit, laid) = lay_out(stream, (geometry, side), None, skew);
+    let freight = Freight::new(TAKEN_LEN_MAX);
+    let carried = Some(Arc::clone(&freight));
+    let (conduit, laid) = lay_out(stream, (geometry, side), (None, skew), carried);
+    let conduit_of = Arc::downgrade(&conduit);
+    freight.set_relay(conduit_of);
     let (end, ended) = oneshot::channel();
     runtime.spawn(drive_remote(conduit, ended, on_parting));
     (laid, Pumping { end })
@@ -107,14 +112,17 @@ where
 fn lay_out<S>(
     stream: S,
     (geometry, side): (Geometry, Side),
-    aside: Option<Aside>,
-    skew: i64,
+    (aside, skew): (Option<Aside>, i64),
+    freight: Option<Arc<Freight>>,
 ) -> (Arc<Conduit<S>>, Laid)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
-    let pump = Pump::new(&memory, geometry, side);
+    let mut pump = Pump::new(&memory, geometry, side);
+    if let Some(freight) = &freight {
+        pump.carry(Arc::clone(freight));
+    }
     let chime = Chime::default();
     let conduit = Arc::new(Conduit {
         chime: chime.clone(),
@@ -123,19 +131,7 @@ where
         skew,
         fault: OnceLock::new(),
         flushed: Notify::new(),
-        state: Mutex::new(State {
-            input: vec![0; INPUT_LEN + pump.frame_len_max()].into(),
-            filled: 0,
-            output: Vec::new(),
-            written: 0,
-            is_unheard: false,
-            is_held: false,
-            pump,
-            stream: Some(stream),
-            lost: Unreached::Closed,
-            waker: None,
-            settled: None,
-        }),
+        state: Mutex::new(State::new(stream, pump)),
     });
     let laid = Laid {
         memory,
@@ -143,6 +139,7 @@ where
         side,
         chime,
         relay: Arc::clone(&conduit) as Arc<dyn Relay>,
+        porter: freight.map(Porter::over_stream),
     };
     (conduit, laid)
 }
@@ -161,8 +158,13 @@ impl Laid {
             side,
             chime,
             relay,
+            porter,
         } = self;
-        Link::relayed(memory, geometry, side, (chime, relay), message_len_max)
+        let link = Link::relayed(memory, geometry, side, (chime, relay), message_len_max);
+        match porter {
+            Some(porter) => link.attach(porter),
+            None => link,
+        }
     }
 }
 
@@ -201,133 +203,16 @@ enum Beside {
     },
 }
 
-struct State<S> {
-    pump: Pump,
-    /// Until the end.
-    stream: Option<S>,
-    input: Box<[u8]>,
-    filled: usize,
-    output: Vec<u8>,
-    /// How much of `output` the stream has taken.
-    written: usize,
-    /// The peer takes nothing any more.
-    is_unheard: bool,
-    /// The stream takes nothing now: what is to go out stays in the ring.
-    is_held: bool,
-    /// How the stream ended, once it has.
-    lost: Unreached,
-    /// The task's, for those who write in its place.
-    waker: Option<Waker>,
-    /// To be called when the caller has told that all is out.
-    settled: Option<Box<dyn FnOnce() + Send>>,
-}
-
-/// What a look into the stream has shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fetched {
-    Some,
-    Nothing,
-    End,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
-    /// Reads once, and takes in what has come.
-    fn fetch(
-        &mut self,
-        cx: &mut Context<'_>,
-        cancel: impl FnMut(CallId),
-    ) -> Result<Fetched, LinkError> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(Fetched::End);
-        };
-        let mut room = ReadBuf::new(&mut self.input[self.filled..]);
-        let len = match Pin::new(stream).poll_read(cx, &mut room) {
-            Poll::Pending => return Ok(Fetched::Nothing),
-            Poll::Ready(Ok(())) => room.filled().len(),
-            // What came before it was read; more will not come.
-            Poll::Ready(Err(error)) => {
-                self.lost = Unreached::of(&error);
-                0
-            }
-        };
-        if len == 0 {
-            return Ok(Fetched::End);
-        }
-        crate::sys::failpoint::at("pump.fetched");
-        self.filled += len;
-        let taken = self.pump.take_in(&self.input[..self.filled], cancel)?;
-        self.input.copy_within(taken..self.filled, 0);
-        self.filled -= taken;
-        Ok(Fetched::Some)
-    }
-
-    /// Writes what is to go out, as far as there is room.
-    fn flush(&mut self, cx: &mut Context<'_>, owner: &Chime) -> Result<(), LinkError> {
-        loop {
-            let Some(stream) = self.stream.as_mut().filter(|_| !self.is_unheard) else {
-                return Ok(());
-            };
-            if self.written == self.output.len() {
-                // Of a stream that is still to come, nothing was sent.
-                let ready = Pin::new(&mut *stream).poll_flush(cx);
-                self.is_held = ready.is_pending();
-                self.is_unheard = matches!(ready, Poll::Ready(Err(_)));
-                if self.is_held || self.is_unheard {
-                    return Ok(());
-                }
-                self.written = 0;
-                self.output.clear();
-                self.pump.put_out(&mut self.output)?;
-                if self.pump.freed() {
-                    owner.ring();
-                }
-                if self.output.is_empty() {
-                    return Ok(());
-                }
-            }
-            crate::sys::failpoint::at("pump.write.before");
-            match Pin::new(stream).poll_write(cx, &self.output[self.written..]) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(len)) if len > 0 => self.written += len,
-                // The peer is gone, or going. What it had sent can still be read.
-                Poll::Ready(_) => {
-                    self.is_unheard = true;
-                    return Ok(());
-                }
-            }
-            crate::sys::failpoint::at("pump.written");
-        }
-    }
-
-    /// Whether nothing can be done before somebody wakes the task or kicks.
-    fn rests(&mut self) -> bool {
-        self.is_done() || self.is_held || self.written < self.output.len() || self.pump.doze()
-    }
-
-    /// Whether the actor at the other end has ended in order. (That ours has is only said here:
-    /// what is on its way shall arrive.)
-    fn is_parted_from(&self) -> bool {
-        self.pump.side() == Side::Caller && self.pump.is_parted()
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_none() || self.is_unheard
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.is_done() || (self.written == self.output.len() && self.pump.is_empty())
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
     /// Carries on until the stream ends, or cannot go on.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        state.waker = Some(cx.waker().clone());
+        self.lock().waker = Some(cx.waker().clone());
         for _ in 0..READS_MAX {
             if self.fault.get().is_some() {
                 return Poll::Ready(());
             }
+            // Let go each time: who sends something does not wait for all that comes.
+            let mut state = self.lock();
             let fetched = match self.advance(&mut state, cx) {
                 Ok(fetched) => fetched,
                 Err(error) => {
@@ -346,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
             match fetched {
                 Fetched::End => return Poll::Ready(()),
                 _ if state.is_parted_from() => return Poll::Ready(()),
-                Fetched::Nothing if state.rests() => return Poll::Pending,
+                Fetched::Nothing if !state.has_piece() && state.rests() => return Poll::Pending,
                 Fetched::Nothing | Fetched::Some => {}
             }
         }
@@ -366,6 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
         }
         let fetched = fetched?;
         self.flush(state, cx)?;
+        if state.begin_piece() {
+            self.flush(state, cx)?;
+        }
         Ok(fetched)
     }
 
@@ -389,6 +277,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
                 waker.wake_by_ref();
                 break;
             }
+            if state.has_piece() {
+                // It is the task's, which may take its time.
+                waker.wake_by_ref();
+                break;
+            }
             if state.rests() {
                 break;
             }
@@ -408,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
         let mut state = self.lock();
         state.stream = None;
         state.waker = None;
+        state.pump.end();
         let settled = state.settled.take();
         self.flushed.notify_waiters();
         drop(state);
@@ -488,6 +382,14 @@ async fn drive_remote<S: AsyncRead + AsyncWrite + Unpin>(
         () = poll_fn(|cx| conduit.poll(cx)) => None,
         ended = &mut end => Some(ended),
     };
+    if let Some(Ok(_)) = &ended {
+        // What was sent goes before the end, also where nobody was rung for it any more.
+        let flushing = poll_fn(|cx| match conduit.poll(cx) {
+            Poll::Pending if conduit.lock().has_to_flush() => Poll::Pending,
+            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+        });
+        let _ = timeout(DRAINED_WITHIN, flushing).await;
+    }
     let state = conduit.lock();
     let parting = match conduit.fault.get() {
         Some(error) => Parting::Broken(error.clone()),
@@ -515,6 +417,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Closing<'_, S> {
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
     fn kick(&self) {
         self.write_now(&mut self.lock());
+    }
+
+    fn stir(&self) {
+        if let Some(waker) = &self.lock().waker {
+            waker.wake_by_ref();
+        }
     }
 
     fn cancel(&self, call: CallId) {

@@ -507,7 +507,9 @@ where
     S: Fallible<Error: Source> + ?Sized,
 {
     fn serialize(&self, _: &mut S) -> Result<u32, S::Error> {
-        attach(&self.hold).map_err(S::Error::new)
+        // All of it, wherever its numbers lie: arrays are not carried in parts.
+        let all = 0..self.hold.memory().pages().len();
+        attach(&self.hold, &all).map_err(S::Error::new)
     }
 }
 

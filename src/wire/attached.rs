@@ -6,6 +6,7 @@
 //! place for it.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::holding::Hold;
@@ -15,7 +16,14 @@ pub(crate) const ATTACHED_MAX: usize = 64;
 
 /// The memory beside one message; mostly none. A clone is one count.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attached(Option<Arc<Vec<Beside>>>);
+pub(crate) struct Attached(Option<Arc<All>>);
+
+#[derive(Debug)]
+struct All {
+    beside: Vec<Beside>,
+    /// Of each the part that the message is about, if it was collected.
+    used: Vec<Range<usize>>,
+}
 
 /// One memory beside a message.
 #[derive(Clone, Debug)]
@@ -41,7 +49,11 @@ impl Lost {
 impl Attached {
     /// These.
     pub(crate) fn new(beside: Vec<Beside>) -> Self {
-        Self((!beside.is_empty()).then(|| Arc::new(beside)))
+        Self::collected(beside, Vec::new())
+    }
+
+    fn collected(beside: Vec<Beside>, used: Vec<Range<usize>>) -> Self {
+        Self((!beside.is_empty()).then(|| Arc::new(All { beside, used })))
     }
 
     #[inline]
@@ -51,10 +63,19 @@ impl Attached {
 
     /// Each of them that is here, in their order. None is missing of those that were collected.
     pub(crate) fn holds(&self) -> impl Iterator<Item = &Arc<Hold>> {
-        let all = self.0.as_deref().map_or(&[][..], Vec::as_slice).iter();
-        all.filter_map(|beside| match beside {
-            Beside::Here(hold) => Some(hold),
-            Beside::Lost(_) => None,
+        self.used().map(|(hold, _)| hold)
+    }
+
+    /// The same, each with the part of it that the message is about.
+    pub(crate) fn used(&self) -> impl Iterator<Item = (&Arc<Hold>, Range<usize>)> {
+        let all = self.0.as_deref();
+        let beside = all.map_or(&[][..], |all| all.beside.as_slice());
+        beside.iter().enumerate().filter_map(move |(at, beside)| {
+            let Beside::Here(hold) = beside else {
+                return None;
+            };
+            let used = all.and_then(|all| all.used.get(at)).cloned();
+            Some((hold, used.unwrap_or_else(|| 0..hold.memory().pages().len())))
         })
     }
 
@@ -89,7 +110,7 @@ impl Attached {
     /// One of those of the message that this thread reads.
     pub(crate) fn at(index: u32) -> Option<Beside> {
         let index = usize::try_from(index).ok()?;
-        HERE.with_borrow(|here| here.0.as_ref()?.get(index).cloned())
+        HERE.with_borrow(|here| here.0.as_ref()?.beside.get(index).cloned())
     }
 }
 
@@ -98,11 +119,20 @@ thread_local! {
     static HERE: RefCell<Attached> = const { RefCell::new(Attached(None)) };
     /// Beside the messages that are written, each with its depth: one that is being archived may
     /// archive another.
-    static COLLECTED: RefCell<Vec<(u32, Arc<Hold>)>> = const { RefCell::new(Vec::new()) };
+    static COLLECTED: RefCell<Vec<Collected>> = const { RefCell::new(Vec::new()) };
     /// How many messages are being written.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// Whether anything was collected; looked at where nothing usually was.
     static IS_USED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A memory beside a message that is written.
+#[derive(Debug)]
+struct Collected {
+    depth: u32,
+    hold: Arc<Hold>,
+    /// What the message is about of it.
+    used: Range<usize>,
 }
 
 /// Why a blob cannot travel with a message.
@@ -130,7 +160,10 @@ impl Collecting {
     #[inline]
     pub(crate) fn finish(self) -> Attached {
         if IS_USED.get() {
-            Attached::new(take())
+            let taken = take().into_iter();
+            let taken = taken.map(|one| (Beside::Here(one.hold), one.used));
+            let (beside, used) = taken.unzip();
+            Attached::collected(beside, used)
         } else {
             Attached::default()
         }
@@ -149,36 +182,40 @@ impl Drop for Collecting {
 
 /// What was collected for the innermost message.
 #[cold]
-fn take() -> Vec<Beside> {
+fn take() -> Vec<Collected> {
     let depth = DEPTH.get();
     COLLECTED.with_borrow_mut(|collected| {
-        let first = collected.partition_point(|(of, _)| *of < depth);
-        let taken = collected.drain(first..);
-        let taken = taken.map(|(_, hold)| Beside::Here(hold)).collect();
+        let first = collected.partition_point(|one| one.depth < depth);
+        let taken = collected.drain(first..).collect();
         IS_USED.set(!collected.is_empty());
         taken
     })
 }
 
-/// Has `hold`'s memory travel with the message that is being written; gives its number there.
+/// Has `hold`'s memory travel with the message that is being written, which is about this `place`
+/// of it; gives its number there.
 ///
 /// # Errors
 /// [`AttachError`].
-pub(crate) fn attach(hold: &Arc<Hold>) -> Result<u32, AttachError> {
+pub(crate) fn attach(hold: &Arc<Hold>, place: &Range<usize>) -> Result<u32, AttachError> {
     let depth = DEPTH.get();
     if depth == 0 {
         return Err(AttachError::NoMessage);
     }
     COLLECTED.with_borrow_mut(|collected| {
-        let first = collected.partition_point(|(of, _)| *of < depth);
-        let own = &collected[first..];
-        let known = own.iter().position(|(_, other)| Arc::ptr_eq(other, hold));
+        let first = collected.partition_point(|one| one.depth < depth);
+        let own = &mut collected[first..];
+        let known = own.iter().position(|one| Arc::ptr_eq(&one.hold, hold));
         let index = known.unwrap_or(own.len());
         if index >= ATTACHED_MAX {
             return Err(AttachError::TooMany);
         }
-        if known.is_none() {
-            collected.push((depth, Arc::clone(hold)));
+        if let Some(known) = own.get_mut(index) {
+            let used = &mut known.used;
+            *used = used.start.min(place.start)..used.end.max(place.end);
+        } else {
+            let (hold, used) = (Arc::clone(hold), place.clone());
+            collected.push(Collected { depth, hold, used });
             IS_USED.set(true);
         }
         u32::try_from(index).map_err(|_| AttachError::TooMany)
@@ -206,22 +243,43 @@ mod tests {
     #[test]
     fn messages_collect_their_own() {
         let (one, two) = (hold(), hold());
-        assert_eq!(attach(&one), Err(AttachError::NoMessage));
+        assert_eq!(attach(&one, &(0..1)), Err(AttachError::NoMessage));
         let outer = Collecting::begin();
         assert_eq!(
-            [attach(&one), attach(&two), attach(&one)],
+            [
+                attach(&one, &(0..1)),
+                attach(&two, &(0..1)),
+                attach(&one, &(0..1))
+            ],
             [Ok(0), Ok(1), Ok(0)]
         );
         let inner = Collecting::begin();
-        assert_eq!(attach(&two), Ok(0));
+        assert_eq!(attach(&two, &(0..1)), Ok(0));
         drop(Collecting::begin());
         assert!(is_same(&inner.finish(), &[&two]));
         let given_up = Collecting::begin();
-        assert_eq!(attach(&two), Ok(0));
+        assert_eq!(attach(&two, &(0..1)), Ok(0));
         drop(given_up);
         assert!(is_same(&outer.finish(), &[&one, &two]));
         assert!(Collecting::begin().finish().is_empty());
         assert_eq!(Arc::strong_count(&one), 1, "nothing is kept");
+    }
+
+    /// Of each memory it is known which part of it a message is about.
+    #[test]
+    fn messages_are_about_parts() {
+        let sealed = BlobBuilder::alloc(100).unwrap().into_sealed().unwrap();
+        let (large, small) = (Memory::enter(sealed).hold(), hold());
+        let message = Collecting::begin();
+        for place in [40..50, 45..60, 20..30] {
+            assert_eq!(attach(&large, &place), Ok(0));
+        }
+        assert_eq!(attach(&small, &(0..1)), Ok(1));
+        let attached = message.finish();
+        let used: Vec<_> = attached.used().map(|(_, used)| used).collect();
+        assert_eq!(used, [20..60, 0..1]);
+        let came = Attached::new(vec![Beside::Here(large)]);
+        assert!(came.used().all(|(_, used)| used == (0..100)));
     }
 
     /// More than the limit are refused, and the next message is fine.
@@ -230,12 +288,12 @@ mod tests {
         let holds: Vec<_> = (0..=ATTACHED_MAX).map(|_| hold()).collect();
         let many = Collecting::begin();
         let (last, first) = holds.split_last().unwrap();
-        assert!(first.iter().all(|hold| attach(hold).is_ok()));
-        assert_eq!(attach(last), Err(AttachError::TooMany));
-        assert_eq!(attach(&first[7]), Ok(7));
+        assert!(first.iter().all(|hold| attach(hold, &(0..1)).is_ok()));
+        assert_eq!(attach(last, &(0..1)), Err(AttachError::TooMany));
+        assert_eq!(attach(&first[7], &(0..1)), Ok(7));
         drop(many);
         let next = Collecting::begin();
-        assert_eq!(attach(last), Ok(0));
+        assert_eq!(attach(last, &(0..1)), Ok(0));
         assert!(is_same(&next.finish(), &[last]));
     }
 

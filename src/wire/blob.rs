@@ -43,6 +43,25 @@ use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_nu
 ///
 /// Numbers that several processes write are an [`Array`](crate::Array).
 ///
+/// # Over a network
+/// To another program or machine ([`Connect`](crate::Connect)) a blob goes in the same calls,
+/// answers and streams. Its content is carried there, into sealed memory of the receiver, before
+/// the frame that it belongs to: who has it can read all of it at once, and passes it on like any
+/// other.
+/// - What the other side has does not travel again: the same blob, a slice of it, one that goes
+///   back to where it came from. It is known there as long as the sender keeps a blob of it.
+/// - Pieces of 32 KiB go between other calls and answers and between those of other blobs, and no
+///   more of them are on their way than it takes to be fast. Nobody waits behind a large one; see
+///   [`Connecting`](crate::Connecting#order) for what that does to the order of calls.
+/// - A slice of less than half of its memory goes alone; larger ones have the whole memory with
+///   them.
+/// - What finds no memory there is an error of the call, with the reason
+///   ([`CallError::Arguments`](crate::CallError::Arguments), or
+///   [`Decode`](crate::CallError::Decode) of an answer). So are more than 4 GiB that came over one
+///   connection and are used at the same time. Nothing is allocated before its bytes come.
+/// - A call that is given up meanwhile is not run, and the rest is not sent. A connection that ends
+///   in the midst ends the call, and nothing is left of what had come.
+///
 /// # Types
 /// - `Blob` is `Blob<[u8]>`: bytes. `Blob<[f32]>`, and all other [numbers](Number), are slices of
 ///   these.
@@ -480,7 +499,7 @@ where
     S: Fallible<Error: Source> + ?Sized,
 {
     fn serialize(&self, _: &mut S) -> Result<u32, S::Error> {
-        attach(&self.hold).map_err(S::Error::new)
+        attach(&self.hold, &self.place).map_err(S::Error::new)
     }
 }
 

@@ -142,10 +142,10 @@ pub enum EncodeError {
         #[source]
         source: Cause,
     },
-    /// The message has [blobs](crate::Blob) with it, which are memory of one machine, and goes over
-    /// a network.
-    #[error("its blobs are memory of this machine, and do not travel over a network")]
-    Blobs,
+    /// The message has an [array](crate::Array) with it, which is memory that several processes of
+    /// one machine write, and goes over a network. A [blob](crate::Blob) of its numbers may.
+    #[error("its arrays are shared memory of this machine, and do not travel over a network")]
+    Arrays,
 }
 
 /// Bytes are no archive of the expected type: damaged, of another type, or nested too deeply.

@@ -12,6 +12,7 @@ use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::sys::pages::{Access, Descriptor, DescriptorError, Identity, Pages};
@@ -28,7 +29,12 @@ pub(crate) struct Memory {
     hold: Mutex<Weak<Hold>>,
     /// What was found in it: windows, by their type and place.
     checked: Mutex<Vec<Found>>,
+    /// Counts it, for as long as it is here.
+    _toll: Option<Toll>,
 }
+
+/// Dropped with the memory that it counts.
+pub(crate) type Toll = Box<dyn Any + Send + Sync + UnwindSafe + RefUnwindSafe>;
 
 /// What may be done with the memory.
 #[derive(Debug)]
@@ -87,10 +93,16 @@ impl Memory {
     /// Takes in memory that was made or mapped just now; gives what was there already, if it is
     /// the same.
     pub(crate) fn enter(mapped: impl Into<Mapped>) -> Arc<Self> {
+        Self::enter_with(mapped, None)
+    }
+
+    /// The same, with what is dropped together with it.
+    pub(crate) fn enter_with(mapped: impl Into<Mapped>, toll: Option<Toll>) -> Arc<Self> {
         let memory = Arc::new(Self {
             mapped: mapped.into(),
             hold: Mutex::default(),
             checked: Mutex::default(),
+            _toll: toll,
         });
         let identity = memory.identity();
         let mut all = lock(&ALL);

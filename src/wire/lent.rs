@@ -218,8 +218,8 @@ impl<'e> Serialize<Encoder<'e>> for Encoded {
     fn serialize(&self, serializer: &mut Encoder<'e>) -> Result<(), Cause> {
         let (archive, attached) = &*self.0;
         // They are the first of this message, and so have the numbers that the archive says.
-        for hold in attached.holds() {
-            attach(hold).map_err(Cause::new)?;
+        for (hold, used) in attached.used() {
+            attach(hold, &used).map_err(Cause::new)?;
         }
         serializer.write(archive)
     }

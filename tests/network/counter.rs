@@ -6,9 +6,8 @@ use std::future::IntoFuture as _;
 use std::io::Read as _;
 use std::net::TcpStream;
 
-use bytes::Bytes;
 use callboard::prelude::*;
-use callboard::{Address, AuthKey, Blob, ConnectError, Connecting};
+use callboard::{Address, AuthKey, ConnectError, Connecting};
 
 use super::common::{LONG, within};
 
@@ -45,14 +44,6 @@ impl Counter {
 
     pub fn echo(&self, bytes: Vec<u8>) -> Vec<u8> {
         bytes
-    }
-
-    pub fn take(&self, blob: Blob) -> usize {
-        blob.len()
-    }
-
-    pub fn make(&self) -> Blob {
-        Blob::from_bytes(&Bytes::from_static(&[7; 100])).expect("there is memory")
     }
 
     pub fn fail(&self, text: String) -> Result<(), String> {

@@ -114,7 +114,22 @@ where
 /// - When the other side is gone without a word, calls get
 ///   [`Unreachable`](crate::CallError::Unreachable) with the reason: at once when its process has
 ///   ended, and after ten seconds of silence when its machine or the network has.
-/// - A message has at most 16 MiB, and no [blobs](crate::Blob) with it.
+/// - A message has at most 16 MiB. [Blobs](crate::Blob#over-a-network) go with it as far as there
+///   is memory for them; [arrays](crate::Array) do not go at all
+///   ([`EncodeError::Arrays`](crate::EncodeError::Arrays)): they are memory of one machine.
+///
+/// # Order
+/// Small calls do not wait behind large ones: messages above 16 KiB go in pieces and blobs beside
+/// them, with other calls in between. So the calls of one proxy begin in the order in which they
+/// have arrived whole. Where nothing is large that is the order in which they were made; and what
+/// was awaited, be it the call or its [`tell`](crate::Call::tell), has arrived before what is
+/// called after that. Answers come in the order in which they are whole, too: an actor goes on
+/// while a long one is on its way, and is ahead of a caller by 16 MiB or 64 answers at most.
+///
+/// A call has no usual [bound](crate::set_default_timeout) while its blobs are on their way; then
+/// it has, and in it its answer has to come whole: say [otherwise](crate::Call::no_timeout) for
+/// large answers over slow networks. One that is to be sent [at once](crate::Call::try_start) finds
+/// no room as long as its blobs are not there.
 ///
 /// What goes over the connection is encrypted and cannot be changed or repeated by others; see
 /// [`AuthKey`]. It is made again only if [that is asked for](Self::reconnect).

@@ -363,6 +363,10 @@ impl Inside {
         let (laid, pumping) = lay_remote(sealed, (geometry, Side::Server), skew, pumps);
         let relay = laid.relay();
         let link = laid.connect(MESSAGE_LEN_MAX);
+        if let Some(porter) = &link.porter {
+            let signals = self.signals.clone();
+            porter.set_wake(move || signals.tell());
+        }
         let limit = usize::try_from(MESSAGE_LEN_MAX).unwrap_or(usize::MAX);
         let board = link.board.clone();
         let port = Port::new(
