@@ -4,6 +4,7 @@
 //! cargo run --release -- [--quick] [--rounds N] [--only NAME].. [--out FOLDER]
 //!                        [--pin A,B | --same-core | --unpinned]
 //! cargo run --release -- pools [--quick] [--rounds N] [--out FOLDER]
+//! cargo run --release -- payload ..                    large payloads by their size
 //! ```
 //!
 //! Each round takes every case, and each case every subject, so that whatever the machine does
@@ -17,6 +18,7 @@ mod goals;
 mod machine;
 mod meter;
 mod options;
+mod payload;
 mod plot;
 mod pools;
 mod report;
@@ -44,12 +46,13 @@ const DISTURBANCE_MAX: f64 = 0.05;
 fn main() -> Outcome {
     // In the process of an actor this does not return.
     callboard::init();
-    let subjects = subject::all();
+    let mut subjects = subject::all();
     let arguments: Vec<String> = env::args().skip(1).collect();
     if let Some((stage::SERVE, rest)) = arguments
         .split_first()
         .map(|(first, rest)| (first.as_str(), rest))
     {
+        subjects.extend(payload::peers());
         return stage::serve(&subjects, rest);
     }
     if let Some((pools::POOLS, rest)) = arguments
@@ -62,6 +65,9 @@ fn main() -> Outcome {
         return Ok(());
     };
     let stage = Stage::new(options.cores)?;
+    if options.is_payload {
+        return payload::run(&options, &stage);
+    }
     let records = run(&options, &subjects, &stage)?;
     if records.is_empty() {
         return Err("no subject fits what --only names".into());

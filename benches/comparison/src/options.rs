@@ -11,9 +11,10 @@ use crate::subject::{Case, Outcome};
 const HELP: &str = "\
 callboard beside its peers; `pools` first: pools of actors beside others
 
+  payload       large payloads by their size, instead of calls
   --quick       3 rounds of 50 ms instead of 10 of 150 ms
   --rounds N    so many rounds
-  --only NAME   this subject or case only; may be repeated
+  --only NAME   this subject or case, or way of bringing a payload, only; may be repeated
   --pin A,B     this process on core A, the second one on core B (default: the first two)
   --same-core   both on one core
   --unpinned    wherever the kernel likes
@@ -25,7 +26,9 @@ pub struct Options {
     pub span: Duration,
     pub cores: Cores,
     pub out: PathBuf,
-    /// Names of subjects and keys of cases; empty means all.
+    /// Large payloads are measured instead of calls.
+    pub is_payload: bool,
+    /// Names of subjects, keys of cases, names of ways; empty means all.
     only: Vec<String>,
 }
 
@@ -40,6 +43,7 @@ impl Options {
             span: Duration::from_millis(150),
             cores: Cores::first_two()?,
             out: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results")),
+            is_payload: false,
             only: Vec::new(),
         };
         let mut parser = Parser::from_env();
@@ -54,6 +58,7 @@ impl Options {
                 Arg::Long("out") => options.out = parser.value()?.into(),
                 // `cargo bench` adds this one.
                 Arg::Long("bench") => {}
+                Arg::Value(what) if what == "payload" => options.is_payload = true,
                 Arg::Long("help") | Arg::Short('h') => {
                     println!("{HELP}");
                     return Ok(None);
@@ -81,6 +86,11 @@ impl Options {
             names.is_empty() || names.iter().any(|wanted| wanted.as_str() == name)
         };
         fits(&cases, case.key()) && fits(&subjects, subject)
+    }
+
+    /// Whether a way of bringing payloads is to be measured.
+    pub fn wants_way(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
     }
 
     /// How the sides are placed, for the report.

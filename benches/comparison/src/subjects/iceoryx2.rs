@@ -74,7 +74,7 @@ impl Subject for Iceoryx2 {
 
 /// A node whose files lie in a folder of this round and whose shared memory has our prefix. What
 /// a killed process leaves is removed by us, so no node looks for dead ones.
-fn node(places: &[String]) -> Outcome<Node<ipc::Service>> {
+pub fn node(places: &[String]) -> Outcome<Node<ipc::Service>> {
     let [root, prefix] = places else {
         return Err("the folder and the prefix are missing".into());
     };

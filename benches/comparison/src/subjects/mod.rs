@@ -18,14 +18,14 @@ use futures_util::FutureExt;
 use crate::subject::Outcome;
 
 /// A runtime that runs everything in the thread that blocks on it.
-fn current_thread() -> Outcome<tokio::runtime::Runtime> {
+pub fn current_thread() -> Outcome<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?)
 }
 
 /// Runs a measurement whose calls block the thread and never yield.
-fn blocking(measurement: impl Future<Output = Outcome>) -> Outcome {
+pub fn blocking(measurement: impl Future<Output = Outcome>) -> Outcome {
     measurement
         .now_or_never()
         .ok_or("a blocking call yielded")?
