@@ -34,6 +34,7 @@ pub use crate::proxy::call::{Call, Once};
 pub use crate::proxy::failure::{AuthError, CallError, Death, Outcome, TryCallError};
 pub use crate::proxy::feeding::FeedCall;
 pub use crate::proxy::pending::Pending;
+pub use crate::proxy::pending_stream::PendingStream;
 pub use crate::proxy::retry::Idempotent;
 pub use crate::proxy::streaming::{StreamCall, Streaming};
 pub use crate::proxy::timer::set_default_timeout;

@@ -14,6 +14,8 @@ mod blobs;
 mod ends;
 #[path = "streams/source.rs"]
 mod source;
+#[path = "streams/started.rs"]
+mod started;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::Caller;
 use super::call::{Call, DecodeFailure};
 use super::failure::CallError;
+use super::pending::Pending;
 use super::target::Target;
 use crate::flow::outflow::{Outflow, Written};
 use crate::flow::parcel::put_value;
@@ -122,6 +123,46 @@ impl<Args: Arguments, T, E> FeedCall<'_, Args, T, E> {
         self.call = self.call.no_timeout();
         self
     }
+
+    /// Begins to send the streams, unless that is done.
+    fn feed(&mut self) -> Result<(), CallError<E>> {
+        if let Some(feeds) = self.feeds.take() {
+            let (caller, method, _) = self.call.parts();
+            self.feeding = feeds
+                .begin(caller)
+                .map_err(|Crowded| CallError::TooManyStreams {
+                    method: caller.method_name(method),
+                })?;
+        }
+        Ok(())
+    }
+}
+
+impl<Args: Arguments, T: Reply, E> FeedCall<'_, Args, T, E> {
+    /// Makes the call now, and gives its result as a value; its streams are sent as the method
+    /// reads them, whether anybody awaits the result or not.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Arguments, CallError, FeedCall};
+    /// async fn both<A: Arguments, B: Arguments>(
+    ///     a: FeedCall<'_, A, u64>,
+    ///     b: FeedCall<'_, B, u64>,
+    /// ) -> Result<u64, CallError> {
+    ///     let (a, b) = (a.start(), b.start());   // both run
+    ///     Ok(a.await? + b.await?)
+    /// }
+    /// ```
+    pub fn start(mut self) -> Pending<T, E> {
+        if let Err(error) = self.feed() {
+            let (caller, method, failure) = self.call.parts();
+            return Pending::failed(caller.clone(), method, failure, error);
+        }
+        self.call.start().with_feeding(self.feeding)
+    }
 }
 
 impl<Args: Arguments, T: Reply, E> Future for FeedCall<'_, Args, T, E> {
@@ -129,19 +170,9 @@ impl<Args: Arguments, T: Reply, E> Future for FeedCall<'_, Args, T, E> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(feeds) = this.feeds.take() {
-            let (caller, method, _) = this.call.parts();
-            this.feeding = feeds
-                .begin(caller)
-                .map_err(|Crowded| CallError::TooManyStreams {
-                    method: caller.method_name(method),
-                })?;
-        }
+        this.feed()?;
         let answer = ready!(Pin::new(&mut this.call).poll(cx));
-        // The method may have kept a stream; one that it has dropped ends by that.
-        if matches!(answer, Ok(_) | Err(CallError::Actor(_))) {
-            this.feeding.detach();
-        }
+        this.feeding.after(&answer);
         Poll::Ready(answer)
     }
 }
@@ -229,9 +260,12 @@ pub(crate) async fn refuse_item(outflow: &mut Outflow, error: &EncodeError) {
 pub(super) struct Feeding(Vec<JoinHandle<()>>);
 
 impl Feeding {
-    /// Lets them go on without the call.
-    pub(super) fn detach(&mut self) {
-        self.0.clear();
+    /// The call has ended so: if its method has, they go on without it, for it may have kept one;
+    /// one that it has dropped ends by that.
+    pub(super) fn after<T, E>(&mut self, answer: &Result<T, CallError<E>>) {
+        if matches!(answer, Ok(_) | Err(CallError::Actor(_))) {
+            self.0.clear();
+        }
     }
 }
 

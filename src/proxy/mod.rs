@@ -20,6 +20,7 @@ mod flows;
 pub(crate) mod in_flight;
 mod letter;
 pub(crate) mod pending;
+pub(crate) mod pending_stream;
 mod queue;
 pub(crate) mod retry;
 pub(crate) mod streaming;

@@ -16,6 +16,7 @@ use super::Caller;
 use super::call::{Beginning, DecodeFailure, Stage};
 use super::exchange::BeginError;
 use super::failure::{CallError, Outcome};
+use super::feeding::Feeding;
 use super::timer::Timer;
 use crate::transport::spin::Vigil;
 use crate::wire::codec::Message;
@@ -66,6 +67,8 @@ pub struct Pending<T, E = Infallible> {
     deadline: Option<Instant>,
     timer: Timer,
     progress: Progress<E>,
+    /// The streams that it takes; they end with it, unless its method may have kept them.
+    feeding: Option<Box<Feeding>>,
     result: PhantomData<fn() -> T>,
 }
 
@@ -127,6 +130,7 @@ impl<T, E> Pending<T, E> {
             deadline,
             timer,
             progress,
+            feeding: None,
             result,
         }
     }
@@ -155,8 +159,25 @@ impl<T, E> Pending<T, E> {
             deadline,
             timer,
             progress,
+            feeding: None,
             result,
         }
+    }
+
+    /// A call that has failed before it began.
+    pub(super) fn failed(
+        caller: Caller,
+        method: u16,
+        failure: DecodeFailure<E>,
+        error: CallError<E>,
+    ) -> Self {
+        Self::new(caller, method, failure, None, Err(error))
+    }
+
+    /// The same, with the streams that the call takes.
+    pub(super) fn with_feeding(mut self, feeding: Feeding) -> Self {
+        self.feeding = Some(Box::new(feeding));
+        self
     }
 
     /// Whether awaiting would give the result, or an error, at once.
@@ -201,6 +222,7 @@ impl<T, E> Pending<T, E> {
             deadline: self.deadline,
             timer: std::mem::take(&mut self.timer),
             progress: std::mem::replace(&mut self.progress, Progress::Done),
+            feeding: self.feeding.take(),
             result: PhantomData,
         }
     }
@@ -325,6 +347,9 @@ impl<T: Reply, E> Future for Pending<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let pending = self.get_mut();
         if let Poll::Ready(result) = pending.poll_progress(cx) {
+            if let Some(feeding) = &mut pending.feeding {
+                feeding.after(&result);
+            }
             return Poll::Ready(result);
         }
         let Some((after, deadline)) = pending.timeout.zip(pending.deadline) else {

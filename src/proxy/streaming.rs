@@ -16,6 +16,8 @@ use super::Caller;
 use super::call::{Call, DecodeFailure};
 use super::failure::{CallError, Outcome};
 use super::feeding::{Feeding, Feeds};
+use super::pending::Pending;
+use super::pending_stream::PendingStream;
 use super::target::Target;
 use crate::flow::inflow::{Inflow, Next};
 use crate::flow::parcel::ItemKind;
@@ -189,6 +191,46 @@ impl<Args: Arguments, T, E> StreamCall<'_, Args, T, E> {
     }
 }
 
+impl<Args: Arguments, T, E> StreamCall<'_, Args, T, E> {
+    /// Makes the call now, and gives its stream as a value: the actor begins it, and is ahead by a
+    /// window at most until somebody reads.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, when the call has to wait for room.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{CallError, StreamCall};
+    /// async fn firsts(
+    ///     a: StreamCall<'_, (), u64>,
+    ///     b: StreamCall<'_, (), u64>,
+    /// ) -> Result<u64, CallError> {
+    ///     let (a, b) = (a.start(), b.start());   // both run
+    ///     let (mut a, mut b) = (a.await?, b.await?);
+    ///     let first = a.next().await.transpose()?.unwrap_or(0);
+    ///     Ok(first + b.next().await.transpose()?.unwrap_or(0))
+    /// }
+    /// ```
+    pub fn start(mut self) -> PendingStream<T, E> {
+        let opened = self.open();
+        let (caller, method, failure) = self.call.parts();
+        let origin = Origin {
+            caller: caller.clone(),
+            method,
+            failure,
+        };
+        let pending = match (opened, self.opened) {
+            (Ok(()), Some((inflow, feeding))) => {
+                let pending = self.call.start().with_feeding(feeding);
+                return PendingStream::new(pending, Some(inflow), origin);
+            }
+            (Ok(()), None) => unreachable!("opened above"),
+            (Err(error), _) => Pending::failed(origin.caller.clone(), method, failure, error),
+        };
+        PendingStream::new(pending, None, origin)
+    }
+}
+
 impl<Args: Arguments, T, E> Future for StreamCall<'_, Args, T, E> {
     type Output = Result<Streaming<T, E>, CallError<E>>;
 
@@ -196,30 +238,17 @@ impl<Args: Arguments, T, E> Future for StreamCall<'_, Args, T, E> {
         let this = self.get_mut();
         this.open()?;
         let answer = ready!(Pin::new(&mut this.call).poll(cx));
-        let Some((mut inflow, mut feeding)) = this.opened.take() else {
+        let Some((inflow, mut feeding)) = this.opened.take() else {
             unreachable!("opened above; after its result the call itself has panicked")
         };
-        match answer {
-            Ok(()) => {
-                feeding.detach();
-                let (caller, method, failure) = this.call.parts();
-                Poll::Ready(Ok(Streaming {
-                    caller: caller.clone(),
-                    method,
-                    failure,
-                    inflow,
-                    is_over: false,
-                    result: PhantomData,
-                }))
-            }
-            Err(error) => {
-                // One that was too late may have begun.
-                if !matches!(error, CallError::Timeout { .. }) {
-                    inflow.forget();
-                }
-                Poll::Ready(Err(error))
-            }
-        }
+        feeding.after(&answer);
+        let (caller, method, failure) = this.call.parts();
+        let origin = Origin {
+            caller: caller.clone(),
+            method,
+            failure,
+        };
+        Poll::Ready(origin.streaming(answer, inflow))
     }
 }
 
@@ -288,12 +317,40 @@ impl<Args, T, E> fmt::Debug for StreamCall<'_, Args, T, E> {
 /// ```
 #[must_use = "a stream that nobody reads is ended"]
 pub struct Streaming<T, E = Infallible> {
-    caller: Caller,
-    method: u16,
-    failure: DecodeFailure<E>,
+    origin: Origin<E>,
     inflow: Inflow,
     is_over: bool,
     result: PhantomData<fn() -> T>,
+}
+
+/// Whose stream it is, and how its errors are read.
+pub(super) struct Origin<E> {
+    caller: Caller,
+    method: u16,
+    failure: DecodeFailure<E>,
+}
+
+impl<E> Origin<E> {
+    /// What the answer to the call makes of its stream.
+    pub(super) fn streaming<T>(
+        self,
+        answer: Result<(), CallError<E>>,
+        mut inflow: Inflow,
+    ) -> Result<Streaming<T, E>, CallError<E>> {
+        if let Err(error) = answer {
+            // One that was too late may have begun.
+            if !matches!(error, CallError::Timeout { .. }) {
+                inflow.forget();
+            }
+            return Err(error);
+        }
+        Ok(Streaming {
+            origin: self,
+            inflow,
+            is_over: false,
+            result: PhantomData,
+        })
+    }
 }
 
 impl<T: Message, E> Streaming<T, E> {
@@ -320,21 +377,23 @@ impl<T: Message, E> Streaming<T, E> {
         }
         let error = match ready!(self.inflow.poll_next(cx)) {
             Next::Item => {
-                let failure = self.failure;
+                let failure = self.origin.failure;
                 let item = self.inflow.take(|kind, archive| match kind {
                     ItemKind::Value => codec::decode(archive).map(Ok),
                     ItemKind::Error => failure(archive).map(Err),
                 });
                 match item {
                     Some(Ok(item)) => return Poll::Ready(Some(item.map_err(CallError::Actor))),
-                    Some(Err(source)) => Some(self.caller.unread(self.method, source)),
+                    Some(Err(source)) => {
+                        Some(self.origin.caller.unread(self.origin.method, source))
+                    }
                     None => None,
                 }
             }
             Next::Finished(Finish::Done, _) => None,
             Next::Finished(how, body) => Some(self.failure_of(how, &body)),
             Next::Lost => {
-                let ended = self.caller.exchange().ended();
+                let ended = self.origin.caller.exchange().ended();
                 Some(CallError::ended(ended, Outcome::Ran))
             }
         };
@@ -344,18 +403,17 @@ impl<T: Message, E> Streaming<T, E> {
 
     #[cold]
     fn failure_of(&self, how: Finish, body: &[u8]) -> CallError<E> {
-        let method = self.method;
+        let method = self.origin.method;
         let read = match how {
             Finish::Panicked => codec::decode::<PanicReport>(body).map(CallError::Panicked),
-            Finish::Unsent => {
-                codec::decode::<Refusal>(body).map(|refusal| self.caller.refused(method, refusal))
-            }
+            Finish::Unsent => codec::decode::<Refusal>(body)
+                .map(|refusal| self.origin.caller.refused(method, refusal)),
             Finish::Done | Finish::Dropped => Ok(CallError::Result {
-                method: self.caller.method_name(method),
+                method: self.origin.caller.method_name(method),
                 reason: "the stream was dropped before its end".to_owned(),
             }),
         };
-        read.unwrap_or_else(|source| self.caller.unread(method, source))
+        read.unwrap_or_else(|source| self.origin.caller.unread(method, source))
     }
 }
 
@@ -379,7 +437,10 @@ impl<T, E> Unpin for Streaming<T, E> {}
 impl<T, E> fmt::Debug for Streaming<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streaming")
-            .field("method", &self.caller.method_name(self.method))
+            .field(
+                "method",
+                &self.origin.caller.method_name(self.origin.method),
+            )
             .field("is_over", &self.is_over)
             .finish_non_exhaustive()
     }
