@@ -1,13 +1,16 @@
-//! U60, U64: blobs travel between processes as what they are: the same pages, and nothing is left.
+//! U60, U64, U65: blobs travel between processes as what they are: the same pages; nothing is left.
 
 mod common;
 
 use std::collections::HashMap;
+use std::fs;
 
 use callboard::prelude::*;
-use callboard::{Blob, EncodeError, LinkKind};
+use callboard::{Blob, BlobError, EncodeError, LinkKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use common::{
     Holdings, LONG, alone, blobs_of, eventually, file_of, gone, no_blobs, signal, within,
@@ -193,6 +196,53 @@ async fn the_pages_are_the_same() -> callboard::Result<()> {
     assert_eq!(file_of(&passed), file_of(&made));
     assert_eq!(passed.as_ptr(), made.as_ptr(), "it is mapped once here");
     row.shutdown().await?;
+    keeper.shutdown().await
+}
+
+/// A file becomes a blob, also one without a length and an empty one; what is none, or is not
+/// there, is an error, and a pipe without a writer holds up nobody.
+#[callboard::test]
+async fn files_become_blobs() -> callboard::Result<()> {
+    let folder = std::env::temp_dir().join(format!("callboard-files-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let bytes: Vec<u8> = (0..300_000_u32)
+        .map(|at| (at % 251).to_le_bytes()[0])
+        .collect();
+    let (full, empty, pipe) = (
+        folder.join("full"),
+        folder.join("empty"),
+        folder.join("pipe"),
+    );
+    fs::write(&full, &bytes)?;
+    fs::write(&empty, [])?;
+    mkfifo(&pipe, Mode::S_IRWXU)?;
+    let keeper = Keeper::spawn().await?;
+    let blob = Blob::from_file(&full).await?;
+    assert_eq!(blob[..], bytes);
+    let sum: u64 = bytes.iter().copied().map(u64::from).sum();
+    assert_eq!(keeper.sum(blob.clone()).await?, sum);
+    assert_eq!(
+        keeper.file(blob.slice(5000..)).await?,
+        file_of(&blob),
+        "the same pages"
+    );
+    // The blob is a copy: what becomes of the file is nothing to it.
+    fs::write(&full, b"short")?;
+    assert_eq!(blob[..], bytes);
+    assert_eq!(Blob::from_file(&full).await?[..], *b"short");
+    assert!(Blob::from_file(&empty).await?.is_empty());
+    assert!(
+        Blob::from_file("/proc/self/status")
+            .await?
+            .starts_with(b"Name:")
+    );
+    for none in [&folder, &pipe, &folder.join("absent")] {
+        let error = within(LONG, Blob::from_file(none))
+            .await
+            .expect_err("it is no file");
+        assert!(matches!(error, BlobError::Read(_)), "{error:?}");
+    }
+    fs::remove_dir_all(&folder)?;
     keeper.shutdown().await
 }
 
