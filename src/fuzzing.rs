@@ -9,9 +9,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
 
+use futures_util::FutureExt as _;
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::flow::inflow::{Inflow, Next};
+use crate::flow::outflow::Outflow;
+use crate::flow::parcel::put_value;
+use crate::flow::table::Flows;
+use crate::flow::{Sending, Way, Window};
 use crate::ring::{AtomicU64, CONTROL_WORDS, Consumer, Glance, Ordering, Place, Producer, Words};
 use crate::sys::body::Body;
 use crate::sys::memory::Segment;
@@ -26,8 +33,9 @@ use crate::transport::noise::{Handshake, MESSAGE_LENS, Preamble, Suite, pair};
 use crate::transport::porter::{Heard, LIST_LEN_MAX, Porter};
 use crate::transport::pump::Pump;
 use crate::transport::receiver::Receiver;
+use crate::transport::sender::SendError;
 use crate::wire::attached::{Attached, Beside};
-use crate::wire::codec::{self, Message};
+use crate::wire::codec::{self, Buffer, Message};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::{self, Greeting, Hello};
 use crate::wire::holding::{Hold, Memory as Held};
@@ -494,4 +502,93 @@ fn look(attached: Option<&Attached>, bytes: &[u8]) {
         drop(codec::decode::<crate::Blob<String>>(&message));
         drop(codec::decode::<Message>(&message));
     });
+}
+
+/// A link whose frames nobody takes.
+#[derive(Default)]
+struct Nowhere(Flows);
+
+impl Way for Nowhere {
+    fn flows(&self) -> &Flows {
+        &self.0
+    }
+
+    fn try_send(&self, _: &Head, _: &[u8], _: &Attached) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn send(self: Arc<Self>, _: Head, _: Buffer, _: Attached) -> Sending {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn listen(self: Arc<Self>) {}
+
+    fn unlisten(&self) {}
+
+    fn hear(&self) {}
+}
+
+/// What a peer sends of two streams, of which we read one and write the other: items in payloads of
+/// any form, with blobs beside them or not, credit, ends; while we read and write on.
+pub fn items(input: &[u8]) {
+    const READ: u64 = 1;
+    const WRITTEN: u64 = 2;
+    let way = Arc::new(Nowhere::default());
+    let window = Window::USUAL.with_items(5).with_bytes(600);
+    let open = || Arc::clone(&way) as Arc<dyn Way>;
+    let mut reader = Inflow::open(open(), READ, window, None).expect("there is a place");
+    let mut writer = Outflow::open(open(), WRITTEN, None, 64).expect("there is a place");
+    let numbers = futures_util::stream::iter(0_u64..);
+    let mut writing = std::pin::pin!(writer.write(numbers, put_value).fuse());
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut rest, mut given) = (input, 0_u64);
+    while let [step, number, len, after @ ..] = rest {
+        let (bytes, after) = after.split_at(after.len().min(usize::from(*len)));
+        rest = after;
+        let (kind, id, mut body) = match step % 8 {
+            0 | 1 => (Kind::Items, READ, payload(bytes)),
+            2 => (Kind::Items, READ, codec::copy(bytes)),
+            3 => (Kind::Finish, READ, codec::copy(bytes)),
+            4 => (Kind::Credit, WRITTEN, codec::copy(bytes)),
+            5 => (Kind::Close, WRITTEN, Buffer::new()),
+            6 => (Kind::Items, u64::from(*number % 4), codec::copy(bytes)),
+            _ => {
+                while let Poll::Ready(Next::Item) = reader.poll_next(&mut cx) {
+                    given += 1;
+                    reader.take(|_, archive| {
+                        drop(codec::decode::<Vec<u8>>(archive));
+                        drop(codec::decode::<crate::Blob>(archive));
+                        drop(codec::decode::<(u64, String)>(archive));
+                    });
+                }
+                let _ = writing.as_mut().poll(&mut cx);
+                continue;
+            }
+        };
+        let attached = match step >> 6 {
+            0 => Attached::default(),
+            _ => Attached::new(vec![Beside::Here(own(false))]),
+        };
+        let head = Head::new(kind, u16::from(*number), CallId::from_bits(id));
+        let body = &mut std::mem::take(&mut body).into();
+        if way.0.take(head, body, attached).is_err() {
+            break;
+        }
+    }
+    assert!(given <= input.len() as u64, "an item has a head at least");
+}
+
+/// Items as they travel: of each byte an item of so many zeros, mostly with a length that is right.
+fn payload(bytes: &[u8]) -> Buffer {
+    let mut payload = Buffer::new();
+    for byte in bytes {
+        let len = u32::from(byte % 50);
+        let shown = if *byte == 255 { len + 1 } else { len };
+        payload.extend_from_slice(&shown.to_le_bytes());
+        payload.extend_from_slice(&u32::from(*byte > 200).to_le_bytes());
+        payload.extend_from_slice(&u64::from(*byte > 240).to_le_bytes());
+        let end = payload.len() + len.next_multiple_of(16) as usize;
+        payload.resize(end, 0);
+    }
+    payload
 }

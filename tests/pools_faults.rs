@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -135,6 +135,7 @@ async fn storm(length: Duration, routing: Routing) -> callboard::Result<()> {
         .collect();
     let end = Instant::now() + length;
     let mut kills = 0_u64;
+    let mut victims = HashSet::new();
     while Instant::now() < end || kills < 6 {
         let members = pool.members();
         let member = &members[random.below(members.len())];
@@ -143,11 +144,14 @@ async fn storm(length: Duration, routing: Routing) -> callboard::Result<()> {
             let victim = Pid::from_raw(member.process_id.cast_signed());
             // It may have died of the last one.
             kills += u64::from(kill(victim, ways[random.below(ways.len())]).is_ok());
+            victims.insert(member.process_id);
         }
         tokio::time::sleep(Duration::from_millis(random.below(30) as u64)).await;
     }
+    // Who was killed last may seem to live for a moment.
     eventually(LONG, "all are back", || {
-        pool.members().iter().all(|member| member.is_alive)
+        let mut members = pool.members().into_iter();
+        members.all(|member| member.is_alive && !victims.contains(&member.process_id))
     })
     .await;
     stop.store(true, Ordering::Relaxed);

@@ -149,6 +149,36 @@ async fn foreign_bytes_are_copied_first() {
     }
 }
 
+/// A peer of another family that writes into a chunk after it was looked at changes nothing of what
+/// was taken; what it has read to begin with is what was there.
+#[tokio::test]
+async fn who_rewrites_a_chunk_reaches_no_copy() {
+    let (caller, mut server) = arenas(small());
+    server.receiver.distrust();
+    let bytes = vec![7; 50_000];
+    let memory = Arc::clone(&caller.board.memory().0);
+    let rewrite = |value: u64| {
+        let begin = ground(Side::Caller).words;
+        // Behind the leases lies what was written.
+        for word in &memory.words()[begin..] {
+            if word.load(Ordering::Relaxed) == u64::from_ne_bytes([7; 8]) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+    };
+    let mut bodies = Vec::new();
+    for _ in 0..5 {
+        send_placed(&caller.sender, &bytes);
+        bodies.push(recv(&mut server));
+        rewrite(u64::MAX);
+    }
+    assert!(bodies.iter().all(|body| **body == *bytes));
+    // Before it was looked at, it is what it is: the peer's own.
+    send_placed(&caller.sender, &bytes);
+    rewrite(u64::MAX);
+    assert!(recv(&mut server).iter().all(|byte| *byte == 255));
+}
+
 /// What is read in place may outlive both ends of its link.
 #[tokio::test]
 async fn what_is_read_outlives_the_link() {

@@ -1,20 +1,8 @@
 //! Tests of arrays as values, within one process.
 
-use super::super::attached::Attached;
-use super::super::codec::{Buffer, Message, encode_with};
 use super::*;
 use crate::wire::blob::Blob;
-
-fn sent<M: Message>(message: &M) -> (Buffer, Attached) {
-    let encoded = encode_with(message, usize::MAX, |bytes, attached| {
-        (codec::copy(bytes), attached.clone())
-    });
-    encoded.unwrap()
-}
-
-fn received<M: Message>((bytes, attached): &(Buffer, Attached)) -> Result<M, DecodeError> {
-    attached.within(|| codec::decode::<M>(bytes))
-}
+use crate::wire::blob::tests::{received, sent};
 
 /// Arrays and their parts travel as the memory that they are.
 #[test]

@@ -516,4 +516,4 @@ where
 
 #[cfg(test)]
 #[path = "blob_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -5,14 +5,17 @@ use super::super::codec::{Buffer, encode_with};
 use super::*;
 
 /// A message as it travels, with what travels beside it.
-fn sent<M: Message>(message: &M) -> (Buffer, Attached) {
+pub(in crate::wire) fn sent<M: Message>(message: &M) -> (Buffer, Attached) {
     let encoded = encode_with(message, usize::MAX, |bytes, attached| {
         (codec::copy(bytes), attached.clone())
     });
     encoded.unwrap()
 }
 
-fn received<M: Message>((bytes, attached): &(Buffer, Attached)) -> Result<M, DecodeError> {
+/// What it is again, there.
+pub(in crate::wire) fn received<M: Message>(
+    (bytes, attached): &(Buffer, Attached),
+) -> Result<M, DecodeError> {
     attached.within(|| codec::decode::<M>(bytes))
 }
 
