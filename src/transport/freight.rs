@@ -284,10 +284,11 @@ impl Freight {
         lock(&self.state).notes.pop_front()
     }
 
-    /// Gives the next piece to `put`, if there is one.
+    /// Gives the next piece to `put`, if there is one. What was noted must have been said before:
+    /// it may be the offer.
     pub(super) fn put_piece(&self, put: impl FnOnce(u64, &[u8])) {
         let mut state = lock(&self.state);
-        if !state.throttle.is_open() {
+        if !state.throttle.is_open() || !state.notes.is_empty() {
             return;
         }
         let Some(mut out) = state.outgoing.pop_front() else {

@@ -49,6 +49,18 @@ fn arrived(to: &Freight, number: u64) -> Arc<Memory> {
     memory
 }
 
+/// No piece goes out while there is something to be said, which may be its own offer.
+#[test]
+fn offers_go_before_pieces() {
+    let near = Freight::new(1 << 30);
+    assert!(load(&near, 1, &memory(40_000, 1)));
+    near.put_piece(|number, _| panic!("a piece of {number} before its offer"));
+    assert_eq!(near.next_note(), Some(Note::Offer(1, all(40_000))));
+    let mut number = 0;
+    near.put_piece(|of, _| number = of);
+    assert_eq!(number, 1);
+}
+
 /// Content comes whole, as new memory; several go in turn, so a short one does not wait for a long
 /// one, and both ends know how far they are.
 #[test]

@@ -192,8 +192,7 @@ impl Pump {
             self.quiet = Quiet::Asked;
         }
         self.put_out_cancels(output);
-        // Before the records: they may say that what was withdrawn is forgotten.
-        self.put_out_notes(output);
+        put_out_notes(self.freight.as_deref(), output);
         self.blocked = false;
         while output.len() < OUTPUT_LEN {
             let Some(record) = self.outgoing.read()? else {
@@ -213,6 +212,8 @@ impl Pump {
                 self.blocked = true;
                 break;
             }
+            // It may say that what was withdrawn is forgotten: what was noted before it goes first.
+            put_out_notes(self.freight.as_deref(), output);
             let len = record.len();
             frame(output, Kind::Record, record.tag(), len as u64);
             let at = output.len();
@@ -227,6 +228,7 @@ impl Pump {
     /// Puts a piece of a blob out, if there is one.
     pub(crate) fn put_out_piece(&self, output: &mut Vec<u8>) {
         if let Some(freight) = &self.freight {
+            put_out_notes(Some(freight), output);
             freight.put_piece(|number, piece| {
                 // A piece is shorter than any number of 32 bits.
                 let len = u32::try_from(piece.len()).unwrap_or_default();
@@ -389,23 +391,6 @@ impl Pump {
         }
     }
 
-    fn put_out_notes(&self, output: &mut Vec<u8>) {
-        let Some(freight) = &self.freight else { return };
-        while output.len() < OUTPUT_LEN
-            && let Some(note) = freight.next_note()
-        {
-            match note {
-                Note::Offer(number, extent) => {
-                    frame(output, Kind::Offer, 0, number);
-                    output.extend_from_slice(&extent.to_bytes());
-                }
-                Note::Withdraw(number) => frame(output, Kind::Withdraw, 0, number),
-                Note::Refused(number) => frame(output, Kind::Refused, 0, number),
-                Note::Taken(sum) => frame(output, Kind::Taken, 0, sum),
-            }
-        }
-    }
-
     /// Takes in what belongs to the content of blobs; gives how many bytes behind the header that
     /// were. None: they are not all there.
     fn take_in_content(
@@ -454,6 +439,21 @@ impl Pump {
         claim.write(bytes);
         claim.commit(tag);
         Ok(())
+    }
+}
+
+/// Puts out all that is to be said of transfers.
+fn put_out_notes(freight: Option<&Freight>, output: &mut Vec<u8>) {
+    while let Some(note) = freight.and_then(Freight::next_note) {
+        match note {
+            Note::Offer(number, extent) => {
+                frame(output, Kind::Offer, 0, number);
+                output.extend_from_slice(&extent.to_bytes());
+            }
+            Note::Withdraw(number) => frame(output, Kind::Withdraw, 0, number),
+            Note::Refused(number) => frame(output, Kind::Refused, 0, number),
+            Note::Taken(sum) => frame(output, Kind::Taken, 0, sum),
+        }
     }
 }
 
