@@ -1,38 +1,55 @@
 //! How an actor has ended, told to each who asks, before or after.
 
+use std::pin::Pin;
+
 use tokio::sync::watch;
 
 use crate::sys::process::Exit;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Exited(watch::Sender<Option<Exit>>);
+pub(crate) struct Exited(watch::Sender<Option<Exit>>);
 
 impl Exited {
     /// Of who lives.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(watch::Sender::new(None))
     }
 
     /// It has ended.
-    pub(super) fn tell(&self, exit: Exit) {
+    pub(crate) fn tell(&self, exit: Exit) {
         self.0.send_replace(Some(exit));
     }
 
     /// How it ended, if it has.
-    pub(super) fn get(&self) -> Option<Exit> {
+    pub(crate) fn get(&self) -> Option<Exit> {
         *self.0.borrow()
+    }
+
+    /// It has ended, unless that was told before. Whoever waits is woken once.
+    pub(crate) fn tell_first(&self, exit: Exit) {
+        self.0.send_if_modified(|told| {
+            let is_first = told.is_none();
+            *told = told.or(Some(exit));
+            is_first
+        });
     }
 
     /// Waits for its end.
     ///
     /// # Cancel safety
     /// Nothing is lost; the end is told to each who asks.
-    pub(super) async fn wait(&self) -> Exit {
-        let mut exit = self.0.subscribe();
-        let exit = exit.wait_for(Option::is_some).await;
-        exit.ok()
-            .and_then(|exit| *exit)
-            .expect("the sender lives in self, and what it sent is some")
+    pub(crate) async fn wait(&self) -> Exit {
+        wait(self.0.subscribe()).await
     }
+
+    /// The same for whoever does not keep it: one that goes without a word was dropped.
+    pub(crate) fn awaited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>> {
+        Box::pin(wait(self.0.subscribe()))
+    }
+}
+
+async fn wait(mut exit: watch::Receiver<Option<Exit>>) -> Exit {
+    let exit = exit.wait_for(Option::is_some).await;
+    exit.ok().and_then(|exit| *exit).unwrap_or(Exit::Dropped)
 }

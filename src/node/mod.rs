@@ -19,7 +19,7 @@ pub(crate) mod being;
 pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod ending;
-mod exited;
+pub(crate) mod exited;
 pub(crate) mod faces;
 pub(crate) mod family;
 pub(crate) mod family_key;

@@ -14,6 +14,7 @@ use super::post::{Post, Started};
 use crate::node::being::{Being, Group};
 use crate::node::census::Life;
 use crate::node::ending::ShutdownError;
+use crate::node::exited::Exited;
 use crate::node::forward::HandOnError;
 use crate::node::handle::{Handle, Proxy};
 use crate::node::monitor::{self, DownReason, LifeEvent, Monitor, Teller};
@@ -35,7 +36,7 @@ pub(super) struct Seat<P> {
     /// Whether somebody is to sit here: not once a proxy has stopped or killed who does.
     wanted: watch::Sender<bool>,
     /// How the last one ended, once nobody follows.
-    left: watch::Sender<Option<Exit>>,
+    left: Exited,
 }
 
 /// Who sits in a seat now.
@@ -61,7 +62,7 @@ impl<P: Proxy> Seat<P> {
                 teller: Some(Teller::new()),
             }),
             wanted: watch::Sender::new(true),
-            left: watch::Sender::new(None),
+            left: Exited::new(),
         })
     }
 
@@ -178,7 +179,7 @@ impl<P: Proxy> Post for Seat<P> {
     fn leave(&self, exit: Exit) {
         // Whoever hears of it finds the monitors ended.
         drop(self.write(|sitting| sitting.teller.take()));
-        self.left.send_replace(Some(exit));
+        self.left.tell(exit);
     }
 
     fn is_wanted(&self) -> bool {
@@ -218,15 +219,11 @@ impl<P: Proxy> Group for Seat<P> {
     }
 
     fn exit(&self) -> Option<Exit> {
-        *self.left.borrow()
+        self.left.get()
     }
 
     fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>> {
-        let mut left = self.left.subscribe();
-        Box::pin(async move {
-            let left = left.wait_for(Option::is_some).await;
-            left.ok().and_then(|exit| *exit).unwrap_or(Exit::Dropped)
-        })
+        self.left.awaited()
     }
 
     fn stop(&self) {
@@ -283,7 +280,7 @@ impl<P> fmt::Debug for Seat<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seat")
             .field("wanted", &*self.wanted.borrow())
-            .field("left", &*self.left.borrow())
+            .field("left", &self.left.get())
             .finish_non_exhaustive()
     }
 }

@@ -26,6 +26,7 @@ use super::connect::{ConnectError, Entered, Place};
 use super::reconnect::Reconnect;
 use crate::node::being::{Being, Group};
 use crate::node::census::Life;
+use crate::node::exited::Exited;
 use crate::node::forward::HandOnError;
 use crate::node::handle::Handle;
 use crate::node::monitor::{self, DownReason, LifeEvent, Monitor, Teller};
@@ -49,7 +50,7 @@ pub(super) struct Returning {
     /// Whether a connection is wanted: not once the last proxy is gone, or one has ended it.
     wanted: watch::Sender<bool>,
     /// How it ended, once no further one follows.
-    left: watch::Sender<Option<Exit>>,
+    left: Exited,
 }
 
 /// How things are.
@@ -93,7 +94,7 @@ impl Returning {
             runtime,
             now: RwLock::new(Now::new(handle, welcome)),
             wanted: watch::Sender::new(true),
-            left: watch::Sender::new(None),
+            left: Exited::new(),
         });
         // Set once, here; and the link waits for the connection.
         let _ = told.set(Weak::clone(&made.this));
@@ -229,11 +230,7 @@ impl Returning {
     fn leave(&self, exit: Exit) {
         // Whoever hears of it finds the monitors ended.
         drop(self.write(|now| now.teller.take()));
-        self.left.send_if_modified(|left| {
-            let is_first = left.is_none();
-            *left = left.or(Some(exit));
-            is_first
-        });
+        self.left.tell_first(exit);
     }
 
     fn life(&self) -> Life {
@@ -305,15 +302,11 @@ impl Group for Returning {
     }
 
     fn exit(&self) -> Option<Exit> {
-        *self.left.borrow()
+        self.left.get()
     }
 
     fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>> {
-        let mut left = self.left.subscribe();
-        Box::pin(async move {
-            let left = left.wait_for(Option::is_some).await;
-            left.ok().and_then(|exit| *exit).unwrap_or(Exit::Dropped)
-        })
+        self.left.awaited()
     }
 
     fn stop(&self) {
@@ -369,7 +362,7 @@ impl fmt::Debug for Returning {
         f.debug_struct("Returning")
             .field("address", &self.place.address)
             .field("wanted", &*self.wanted.borrow())
-            .field("left", &*self.left.borrow())
+            .field("left", &self.left.get())
             .finish_non_exhaustive()
     }
 }

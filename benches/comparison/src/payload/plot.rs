@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
 use super::report::{Report, size};
 use super::{LENS, Trip};
 use crate::machine;
+use crate::plot::{Area, FAINT, INK, write};
 use crate::subject::Outcome;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const WIDTH: i32 = 900;
 const HEAD_HEIGHT: i32 = 60;
@@ -22,8 +20,6 @@ const RIGHT: i32 = 690;
 const TOP: i32 = 40;
 const BOTTOM: i32 = 320;
 
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0x99, 0x99, 0x99),
@@ -122,20 +118,4 @@ fn draw_panel(area: &Area<'_>, report: &Report, trip: Trip, top: i32) -> Outcome
 fn scaled(value: f64, (least, most): (f64, f64), begin: i32, end: i32) -> i32 {
     let share = (value / least).ln() / (most / least).ln().max(f64::MIN_POSITIVE);
     begin + (share.clamp(0.0, 1.0) * f64::from(end - begin)) as i32
-}
-
-fn write(
-    area: &Area<'_>,
-    text: &str,
-    at: (i32, i32),
-    size: i32,
-    colour: &RGBColor,
-    side: HPos,
-) -> Outcome {
-    let style = ("sans-serif", size)
-        .into_font()
-        .color(colour)
-        .pos(Pos::new(side, VPos::Center));
-    area.draw_text(text, &style, at)?;
-    Ok(())
 }
