@@ -198,6 +198,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 /// let error = callboard::Error::from(std::io::Error::other("no room"));
 /// assert_eq!(format!("{error:?}"), "no room");
+/// assert!(error.as_error().is::<std::io::Error>());
 /// ```
 pub struct Error(Box<dyn StdError + Send + Sync>);
 

@@ -42,9 +42,10 @@ pub enum Outcome {
 /// # Examples
 /// ```
 /// fn tell_user(death: &callboard::Death) -> String {
-///     match death.report() {
-///         Some(report) => format!("process {} panicked: {report}", death.pid()),
-///         None => format!("process {} ended with {}", death.pid(), death.exit()),
+///     match (death.report(), death.stderr()) {
+///         (Some(report), _) => format!("process {} panicked: {report}", death.pid()),
+///         (None, Some(words)) => format!("process {}'s last words: {words}", death.pid()),
+///         (None, None) => format!("process {} ended with {}", death.pid(), death.exit()),
 ///     }
 /// }
 /// ```

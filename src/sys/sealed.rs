@@ -73,8 +73,10 @@ impl BlobError {
 /// use callboard::Blob;
 ///
 /// let mut blob = Blob::alloc(8)?;
+/// assert!(!blob.is_empty() && blob.filled_len() == 0);
 /// blob.put_u32_le(7);
 /// blob.as_mut_slice()[4] = 1;
+/// assert_eq!((blob.len(), blob.filled_len(), blob.as_slice()[0]), (8, 4, 7));
 /// let blob = blob.seal()?;
 /// assert_eq!(blob[..], [7, 0, 0, 0, 1, 0, 0, 0]);
 /// # callboard::Result::<()>::Ok(())

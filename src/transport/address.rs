@@ -20,6 +20,8 @@ const HOST_LEN_MAX: usize = 253;
 /// assert_eq!((address.host(), address.port()), (Some("localhost"), Some(7000)));
 /// assert_eq!("tcp://[::1]:0".parse::<Address>()?.host(), Some("::1"));
 /// assert_eq!("unix:/run/counter".parse::<Address>()?.to_string(), "unix:/run/counter");
+/// let socket = Address::unix("/run/counter")?;
+/// assert_eq!(socket.path(), Some(std::path::Path::new("/run/counter")));
 /// assert!("http://localhost".parse::<Address>().is_err());
 /// # Ok::<(), callboard::Error>(())
 /// ```
