@@ -10,9 +10,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{AuthKey, ConnectError, Exit, LinkKind, ShutdownError};
+use callboard::supervision::{Strategy, Supervisor};
+use callboard::{AuthKey, ConnectError, DownReason, Exit, LifeEvent, LinkKind, ShutdownError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use tokio::time::timeout;
 
 use common::{Holdings, LONG, SOON, Scratch, again, alone, is_role, signal, skipped, within};
 use counter::{Counter, HERE, connected, key};
@@ -38,6 +40,10 @@ impl Shop {
 
     pub fn asked(&self) -> u32 {
         self.asked
+    }
+
+    pub fn fall(&self) {
+        panic!("as the test wants it")
     }
 
     #[on_end_asked]
@@ -209,6 +215,116 @@ async fn tasks_listen() {
     let taken = Shop::local().listen("tcp://192.0.2.1:1").authkey(key());
     let taken = taken.await.unwrap_err();
     assert!(matches!(taken, SpawnError::Listen { .. }), "{taken:?}");
+}
+
+/// An actor in a supervisor's care is asked for its end like any other, in whichever life: its hook
+/// may say no, its owner hears of a yes, also if that life has ended by then; and is kept until
+/// somebody asks.
+#[callboard::test]
+async fn who_is_supervised_can_be_asked() {
+    let scratch = Scratch::new();
+    let supervisor = Supervisor::builder(Strategy::OneForOne).start();
+    for is_task in [false, true] {
+        let address = format!(
+            "unix:{}",
+            scratch.path(if is_task { "task" } else { "process" })
+        );
+        let at = address.clone();
+        let shop: ShopProxy = if is_task {
+            let make = move || Shop::local().listen(&*at).authkey(key());
+            supervisor.spawn(make).await.unwrap()
+        } else {
+            let make = move || Shop::spawn().listen(&*at).authkey(key());
+            supervisor.spawn(make).await.unwrap()
+        };
+        assert_eq!(shop.address().unwrap().to_string(), address);
+        let mut monitor = shop.monitor();
+        let mut lives = 0;
+        let mut next_life = async || {
+            lives += 1;
+            while !matches!(
+                within(LONG, monitor.next()).await,
+                Some(LifeEvent::Up { restarts, .. }) if restarts == lives
+            ) {}
+        };
+        let asked_before = shop.end_asked();
+        crash(&shop, is_task).await;
+        next_life().await;
+        let remote = connected(Shop::connect(&*address, key())).await;
+        let error = remote.stop().await.unwrap_err();
+        assert!(matches!(error, ShutdownError::Refused { .. }), "{error:?}");
+        assert!(!shop.end_asked_within(Duration::from_millis(20)).await);
+        remote.close().await.unwrap();
+        remote.stop().await.unwrap();
+        within(LONG, asked_before).await;
+        assert!(shop.end_asked_within(LONG).await);
+        crash(&shop, is_task).await;
+        next_life().await;
+        assert!(shop.end_asked_within(LONG).await, "it was asked");
+        within(LONG, shop.serve()).await.unwrap();
+        assert_eq!(within(LONG, shop.exited()).await, Exit::Code(0));
+        assert_eq!(monitor.down().await, Some(DownReason::Stopped));
+        assert!(!std::fs::exists(scratch.path("process")).unwrap());
+    }
+    supervisor.stop().await.unwrap();
+}
+
+/// Ends the present life of a supervised actor, which is then started again.
+async fn crash(shop: &ShopProxy, is_task: bool) {
+    if is_task {
+        let error = shop.fall().await.expect_err("it has fallen");
+        assert!(matches!(error, CallError::Panicked(_)), "{error:?}");
+    } else {
+        signal(shop.process_id(), Signal::SIGKILL);
+    }
+}
+
+/// What a client was told is accepted arrives, although it hangs up and its program ends while the
+/// actor takes nothing: more than both sides and the sockets between them hold at once.
+#[callboard::test]
+async fn what_was_accepted_arrives_after_the_end() {
+    const TEST: &str = "what_was_accepted_arrives_after_the_end";
+    const ROLE: &str = "client";
+    const ADDRESS: &str = "CALLBOARD_TEST_ADDRESS";
+    if is_role(ROLE) {
+        let address = std::env::var(ADDRESS).unwrap();
+        let remote = connected(Counter::connect(&*address, key())).await;
+        let mut accepted = 0;
+        while let Ok(told) = timeout(Duration::from_millis(500), remote.see(accepted).tell()).await
+        {
+            told.unwrap();
+            accepted += 1;
+        }
+        println!("accepted {accepted}");
+        return;
+    }
+    let counter = Counter::spawn().listen(HERE).authkey(key());
+    let counter = counter.await.unwrap();
+    let busy = counter.hold().no_timeout().start();
+    let mut client = again(TEST, ROLE);
+    client.env(ADDRESS, counter.address().unwrap().to_string());
+    let mut client = client.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    let accepted = lines.find_map(|line| Some(line.unwrap().split_once("accepted ")?.1.to_owned()));
+    let accepted: u64 = accepted.unwrap().parse().unwrap();
+    assert!(accepted > 5_000, "{accepted} fit anywhere");
+    // Long enough for a client that does not wait to be gone.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop(busy);
+    let seen = within(LONG, async {
+        loop {
+            let seen = counter.seen().await.unwrap();
+            if seen.len() as u64 == accepted {
+                break seen;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(
+        seen.await.into_iter().eq(0..accepted),
+        "each once, in order"
+    );
+    assert!(client.wait().unwrap().success());
 }
 
 /// While the keys of a service are changed both let in, and no other one; more than four are an

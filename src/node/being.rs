@@ -43,6 +43,13 @@ pub(crate) trait Group: fmt::Debug + Send + Sync {
     fn exit(&self) -> Option<Exit>;
     /// Waits for the end of all.
     fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>>;
+    /// Waits until somebody who does not own them has asked for their end, or that has come.
+    fn asked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let exited = self.exited();
+        Box::pin(async move {
+            exited.await;
+        })
+    }
     /// Asks all to end, each within its own grace.
     fn stop(&self);
     /// Ends all now, for good.
@@ -143,8 +150,18 @@ impl Being {
             Self::Process(ward) => ward.asked().await,
             Self::Task(leash) => leash.asked().await,
             // Only its owner calls it, or whoever has it from its owner.
-            Self::Remote(_) | Self::Many(_) => drop(self.exited().await),
+            Self::Remote(tie) => drop(tie.exited().await),
+            Self::Many(group) => group.asked().await,
             Self::Itself(_) => {}
+        }
+    }
+
+    /// Whether somebody who does not own it has asked for its end.
+    pub(crate) fn was_asked(&self) -> bool {
+        match self {
+            Self::Process(ward) => ward.was_asked(),
+            Self::Task(leash) => leash.was_asked(),
+            Self::Itself(_) | Self::Remote(_) | Self::Many(_) => false,
         }
     }
 

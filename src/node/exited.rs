@@ -43,6 +43,19 @@ impl Exited {
         wait(self.0.subscribe()).await
     }
 
+    /// Waits for its end, or until somebody has `asked` for that.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn or_asked(&self, asked: &watch::Sender<bool>) {
+        let mut asked = asked.subscribe();
+        tokio::select! {
+            _ = self.wait() => {}
+            // Its sender is borrowed.
+            _ = asked.wait_for(|asked| *asked) => {}
+        }
+    }
+
     /// The same for whoever does not keep it: one that goes without a word was dropped.
     pub(crate) fn awaited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>> {
         Box::pin(wait(self.0.subscribe()))

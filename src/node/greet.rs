@@ -43,6 +43,7 @@ use crate::sys::sealed::Sealed;
 use crate::sys::socket::{self, Lifeline};
 use crate::sys::terminate::{Heard, TERMINATED_CODE, Wait};
 use crate::transport::auth_key::AuthKey;
+use crate::transport::farewell;
 use crate::transport::idle::Idle;
 use crate::transport::relay::Relay;
 use crate::wire::chain::ActorKey;
@@ -422,8 +423,12 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         Some(end)
     });
     if matches!(end, Some(End::Stopped | End::Rejected)) {
-        // The actors that it has started, and those that its tasks still hold, end in order too.
-        runtime.block_on(census::shutdown_all());
+        // The actors that it has started, and those that its tasks still hold, end in order too;
+        // and what it has told others arrives.
+        runtime.block_on(async {
+            census::shutdown_all().await;
+            farewell::all_are_gone().await;
+        });
     }
     crate::sys::failpoint::at("child.end");
     // What the actor's tasks still do is dropped with them, without waiting for blocking ones.

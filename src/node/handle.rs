@@ -95,10 +95,7 @@ impl Handle {
             being,
             ..life.clone()
         };
-        let mut owner = Owner::new(life, Tails::default(), *link);
-        if *link == LinkKind::Network {
-            owner.addresses = first.owner.addresses.clone();
-        }
+        let owner = Owner::new(life, Tails::default(), *link);
         let caller = first.caller.apart();
         Self {
             route: Some(Arc::new(Route::new(caller.clone(), choose))),

@@ -40,7 +40,7 @@ struct Shared {
     waker: AtomicWaker,
     state: Mutex<State>,
     exit: Exited,
-    /// Somebody who does not own it has asked for its end, or that has come.
+    /// Somebody who does not own it has asked for its end.
     asked: watch::Sender<bool>,
 }
 
@@ -91,9 +91,12 @@ impl Leash {
     /// # Cancel safety
     /// Nothing is lost.
     pub(crate) async fn asked(&self) {
-        let mut asked = self.0.asked.subscribe();
-        // The sender lives in self.
-        let _ = asked.wait_for(|asked| *asked).await;
+        self.0.exit.or_asked(&self.0.asked).await;
+    }
+
+    /// Whether a caller has asked for its end.
+    pub(crate) fn was_asked(&self) -> bool {
+        *self.0.asked.borrow()
     }
 
     /// Asks it to stop, and drops it after `grace`; asked again, only a shorter grace counts.
@@ -135,7 +138,6 @@ impl Leash {
     /// The task's: tells the end to each who waits for it.
     pub(crate) fn set_exit(&self, exit: Exit) {
         self.0.exit.tell(exit);
-        self.note_asked();
     }
 
     /// The task's: what the actor has started beside its methods ends with it.

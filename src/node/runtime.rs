@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::census;
 use super::signals::{self, Asked};
+use crate::transport::farewell;
 
 /// Which runtime `#[callboard::main]` or `#[callboard::test]` was asked for.
 #[doc(hidden)]
@@ -61,6 +62,9 @@ pub fn block_on<F: Future>(options: RuntimeOptions, main: F) -> F::Output {
         runtime.block_on(main)
     };
     // Tasks that still run may hold proxies; their actors end in order all the same.
-    runtime.block_on(census::shutdown_all());
+    runtime.block_on(async {
+        census::shutdown_all().await;
+        farewell::all_are_gone().await;
+    });
     output
 }

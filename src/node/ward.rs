@@ -47,7 +47,7 @@ struct Shared {
     state: Mutex<State>,
     exit: Exited,
     terms: OnceLock<Terms>,
-    /// Somebody who does not own it has asked for its end, or that has come.
+    /// Somebody who does not own it has asked for its end.
     asked: watch::Sender<bool>,
 }
 
@@ -129,9 +129,12 @@ impl Ward {
     ///
     /// Nothing is lost.
     pub(crate) async fn asked(&self) {
-        let mut asked = self.0.asked.subscribe();
-        // The sender lives in self.
-        let _ = asked.wait_for(|asked| *asked).await;
+        self.0.exit.or_asked(&self.0.asked).await;
+    }
+
+    /// Whether a caller has asked for its end.
+    pub(crate) fn was_asked(&self) -> bool {
+        *self.0.asked.borrow()
     }
 
     /// Where the processes of its family enter, made now if nobody asked before. Once it has ended,
@@ -328,7 +331,6 @@ impl Ward {
     /// The warden's: tells the end to each who waits for it.
     pub(crate) fn tell(&self, exit: Exit) {
         self.0.exit.tell(exit);
-        self.note_asked();
     }
 
     /// The warden's: does something with what is open for the process, unless it is reaped.

@@ -37,6 +37,8 @@ pub(super) struct Seat<P> {
     wanted: watch::Sender<bool>,
     /// How the last one ended, once nobody follows.
     left: Exited,
+    /// Counts who has come.
+    lives: watch::Sender<u64>,
 }
 
 /// Who sits in a seat now.
@@ -45,6 +47,8 @@ struct Sitting<P> {
     restarts: u64,
     /// Its end was told.
     down: Option<DownReason>,
+    /// Somebody who does not own the actor has asked one for its end who sat here before.
+    was_asked: bool,
     /// Until nobody follows.
     teller: Option<Teller>,
 }
@@ -59,10 +63,12 @@ impl<P: Proxy> Seat<P> {
                 proxy: first,
                 restarts: 0,
                 down: None,
+                was_asked: false,
                 teller: Some(Teller::new()),
             }),
             wanted: watch::Sender::new(true),
             left: Exited::new(),
+            lives: watch::Sender::new(0),
         })
     }
 
@@ -71,7 +77,7 @@ impl<P: Proxy> Seat<P> {
         let first = self.read(|sitting| sitting.proxy.clone());
         let being = Being::Many(Arc::clone(self) as _);
         let handle = Handle::of_many(first.__handle(), being, Arc::clone(self) as _);
-        P::__from_handle(handle)
+        P::__from_handle(handle.reached_as(first.__handle()))
     }
 
     fn life(&self) -> Life {
@@ -83,11 +89,14 @@ impl<P: Proxy> Seat<P> {
         let old = self.write(|sitting| {
             sitting.restarts += 1;
             sitting.down = None;
+            // Its owner hears of it all the same.
+            sitting.was_asked = sitting.was_asked();
             let old = std::mem::replace(&mut sitting.proxy, new);
             sitting.tell(sitting.up());
             old
         });
         drop(old);
+        self.lives.send_modify(|lives| *lives += 1);
         // After it can be seen: who stops the seat stops whom it sees after it said so.
         if *self.wanted.borrow() {
             Started::Up
@@ -110,6 +119,10 @@ impl<P: Proxy> Seat<P> {
 impl<P: Proxy> Sitting<P> {
     fn life(&self) -> &Life {
         self.proxy.__handle().life()
+    }
+
+    fn was_asked(&self) -> bool {
+        self.was_asked || self.life().being.was_asked()
     }
 
     fn up(&self) -> LifeEvent {
@@ -224,6 +237,30 @@ impl<P: Proxy> Group for Seat<P> {
 
     fn exited(&self) -> Pin<Box<dyn Future<Output = Exit> + Send>> {
         self.left.awaited()
+    }
+
+    fn asked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let mut lives = self.lives.subscribe();
+            loop {
+                lives.borrow_and_update();
+                let (life, was_asked) =
+                    self.read(|sitting| (sitting.life().clone(), sitting.was_asked()));
+                if was_asked {
+                    return;
+                }
+                // Whether it was asked or has ended: who follows may be asked, too.
+                life.being.asked().await;
+                if life.being.was_asked() {
+                    return;
+                }
+                tokio::select! {
+                    _ = self.left.wait() => return,
+                    // Its sender is borrowed.
+                    _ = lives.changed() => {}
+                }
+            }
+        })
     }
 
     fn stop(&self) {

@@ -36,6 +36,12 @@ use crate::sys::process::Exit;
 /// [`Proxy::monitor`] tells of each end and each start. An actor that is stopped by a proxy, or by
 /// [`shutdown_all`](crate::shutdown_all), is not started again.
 ///
+/// One that [listens](crate::Spawn::listen) is found again by those who connect to it where a port,
+/// or a name, was said; each life has its own where any was asked for, and
+/// [`address`](Proxy::address) tells that of the first. Whoever asks one of its lives for its end,
+/// from outside, is heard by its owner ([`end_asked`](Proxy::end_asked),
+/// [`serve`](crate::Serve::serve)), also if that life has ended in the meantime.
+///
 /// An actor that [hangs](crate::Spawn::heartbeat) is killed, and has died, if it has a heartbeat.
 /// What its lives leave to each other ([`checkpoint`](crate::Context::checkpoint)) lies with the
 /// supervisor.

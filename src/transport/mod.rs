@@ -43,6 +43,7 @@ pub(crate) mod sealed_stream;
 pub(crate) mod handshake;
 pub(crate) mod gate;
 pub(crate) mod net;
+pub(crate) mod farewell;
 
 #[cfg(test)]
 mod conformance;

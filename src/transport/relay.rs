@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::farewell::while_it_goes;
 use super::receiver::LinkError;
 use super::unreached::Unreached;
 use crate::wire::id::CallId;
@@ -18,8 +19,13 @@ use crate::wire::id::CallId;
 /// How long an actor that ends waits for room for its last answers.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a caller may take to hear that the actor has ended.
+/// How long a remote caller may take nothing of the last answers, and how long it may take to hear
+/// that the actor has ended.
 const PARTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long remote callers may take for the last answers, however they go on: less than an actor
+/// has to end.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs when a stream to a remote peer has ended, and all was taken in that came before.
 pub(crate) type OnParting = Box<dyn FnOnce(Parting) + Send>;
@@ -97,16 +103,17 @@ pub(crate) async fn flush(relay: &dyn Relay) {
 /// Lets the last answers go out over a stream to a remote caller, `is_orderly` with the word that
 /// they are the last, and waits until the caller has closed it, or it is time to go without.
 pub(crate) async fn part(relay: &dyn Relay, is_orderly: bool) {
-    let parted = async {
-        if is_orderly {
-            relay.part();
-            // To close it first would throw away what is on its way.
-            until(relay, || relay.is_over()).await;
-        } else {
-            until(relay, || relay.is_flushed()).await;
-        }
-    };
-    if timeout(PARTED_WITHIN, parted).await.is_err() {
+    let flushing = pin!(until(relay, || relay.is_flushed()));
+    let flushing = while_it_goes(PARTED_WITHIN, || relay.read_at_most(), flushing);
+    let flushed = timeout(ANSWERED_WITHIN, flushing).await;
+    let mut is_heard = flushed.unwrap_or(false);
+    if is_heard && is_orderly {
+        relay.part();
+        // To close it first would throw away what is on its way.
+        let over = until(relay, || relay.is_over());
+        is_heard = timeout(PARTED_WITHIN, over).await.is_ok();
+    }
+    if !is_heard {
         tracing::debug!("a remote caller does not take the last answers");
     }
 }

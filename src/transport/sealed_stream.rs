@@ -84,6 +84,11 @@ impl<S> Sealed<S> {
         }
     }
 
+    /// What carries the records.
+    pub(super) fn socket(&self) -> &S {
+        &self.stream
+    }
+
     /// The next record without its prefix, if it is there whole.
     ///
     /// # Errors

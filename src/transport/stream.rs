@@ -34,6 +34,7 @@ use super::Link;
 use super::aside::Aside;
 use super::bell::Chime;
 use super::board::{Board, Geometry, Memory, Side};
+use super::farewell::{self, Cut, while_it_goes};
 use super::freight::{Freight, TAKEN_LEN_MAX};
 use super::porter::Porter;
 use super::pump::Pump;
@@ -97,7 +98,7 @@ pub(crate) fn lay_remote<S>(
     (runtime, on_parting): (&Handle, OnParting),
 ) -> (Laid, Pumping)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
 {
     let freight = Freight::new(TAKEN_LEN_MAX);
     let carried = Some(Arc::clone(&freight));
@@ -371,7 +372,7 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The task of one end of a stream to a remote peer.
-async fn drive_remote<S: AsyncRead + AsyncWrite + Unpin>(
+async fn drive_remote<S: AsyncRead + AsyncWrite + Cut + Unpin>(
     conduit: Arc<Conduit<S>>,
     mut end: oneshot::Receiver<OnEnd>,
     on_parting: OnParting,
@@ -383,12 +384,8 @@ async fn drive_remote<S: AsyncRead + AsyncWrite + Unpin>(
         ended = &mut end => Some(ended),
     };
     if let Some(Ok(_)) = &ended {
-        // What was sent goes before the end, also where nobody was rung for it any more.
-        let flushing = poll_fn(|cx| match conduit.poll(cx) {
-            Poll::Pending if conduit.lock().has_to_flush() => Poll::Pending,
-            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
-        });
-        let _ = timeout(DRAINED_WITHIN, flushing).await;
+        crate::sys::failpoint::at("pump.hung.up");
+        hang_up(&conduit).await;
     }
     let state = conduit.lock();
     let parting = match conduit.fault.get() {
@@ -403,6 +400,27 @@ async fn drive_remote<S: AsyncRead + AsyncWrite + Unpin>(
     if let Some(Ok(then)) = ended {
         then();
     }
+}
+
+/// Lets all go out that was sent, also where nobody was rung for it any more, and then waits for
+/// the peer to see the end, and to close its own.
+async fn hang_up<S: AsyncRead + AsyncWrite + Cut + Unpin>(conduit: &Conduit<S>) {
+    let flushing = poll_fn(|cx| match conduit.poll(cx) {
+        Poll::Pending if conduit.lock().has_to_flush() => Poll::Pending,
+        Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+    });
+    let progress = || conduit.lock().progress();
+    if !while_it_goes(farewell::STALLED_WITHIN, progress, flushing).await {
+        tracing::warn!("an actor takes no more of what it was sent; the rest is lost");
+        return conduit.lock().cut();
+    }
+    let closing = async {
+        if poll_fn(|cx| conduit.lock().poll_shutdown(cx)).await.is_ok() {
+            // What comes until then is read: a close with bytes unread is a reset.
+            poll_fn(|cx| conduit.poll(cx)).await;
+        }
+    };
+    let _ = timeout(farewell::CLOSED_WITHIN, closing).await;
 }
 
 /// Closes the stream with its task, also where the task's runtime ends before.

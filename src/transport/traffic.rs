@@ -1,5 +1,6 @@
 //! What is read and written of a stream at one end: the pump, and what is half-way.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -7,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::bell::Chime;
 use super::board::Side;
+use super::farewell::Cut;
 use super::pump::Pump;
 use super::receiver::LinkError;
 use super::unreached::Unreached;
@@ -63,7 +65,24 @@ impl<S> State<S> {
     }
 }
 
+impl<S: Cut> State<S> {
+    /// Has the peer see that it was cut, when the stream is closed.
+    pub(super) fn cut(&self) {
+        if let Some(stream) = &self.stream {
+            stream.cut();
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    /// Ends our half of the stream.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Reads once, and takes in what has come.
     pub(super) fn fetch(
         &mut self,
@@ -171,6 +190,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     /// Whether something is still to go out that can.
     pub(super) fn has_to_flush(&self) -> bool {
         !self.is_held && !self.is_flushed()
+    }
+
+    /// How much has gone out.
+    pub(super) fn progress(&self) -> (u64, usize) {
+        (self.pump.sent(), self.written)
     }
 
     pub(super) fn is_flushed(&self) -> bool {

@@ -110,7 +110,9 @@ where
 /// their order, their bounds, their errors. What is different:
 ///
 /// - It owns nothing. Dropped, it ends the connection and not the actor, and its `shutdown`
-///   [asks](crate::Proxy::stop) whoever owns the actor.
+///   [asks](crate::Proxy::stop) whoever owns the actor. What was sent goes out first, for as long
+///   as the actor goes on taking it: only when it has taken nothing for 30 s is the rest thrown
+///   away. At its end, [`main`](macro@crate::main) waits for that, 5 s at most.
 /// - When the other side is gone without a word, calls get
 ///   [`Unreachable`](crate::CallError::Unreachable) with the reason: at once when its process has
 ///   ended, and after ten seconds of silence when its machine or the network has.
@@ -359,6 +361,7 @@ async fn enter(address: &Address, key: &AuthKey) -> Result<(Sealed<Wire>, Welcom
         address: address(),
         source,
     })?;
+    crate::sys::failpoint::at("connect.dialled");
     let mut sealed = knock(wire, key).await.map_err(|error| match error {
         KnockError::Foreign => ConnectError::Hello {
             address: address(),
@@ -390,6 +393,7 @@ async fn enter(address: &Address, key: &AuthKey) -> Result<(Sealed<Wire>, Welcom
             source,
         },
     })?;
+    crate::sys::failpoint::at("connect.welcomed");
     let welcome = hello::decode::<Welcome>(&packet);
     let welcome = welcome.map_err(|source| ConnectError::Hello {
         address: address(),
@@ -426,7 +430,9 @@ async fn join(sealed: &mut Sealed<Wire>, address: &Address) -> Result<(), Connec
         source,
     };
     let join = hello::encode(&join).map_err(|error| failed(io::Error::other(error)))?;
-    send_packet(sealed, &join).await.map_err(failed)
+    send_packet(sealed, &join).await.map_err(failed)?;
+    crate::sys::failpoint::at("connect.joined");
+    Ok(())
 }
 
 impl<P: Proxy> IntoFuture for Connecting<P> {

@@ -6,6 +6,7 @@ use std::io;
 use super::connect::ConnectError;
 use super::door::{Behind, Door, bind};
 use crate::node::family_key;
+use crate::node::handle::Handle;
 use crate::node::local::Local;
 use crate::node::spawn::Spawn;
 use crate::node::spawn_error::SpawnError;
@@ -170,6 +171,17 @@ impl Places {
         let door = Door::new(behind, self.keys, connections_max)?;
         door.open_with(self.bound);
         Ok(door)
+    }
+}
+
+impl Handle {
+    /// The same, reached by others where `first` is.
+    pub(crate) fn reached_as(self, first: &Self) -> Self {
+        if let Some(addresses) = first.owner().addresses.get() {
+            // Set once, here.
+            let _ = self.owner().addresses.set(addresses.clone());
+        }
+        self
     }
 }
 

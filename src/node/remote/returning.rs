@@ -101,7 +101,7 @@ impl Returning {
         let _ = way.send(sealed);
         let first = made.read(|now| now.handle.clone());
         let being = Being::Many(Arc::clone(&made) as _);
-        Ok(Handle::of_many(&first, being, made as _))
+        Ok(Handle::of_many(&first, being, made as _).reached_as(&first))
     }
 
     /// A link of this number for whom `welcome` tells of.

@@ -10,6 +10,7 @@ use crate::node::exited::Exited;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::Ended;
 use crate::sys::process::Exit;
+use crate::transport::farewell::Farewell;
 use crate::transport::relay::Parting;
 use crate::transport::stream::Pumping;
 use crate::transport::unreached::Unreached;
@@ -83,7 +84,8 @@ impl Tie {
     /// Ends the connection when all that was sent is out.
     pub(crate) fn hang_up(&self) {
         if let Some(pumping) = self.take() {
-            pumping.finish(Box::new(|| {}));
+            let farewell = Farewell::begin();
+            pumping.finish(Box::new(move || drop(farewell)));
         }
     }
 
