@@ -7,6 +7,8 @@
 #![cfg(feature = "failpoints")]
 
 mod common;
+#[path = "kill_matrix/network.rs"]
+mod network;
 #[path = "kill_matrix/turns.rs"]
 mod turns;
 

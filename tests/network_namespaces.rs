@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::{Exit, LifeEvent, Reconnect, Unreached};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use common::{LONG, again_by, is_role, must_pass, skipped, within};
 use counter::{Counter, CounterProxy, connected, key};
@@ -30,6 +30,10 @@ const NAMES: &str = "CALLBOARD_TEST_NAMES";
 
 /// The actor's address, at the far end of the cable.
 const FAR_HOST: &str = "10.77.0.2";
+
+/// A packet filter that needs nothing of the system but filters, and no `netem`: a number by
+/// chance; if it is not greater than a twentieth of all, drop the packet, else let it pass.
+const EVERY_TWENTIETH: &str = "4,32 0 0 4294963256,37 1 0 214748364,6 0 0 2,6 0 0 0";
 
 /// Two namespaces with a cable between them.
 struct Cable {
@@ -108,6 +112,41 @@ impl Cable {
         let far = self.namespace(FAR);
         let verb = ["-n", &far, "qdisc", "replace", "dev", "cable", "root"];
         run("tc", &[&verb[..], how].concat())
+    }
+
+    /// Has each end lose every twentieth packet that comes, by chance.
+    fn lose(&self) -> Result<(), String> {
+        for end in [NEAR, FAR] {
+            let namespace = self.namespace(end);
+            // Packets as they are on a real cable: not several made one on the way to the filter.
+            let whole = ["-n", &namespace, "link", "set", "dev", "cable"];
+            ip(&[&whole[..], &["gso_max_segs", "1"]].concat())?;
+            let tc = ["-n", &namespace];
+            let queue = ["qdisc", "add", "dev", "cable", "clsact"];
+            run("tc", &[&tc[..], &queue].concat())?;
+            let filter = ["filter", "add", "dev", "cable", "ingress", "bpf", "da"];
+            let program = ["bytecode", EVERY_TWENTIETH];
+            run("tc", &[&tc[..], &filter, &program].concat())?;
+        }
+        Ok(())
+    }
+
+    /// How many packets have been dropped at both ends, by whatever was told to.
+    fn lost(&self) -> u64 {
+        let dropped = |end| {
+            let namespace = self.namespace(end);
+            let shown = Command::new("tc")
+                .args(["-n", &namespace, "-s", "qdisc", "show", "dev", "cable"])
+                .output()
+                .expect("it was there before");
+            let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+            let numbers = shown.split("dropped ").skip(1).map(|rest| {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                digits.parse::<u64>().expect("it is a number")
+            });
+            numbers.sum::<u64>()
+        };
+        dropped(NEAR) + dropped(FAR)
     }
 
     /// Starts an actor at the far end.
@@ -283,28 +322,44 @@ async fn answers_are_lost() {
     assert!((1..=2).contains(&sum), "{sum}");
 }
 
-/// A narrow way that drops what does not fit, and one that loses each twentieth packet, cost time;
-/// all arrives, whole and in order, and nobody is taken for dead.
+/// A narrow way that drops what does not fit, and one on which each twentieth packet is lost in
+/// either direction, cost time; all arrives, whole and in order, and nobody is taken for dead.
 #[callboard::test]
 async fn packets_are_lost() {
+    /// So many losses show that there are some, in frames, in answers and in what acknowledges
+    /// them.
+    const LOSSES_MIN: u64 = 50;
     const TEST: &str = "packets_are_lost";
     let Some(cable) = Cable::enter(TEST).await else {
         return;
     };
     let far = cable.actor(TEST);
     let narrow: &[&str] = &["tbf", "rate", "8mbit", "burst", "4kb", "limit", "12kb"];
-    let lossy: &[&str] = &["netem", "loss", "5%"];
-    for how in [narrow, lossy] {
-        if let Err(why) = cable.trouble(how) {
+    let netem: &[&str] = &["netem", "loss", "5%"];
+    for is_lossy in [false, true] {
+        let troubled = if is_lossy {
+            // All are gone that had been dropped before; there may be none.
+            let _ = cable.trouble(&["pfifo", "limit", "1000"]);
+            cable.lose().or_else(|_| cable.trouble(netem))
+        } else {
+            cable.trouble(narrow)
+        };
+        if let Err(why) = troubled {
             skipped(&format!("{TEST}: {why}"));
             continue;
         }
         let remote = connected(Counter::connect(&*far.address, key())).await;
-        let calls: Vec<_> = (0..50_u8)
-            .map(|byte| remote.echo(vec![byte; 10_000]).no_timeout().start())
-            .collect();
-        for (byte, call) in (0..).zip(calls) {
-            assert_eq!(within(LONG, call).await.unwrap(), vec![byte; 10_000]);
+        let before = cable.lost();
+        let is_shown = || cable.lost() - before >= if is_lossy { LOSSES_MIN } else { 1 };
+        let began = Instant::now();
+        while !is_shown() {
+            assert!(began.elapsed() < 2 * LONG, "nothing is lost");
+            let calls: Vec<_> = (0..50_u8)
+                .map(|byte| remote.echo(vec![byte; 10_000]).no_timeout().start())
+                .collect();
+            for (byte, call) in (0..).zip(calls) {
+                assert_eq!(within(LONG, call).await.unwrap(), vec![byte; 10_000]);
+            }
         }
         assert!(remote.is_alive());
     }

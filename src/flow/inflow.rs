@@ -54,6 +54,7 @@ impl Arrivals {
     ) -> Result<Option<Waker>, LinkError> {
         let read = Items::read(body, count, attached).map_err(|_| LinkError::Items);
         let (items, cost) = read?;
+        crate::sys::failpoint::at("flow.items.read");
         let mut arrived = self.lock();
         if arrived.end.is_some() {
             return Err(LinkError::Items);

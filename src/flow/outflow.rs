@@ -282,6 +282,7 @@ impl Outflow {
             }
             settled => {
                 parcel.clear();
+                crate::sys::failpoint::at("flow.items.sent");
                 settled
             }
         }

@@ -1,7 +1,6 @@
 //! What every kind of link does, as one suite that runs over each of them.
 //!
-//! A kind is a function that makes both ends; they stand in `kinds.rs`. What a hostile peer can do
-//! stands in `hostile.rs` and `hostile_stream.rs`.
+//! A kind is a function that makes both ends, in `kinds.rs`. Hostile peers have their own suites.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -193,6 +192,7 @@ macro_rules! over_every_kind {
         over_every_kind! { @ over_a_socket socket $($(#[$doc])* $test)* }
         over_every_kind! { @ over_a_narrow_stream narrow $($(#[$doc])* $test)* }
         over_every_kind! { @ over_tcp tcp $($(#[$doc])* $test)* }
+        over_every_kind! { @ over_a_named_socket unix $($(#[$doc])* $test)* }
     };
     (@ $name:ident $make:ident $($(#[$doc:meta])* $test:ident)*) => {
         mod $name {

@@ -79,6 +79,7 @@ where
     first.extend_from_slice(&handshake.write()?);
     // A busy server may have closed already; what it said before that is still to be read.
     let written = stream.write_all(&first).await;
+    crate::sys::failpoint::at("knock.first.sent");
     let mut bytes = [0; PREAMBLE_LEN];
     let read = stream.read_exact(&mut bytes).await;
     if let (Err(error), _) | (_, Err(error)) = (read.map(drop), written) {
@@ -93,8 +94,10 @@ where
         return Err(KnockError::Busy);
     }
     let message = read_message(&mut stream, MESSAGE_LENS[1]).await?;
+    crate::sys::failpoint::at("knock.second.read");
     handshake.read(&message.ok_or(KnockError::Rejected)?)?;
     stream.write_all(&handshake.write()?).await?;
+    crate::sys::failpoint::at("knock.third.sent");
     Ok(Sealed::new(stream, handshake.finish()?))
 }
 
@@ -165,6 +168,7 @@ where
     let mut bytes = [0; PREAMBLE_LEN];
     let read = timeout(FIRST_WITHIN, stream.read_exact(&mut bytes)).await;
     read.map_err(|_| AdmitError::Late)??;
+    crate::sys::failpoint::at("admit.preamble.read");
     let preamble = Preamble::read(bytes).ok_or(AdmitError::Foreign)?;
     if preamble.version != VERSION {
         let ours = Preamble::new(Suite::preferred());
@@ -183,12 +187,15 @@ where
     };
     let mut handshake = begin(key)?;
     let first = read_message(stream, MESSAGE_LENS[0]).await?;
+    crate::sys::failpoint::at("admit.first.read");
     let first = first.ok_or(AdmitError::Rejected)?;
     handshake.read(&first)?;
     let mut second = preamble.bytes().to_vec();
     second.extend_from_slice(&handshake.write()?);
     stream.write_all(&second).await?;
+    crate::sys::failpoint::at("admit.second.sent");
     let third = read_message(stream, MESSAGE_LENS[2]).await?;
+    crate::sys::failpoint::at("admit.third.read");
     let third = third.ok_or(AdmitError::Rejected)?;
     let mut read = handshake.read(&third);
     for key in others {

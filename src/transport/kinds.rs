@@ -1,14 +1,17 @@
 //! The kinds of links over which `conformance.rs` runs, and its dice.
 //!
 //! Loopback; shared memory, mapped a second time by its name, as another process would, without
-//! and with arenas; a Unix socket; a stream so narrow that hardly a frame passes whole; and TCP,
-//! sealed.
+//! and with arenas; a Unix socket, as between parent and child; a stream so narrow that hardly a
+//! frame passes whole; and what strangers have: TCP, and a Unix socket with a name, both sealed.
 
 use std::net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 
 use super::Link;
@@ -16,13 +19,15 @@ use super::arena::Parcel;
 use super::aside::Aside;
 use super::auth_key::AuthKey;
 use super::board::{Geometry, Side};
+use super::farewell::Cut;
 use super::noise::{self, Records, Suite};
 use super::sealed_stream::Sealed;
 use super::sender::{SendError, Sender};
 use super::shm::{Bells, connect};
 use super::stream::{Laid, Pumping, lay, lay_remote};
-use super::unix::Plug;
+use super::unix::{Plug, Socket};
 use crate::sys::doorbell::Doorbell;
+use crate::sys::endpoint::Endpoint;
 use crate::sys::memory::Segment;
 use crate::wire::frame::Head;
 use crate::wire::sink::Spill as _;
@@ -36,7 +41,9 @@ pub(super) type Make = fn(Geometry) -> (Link, Link);
 /// Whether the ends tell each other some things at once, beside the frames: between two machines
 /// everything goes in one stream.
 pub(super) fn tells_beside(make: Make) -> bool {
-    !std::ptr::fn_addr_eq(make, tcp as Make)
+    ![tcp as Make, unix as Make]
+        .into_iter()
+        .any(|sealed| std::ptr::fn_addr_eq(make, sealed))
 }
 
 /// Expects that something was told: at once, where that is so; else soon.
@@ -125,10 +132,38 @@ pub(super) fn tcp(geometry: Geometry) -> (Link, Link) {
     let listener = StdTcpListener::bind("127.0.0.1:0").unwrap();
     let near = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (far, _) = listener.accept().unwrap();
-    let keys = noise::pair(&AuthKey::from([7; 32]), Suite::preferred());
-    let link = |stream: StdTcpStream, side, records: Records| {
+    let ends = [near, far].map(|stream| {
         stream.set_nonblocking(true).unwrap();
-        let stream = TcpStream::from_std(stream).unwrap();
+        TcpStream::from_std(stream).unwrap()
+    });
+    sealed(ends, geometry)
+}
+
+/// A Unix socket with a name, which is opened as those by address are.
+pub(super) fn unix(geometry: Geometry) -> (Link, Link) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("callboard-kind-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let (listener, endpoint) = Endpoint::bind(&path).unwrap();
+    let near = StdUnixStream::connect(&path).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    drop(endpoint);
+    assert!(!path.exists(), "the name is gone");
+    let ends = [near, far].map(|stream| {
+        stream.set_nonblocking(true).unwrap();
+        Socket(UnixStream::from_std(stream).unwrap())
+    });
+    sealed(ends, geometry)
+}
+
+/// A link over both ends of a stream, as between strangers: sealed, and nothing beside it.
+fn sealed<S>([near, far]: [S; 2], geometry: Geometry) -> (Link, Link)
+where
+    S: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
+{
+    let keys = noise::pair(&AuthKey::from([7; 32]), Suite::preferred());
+    let link = |stream, side, records: Records| {
         let stream = Sealed::new(stream, records.rekeyed_after(50));
         let pumps = (&Handle::current(), Box::new(|_| {}) as _);
         kept(lay_remote(stream, (geometry, side), 0, pumps))

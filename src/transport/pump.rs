@@ -203,6 +203,7 @@ impl Pump {
                 if self.side == Side::Server && self.parting == Parting::Due {
                     frame(output, Kind::Bye, 0, 0);
                     self.parting = Parting::Done;
+                    crate::sys::failpoint::at("pump.bye.put");
                 }
                 break;
             };
@@ -234,6 +235,7 @@ impl Pump {
                 let len = u32::try_from(piece.len()).unwrap_or_default();
                 frame(output, Kind::Piece, len, number);
                 output.extend_from_slice(piece);
+                crate::sys::failpoint::at("pump.piece.put");
             });
         }
     }
@@ -298,6 +300,7 @@ impl Pump {
                 }
                 (Kind::Bye, Side::Caller) if self.parting == Parting::No => {
                     self.parting = Parting::Done;
+                    crate::sys::failpoint::at("pump.bye.taken");
                 }
                 (Kind::Offer | Kind::Piece | Kind::Withdraw | Kind::Refused | Kind::Taken, _) => {
                     let Some(len) = self.take_in_content((kind, extra, value), behind)? else {
@@ -410,6 +413,7 @@ impl Pump {
                     return Ok(None);
                 };
                 freight.take_in(number, piece)?;
+                crate::sys::failpoint::at("pump.piece.taken");
                 return Ok(Some(len));
             }
             Kind::Offer => {
@@ -417,6 +421,7 @@ impl Pump {
                     return Ok(None);
                 };
                 freight.hear(Note::Offer(number, Extent::from_bytes(extent)))?;
+                crate::sys::failpoint::at("pump.offer.taken");
                 return Ok(Some(Extent::LEN));
             }
             Kind::Withdraw => freight.hear(Note::Withdraw(number))?,
@@ -449,6 +454,7 @@ fn put_out_notes(freight: Option<&Freight>, output: &mut Vec<u8>) {
             Note::Offer(number, extent) => {
                 frame(output, Kind::Offer, 0, number);
                 output.extend_from_slice(&extent.to_bytes());
+                crate::sys::failpoint::at("pump.offer.put");
             }
             Note::Withdraw(number) => frame(output, Kind::Withdraw, 0, number),
             Note::Refused(number) => frame(output, Kind::Refused, 0, number),

@@ -57,7 +57,9 @@ impl Join {
         if self.machine == here && here != 0 && is_one_clock {
             return 0;
         }
-        i64::try_from(i128::from(now) - i128::from(self.now)).unwrap_or(i64::MAX)
+        let ahead = i128::from(now) - i128::from(self.now);
+        let nearest = ahead.clamp(i64::MIN.into(), i64::MAX.into());
+        i64::try_from(nearest).unwrap_or_default()
     }
 }
 
@@ -77,11 +79,27 @@ mod tests {
         assert_eq!(join(7, 1_000).skew(8, 5_000), 4_000);
         assert_eq!(join(7, 5_000).skew(8, 1_000), -4_000);
         assert_eq!(join(0, 1_000).skew(0, 5_000), 4_000, "nobody knows");
-        assert_eq!(join(7, 0).skew(8, u64::MAX), i64::MAX);
-        assert_eq!(
-            join(7, u64::MAX).skew(8, 0),
-            i64::MAX,
-            "as if there were no bound"
-        );
+    }
+
+    /// Clocks that are further apart than can be said are as far apart as can be said, in their
+    /// direction; what is due in the peer's future is due in ours.
+    #[test]
+    fn clocks_may_show_anything() {
+        let join = |now| Join { machine: 7, now };
+        let most = u64::MAX / 2;
+        for (theirs, ours, skew) in [
+            (0, most, i64::MAX),
+            (0, most + 1, i64::MAX),
+            (0, u64::MAX, i64::MAX),
+            (most, 0, -i64::MAX),
+            (most + 1, 0, i64::MIN),
+            (most + 2, 0, i64::MIN),
+            (u64::MAX, 0, i64::MIN),
+            (u64::MAX, u64::MAX, 0),
+        ] {
+            assert_eq!(join(theirs).skew(8, ours), skew, "{theirs} {ours}");
+            let due = theirs.saturating_add(1);
+            assert!(due.saturating_add_signed(skew) >= ours.min(most), "{due}");
+        }
     }
 }

@@ -246,7 +246,10 @@ impl Inside {
         loop {
             self.room_for_another().await;
             match listener.accept().await {
-                Ok((wire, source)) => self.let_knock(wire, source),
+                Ok((wire, source)) => {
+                    crate::sys::failpoint::at("door.accepted");
+                    self.let_knock(wire, source);
+                }
                 // Whoever it was has gone already.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -331,7 +334,9 @@ impl Inside {
     /// Agrees with a caller who has the key, and makes it one of the actor's.
     async fn welcome(self: &Arc<Self>, mut sealed: Sealed<Wire>) -> io::Result<()> {
         send_packet(&mut sealed, &self.welcome).await?;
+        crate::sys::failpoint::at("door.welcomed");
         let join = recv_packet(&mut sealed, JOIN_LEN_MAX).await?;
+        crate::sys::failpoint::at("door.joined");
         let join: Join = hello::decode(&join).map_err(io::Error::other)?;
         self.take_in(sealed, join.skew(machine::id(), clock::now()));
         Ok(())
