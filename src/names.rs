@@ -135,6 +135,9 @@ pub mod __private {
     pub use crate::node::forward::callback::{
         ArchivedCallback, CallbackResolver, Card, CardResolver,
     };
+    pub use crate::node::forward::part::{
+        ArchivedPartCard, PartCard, PartCardResolver, PartProxyResolver,
+    };
     pub use crate::node::forward::value::{ProxyResolver, Serializes};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;

@@ -325,6 +325,56 @@ async fn want_of_room_is_an_error() {
     assert_eq!(found.unwrap(), 5 << 20);
 }
 
+/// Each side says how much it takes of the other's blobs. What goes beyond that is an error of the
+/// call that names the size and the limit, be it an argument or a result; what is within it goes,
+/// and room is found again when blobs are dropped.
+#[callboard::test]
+async fn blobs_have_a_limit_of_their_own() {
+    const LIMIT: usize = 1 << 20;
+    let numbers = |error: &CallError| {
+        let text = format!("{error:?}");
+        let says = |number: usize| text.contains(&number.to_string());
+        assert!(says(LIMIT + 4096) && says(LIMIT), "{text}");
+    };
+    let store = Store::spawn().listen(HERE).authkey(key());
+    let store = store.blob_limit(LIMIT as u64).await.unwrap();
+    let address = store.address().unwrap().clone();
+    let connecting = Store::connect(&address, key()).blob_limit(LIMIT as u64);
+    let remote: StoreProxy = connected(connecting).await;
+
+    let refused = within(LONG, remote.len(large(LIMIT + 4096)).into_future()).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(&refused, CallError::Arguments { .. }),
+        "{refused:?}"
+    );
+    numbers(&refused);
+    let refused = within(LONG, remote.make(LIMIT + 4096, 1).into_future()).await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(&refused, CallError::Decode { .. }), "{refused:?}");
+    numbers(&refused);
+
+    let made = remote.make(LIMIT, 1).await.unwrap();
+    assert_eq!(made.len(), LIMIT);
+    drop(made);
+    let sent = large(LIMIT / 2);
+    assert_eq!(remote.keep(sent.clone()).await.unwrap(), 1);
+    let more = remote.len(large(LIMIT - 4096)).await.unwrap_err();
+    assert!(
+        format!("{more:?}").contains(&(LIMIT / 2).to_string()),
+        "{more:?}"
+    );
+    remote.forget().await.unwrap();
+    drop(sent);
+    let mut found = remote.len(large(LIMIT)).await;
+    while matches!(&found, Err(CallError::Arguments { .. })) {
+        // It lets go of the other one when it hears that nobody has it any more.
+        sleep(Duration::from_millis(1)).await;
+        found = remote.len(large(LIMIT)).await;
+    }
+    assert_eq!(found.unwrap(), LIMIT);
+}
+
 /// A thousand blobs in each direction, many of them at once, leave nothing in either process.
 #[callboard::test]
 async fn blobs_leave_nothing() {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use callboard::pool::{Pool, Routing};
 use callboard::prelude::*;
-use callboard::{AnyProxy, MethodError};
+use callboard::{AnyProxy, AuthKey, MethodError};
 use tokio::sync::Notify;
 
-use common::{How, LONG, Scratch, both, gone, within};
+use common::{How, LONG, Scratch, again, both, gone, is_role, must_pass, within};
 
 /// There is no such record.
 #[message]
@@ -152,6 +152,11 @@ impl Player {
 
     pub fn put_back(&mut self) {
         self.spare.rewind();
+    }
+
+    /// A part of itself, for others.
+    pub fn own_left(&self, context: &Context) -> DeckProxy {
+        context.own::<PlayerProxy>().mixer().left()
     }
 
     #[on_error]
@@ -305,6 +310,138 @@ async fn pools_have_the_parts_of_their_members() -> callboard::Result<()> {
         assert_eq!(playing.as_deref(), Some("silence"));
     }
     pool.shutdown().await
+}
+
+/// Parts in a type of one's own.
+#[message]
+pub struct Booth {
+    pub mixer: desk::MixerProxy,
+    pub decks: Vec<(String, DeckProxy)>,
+    pub spare: Option<DeckProxy>,
+}
+
+/// Is given parts of others, in a process of its own.
+pub struct Guest {
+    kept: Option<DeckProxy>,
+}
+
+#[actor]
+impl Guest {
+    pub fn new() -> Self {
+        Self { kept: None }
+    }
+
+    pub async fn play(&self, on: DeckProxy, record: String) -> Result<usize, String> {
+        on.play(&record).await.map_err(|error| format!("{error:?}"))
+    }
+
+    pub async fn visit(&mut self, booth: Booth) -> Vec<Option<String>> {
+        booth.mixer.swap().await.expect("it swaps");
+        let mut playing = Vec::new();
+        for deck in [booth.mixer.left(), booth.mixer.right()] {
+            playing.push(deck.playing().await.expect("it says"));
+        }
+        for (_, deck) in &booth.decks {
+            playing.push(deck.playing().await.expect("it says"));
+        }
+        self.kept = booth.spare;
+        playing
+    }
+
+    pub fn kept(&self) -> Option<DeckProxy> {
+        self.kept.clone()
+    }
+
+    /// Hands what it keeps on.
+    pub async fn pass(&self, to: GuestProxy, record: String) -> Result<usize, String> {
+        let deck = self.kept.clone().expect("it was given one");
+        to.play(deck, record)
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// A part's proxy is a value in messages, as an actor's is: alone, in types of one's own, of a part
+/// of a part; whoever gets it calls the part, has its parts, and hands it on. Its errors are typed.
+#[callboard::test]
+async fn parts_are_in_messages() -> callboard::Result<()> {
+    for how in [How::Process, How::Local] {
+        let player = start(how).await?;
+        let (guest, other) = (Guest::spawn().await?, Guest::spawn().await?);
+        let (left, right) = (player.mixer().left(), player.mixer().right());
+        assert_eq!(guest.play(left.clone(), "one".into()).await.unwrap(), 3);
+        assert_eq!(guest.play(right.clone(), "other".into()).await.unwrap(), 5);
+        let error = guest.play(left.clone(), String::new()).await;
+        assert!(
+            matches!(&error, Err(CallError::Actor(text)) if text.contains("Missing")),
+            "{error:?}"
+        );
+        let booth = Booth {
+            mixer: player.mixer(),
+            decks: vec![("left".into(), left.clone()), ("right".into(), right)],
+            spare: Some(player.spare()),
+        };
+        let playing = guest.visit(booth).await?;
+        let playing: Vec<_> = playing.iter().map(|record| record.as_deref()).collect();
+        assert_eq!(
+            playing,
+            [Some("other"), Some("one"), Some("other"), Some("one")]
+        );
+        // It comes back as what it was, also from the actor itself.
+        assert_eq!(guest.kept().await?, Some(player.spare()));
+        assert_eq!(player.own_left().await?, left);
+        assert_eq!(
+            guest
+                .pass(other.clone(), "third hand".into())
+                .await
+                .unwrap(),
+            10
+        );
+        let spare = player.spare().playing().await?;
+        assert_eq!(spare.as_deref(), Some("third hand"));
+        player.shutdown().await?;
+        let late = guest.play(left, "late".into()).await;
+        assert!(
+            matches!(&late, Err(CallError::Actor(text)) if text.contains("NotRun")),
+            "{late:?}"
+        );
+    }
+    Ok(())
+}
+
+const PLAYER: &str = "CALLBOARD_TEST_PLAYER";
+
+/// The same between two programs, over TCP: the part of an actor that listens is reached there.
+#[callboard::test]
+async fn parts_are_in_messages_between_programs() -> callboard::Result<()> {
+    let key = AuthKey::from([5; 32]);
+    if !is_role("client") {
+        let player = Player::spawn().listen("tcp://127.0.0.1:0").authkey(&key);
+        let player = player.await?;
+        let mut client = again("parts_are_in_messages_between_programs", "client");
+        client.env(PLAYER, player.address().expect("it listens").to_string());
+        let passed = tokio::task::spawn_blocking(move || must_pass(&mut client));
+        passed.await.expect("the client passes");
+        let left = player.mixer().left().playing().await?;
+        assert_eq!(left.as_deref(), Some("from afar"));
+        return Ok(());
+    }
+    let address = std::env::var(PLAYER).expect("the test tells it");
+    let connecting = Player::connect(address.as_str(), &key).within(LONG);
+    let player = connecting.await?;
+    let left = player.own_left().await?;
+    assert_eq!(left, player.mixer().left());
+    assert_eq!(within(LONG, left.play("far")).await?, 3);
+    // An actor of this program gets it, and the key.
+    let guest = Guest::spawn().await?;
+    let error = guest.play(left.clone(), "no key".into()).await;
+    assert!(
+        matches!(&error, Err(CallError::Actor(text)) if text.contains("NoKey")),
+        "{error:?}"
+    );
+    let here = Guest::local().await?;
+    assert_eq!(here.play(left, "from afar".into()).await.unwrap(), 9);
+    Ok(())
 }
 
 /// A generic actor has parts, too, and tools see them under the names of both.

@@ -188,9 +188,11 @@ use proc_macro::TokenStream;
 ///
 /// - `listen = "tcp://0.0.0.0:7000"`, `listen = ["tcp://[::]:7000", "unix:/run/printer"]`: where it
 ///   listens for them; `advertise`, where it says that it does, `connections = 64`, how many there
-///   may be.
+///   may be, `blob_limit = 1 << 30`, how many bytes of blobs may have come from each.
 /// - `authkey = key_of_printers()`: what they must have: an expression, for a key is not written
 ///   into a program.
+/// - `listen_with = ("tcp://0.0.0.0:7000", [key_of_partners()])`, or an array of such pairs: a
+///   further address, with keys of its own.
 ///
 /// # Examples
 ///

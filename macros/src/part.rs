@@ -138,7 +138,7 @@ impl PartInterface {
 
     /// What the caller's process uses.
     fn proxy(&self) -> TokenStream {
-        let (proxy, vis) = (self.proxy_name(), &self.options.vis);
+        let (ty, proxy, vis) = (&self.ty, self.proxy_name(), &self.options.vis);
         let doc = format!(
             " Calls a [`{0}`] that is part of an actor: its methods are calls to the actor.",
             self.name.unraw()
@@ -148,7 +148,7 @@ impl PartInterface {
             method(&self.name, function, &Through::Own).with_vis(&quote!(#vis))
         });
         let (accessors, allowances) = (self.parts().accessors(), allowances());
-        let own_name = proxy.to_string();
+        let (own_name, archive) = (proxy.to_string(), archive(&proxy));
         quote! {
             #[doc = #doc]
             #[derive(Clone)]
@@ -164,10 +164,15 @@ impl PartInterface {
             }
 
             impl ::callboard::__private::PartProxy for #proxy {
+                const METHODS: &'static [::callboard::__private::Method] =
+                    <#ty as ::callboard::__private::ActorPart>::METHODS;
+
                 fn from_handle(handle: ::callboard::__private::Handle) -> Self {
                     Self { handle }
                 }
             }
+
+            #archive
 
             impl ::core::cmp::PartialEq for #proxy {
                 fn eq(&self, other: &Self) -> bool {
@@ -244,6 +249,39 @@ impl PartInterface {
                 call: ::callboard::__private::Incoming<'_>,
             ) -> ::callboard::__private::Answer {
                 #body
+            }
+        }
+    }
+}
+
+/// What lets a part's proxy travel in a message.
+fn archive(proxy: &Ident) -> TokenStream {
+    quote! {
+        impl ::callboard::__private::rkyv::Archive for #proxy {
+            type Archived = ::callboard::__private::ArchivedPartCard;
+            type Resolver = ::callboard::__private::PartProxyResolver;
+
+            fn resolve(
+                &self,
+                resolver: Self::Resolver,
+                out: ::callboard::__private::rkyv::Place<Self::Archived>,
+            ) {
+                resolver.resolve(out);
+            }
+        }
+
+        impl<__S> ::callboard::__private::rkyv::Serialize<__S> for #proxy
+        where
+            __S: ::callboard::__private::Serializes + ?::core::marker::Sized,
+        {
+            fn serialize(
+                &self,
+                serializer: &mut __S,
+            ) -> ::core::result::Result<
+                Self::Resolver,
+                <__S as ::callboard::__private::rkyv::rancor::Fallible>::Error,
+            > {
+                self.handle.serialize_part::<Self, __S>(serializer)
             }
         }
     }

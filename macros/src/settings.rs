@@ -7,7 +7,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit};
 use crate::{durations::duration, refusals::Refusals};
 
 /// The options, each of which is a function of the runtime's `Settings`.
-pub(crate) const KNOWN: [&str; 16] = [
+pub(crate) const KNOWN: [&str; 18] = [
     "mailbox",
     "idle",
     "grace",
@@ -21,9 +21,11 @@ pub(crate) const KNOWN: [&str; 16] = [
     "limits",
     "heartbeat",
     "listen",
+    "listen_with",
     "advertise",
     "authkey",
     "connections",
+    "blob_limit",
 ];
 
 /// What every start of an actor is told before its caller says more.
@@ -72,7 +74,7 @@ impl Settings {
 /// The values of an option: several, where it may be said several times.
 fn each<'a>(name: &str, value: &'a Expr) -> Vec<&'a Expr> {
     match value {
-        Expr::Array(array) if name == "listen" || name == "advertise" => {
+        Expr::Array(array) if matches!(name, "listen" | "listen_with" | "advertise") => {
             array.elems.iter().collect()
         }
         _ => vec![value],
@@ -92,7 +94,7 @@ fn read(name: &str, value: &Expr) -> syn::Result<TokenStream> {
         ("mailbox", Some(Lit::Int(count))) if count.base10_parse::<u64>().is_ok_and(|n| n == 0) => {
             refuse("a mailbox holds at least one call")
         }
-        ("mailbox" | "connections", Some(Lit::Int(_)))
+        ("mailbox" | "connections" | "blob_limit", Some(Lit::Int(_)))
         | ("process_name" | "current_dir" | "listen" | "advertise", Some(Lit::Str(_))) => {
             Ok(quote!(#value))
         }
@@ -100,7 +102,12 @@ fn read(name: &str, value: &Expr) -> syn::Result<TokenStream> {
             "`{name}` takes an address, or several: `{name} = \"tcp://0.0.0.0:7000\"`"
         )),
         ("authkey", Some(_)) => refuse("`authkey` takes an `AuthKey`: a key in code is none"),
+        ("listen_with", Some(_)) => refuse(
+            "`listen_with` takes an address with its keys, or several: `listen_with = \
+             (\"tcp://0.0.0.0:7000\", [key_of_partners()])`",
+        ),
         ("connections", Some(_)) => refuse("`connections` takes a number"),
+        ("blob_limit", Some(_)) => refuse("`blob_limit` takes a number of bytes"),
         ("mailbox", Some(_)) => {
             refuse("`mailbox` takes a number of calls, or a `Mailbox`: `Mailbox::messages(64)`")
         }

@@ -161,6 +161,14 @@ pub struct AnyProxy(Handle);
 impl AnyProxy {
     /// The name of the actor's type on the wire: its path, unless `#[actor(name = "..")]` says
     /// otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::AnyProxy;
+    /// fn is_clock(any: &AnyProxy) -> bool {
+    ///     any.type_name() == "clocks::Clock"
+    /// }
+    /// ```
     #[must_use]
     pub fn type_name(&self) -> &str {
         self.0.tables().map_or("?", Tables::name)
@@ -168,6 +176,14 @@ impl AnyProxy {
 
     /// The names of the actor's methods on the wire. Those of a trait bear the trait's name:
     /// `zoo::Feline::greet`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::AnyProxy;
+    /// fn can_greet(any: &AnyProxy) -> bool {
+    ///     any.methods().any(|method| method == "zoo::Feline::greet")
+    /// }
+    /// ```
     pub fn methods(&self) -> impl Iterator<Item = &str> {
         let tables = self.0.tables().into_iter();
         tables.flat_map(Tables::method_names)

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::forward::resident::{self, Resident};
 use super::handover::{self, State};
 use super::registry::{self, ActorType};
-use super::remote::door::Behind;
+use super::remote::door::{Behind, Door};
 use super::remote::listen::Places;
 use super::road::Road;
 use super::{census, ending, family, family_key, limits, ward};
@@ -390,8 +390,6 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             let signals = signals.clone();
             porter.set_wake(move || signals.tell());
         }
-        let key = places.as_ref().map(Places::key);
-        let key = key.or_else(|| family_key::of_this_process().ok())?;
         let door = places.map(|places| {
             places.door(Behind {
                 tables: Tables::of(const { &A::INTERFACE }),
@@ -400,7 +398,8 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             })
         });
         let door = door.transpose().ok()?;
-        let resident = Resident::of::<A>(named.actor(), limit, &signals, key);
+        let plate = Door::plate(door.as_ref()).ok()?;
+        let resident = Resident::of::<A>(named.actor(), limit, &signals, plate);
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let back = Arc::new(Back::new(link.sender));

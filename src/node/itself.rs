@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::being::Being;
 use super::census::Life;
 use super::faces::AnyProxy;
+use super::forward::resident;
 use super::handle::{Handle, Owner, Proxy};
 use super::output::Tails;
 use super::spawn;
@@ -119,6 +120,10 @@ fn link(itself: &Itself) -> Handle {
         grace: GRACE,
     };
     let owner = Arc::new(Owner::new(life, Tails::default(), LinkKind::Local));
+    // What others are told who get this proxy.
+    let resident = resident::find(*actor);
+    let addresses = resident.map(|resident| resident.addresses().into());
+    let _ = owner.addresses.set(addresses.unwrap_or_default());
     let callee = (*interface, *actor);
     let caller = Caller::new(exchange, callee, *message_len_max, owner.clone());
     Handle::new(caller, owner)

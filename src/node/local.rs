@@ -20,7 +20,6 @@ use std::time::Duration;
 use super::being::Being;
 use super::census::{self, Life};
 use super::ending::PANIC_CODE;
-use super::family_key;
 use super::forward::resident::Resident;
 use super::handle::{Handle, Owner, Proxy};
 use super::handover::Handover;
@@ -557,12 +556,9 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
             signals: &signals,
         };
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
-        let key = match &door {
-            Some(door) => Some(door.key()),
-            None => family_key::of_this_process().ok(),
-        };
-        let enter = |key| Resident::of::<A>(named.actor(), message_len_max, &signals, key);
-        leaving.resident = key.map(enter);
+        let plate = Door::plate(door.as_ref()).ok();
+        let enter = |plate| Resident::of::<A>(named.actor(), message_len_max, &signals, plate);
+        leaving.resident = plate.map(enter);
         let mut serving = pin!(server::serve::<A>(inbox, async || {}));
         let mut watch = Watch::new(&leash);
         poll_fn(|cx| {

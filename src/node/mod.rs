@@ -19,6 +19,7 @@ pub(crate) mod being;
 pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod ending;
+mod every_proxy;
 pub(crate) mod exited;
 pub(crate) mod faces;
 pub(crate) mod family;

@@ -36,7 +36,10 @@ pub trait ActorPart: Sized + 'static {
 
 /// What calls a part.
 #[doc(hidden)]
-pub trait PartProxy {
+pub trait PartProxy: Sized + 'static {
+    /// Those of the part.
+    const METHODS: &'static [Method];
+
     /// The one that calls by `handle`, whose methods are the part's.
     fn from_handle(handle: Handle) -> Self;
 }

@@ -45,7 +45,17 @@ pub trait Settings: Sized {
     fn with_authkey(self, key: impl Into<AuthKey>) -> Self;
 
     #[must_use]
+    fn with_listen_with<A, K, I>(self, place: (A, I)) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+        I: IntoIterator<Item = K>,
+        K: Into<AuthKey>;
+
+    #[must_use]
     fn with_connections(self, most: u32) -> Self;
+
+    #[must_use]
+    fn with_blob_limit(self, bytes: u64) -> Self;
 
     #[must_use]
     fn with_stdout(self, output: Output) -> Self {
@@ -131,8 +141,21 @@ impl<P, Args, E> Settings for Spawn<P, Args, E> {
         self.authkey(key)
     }
 
+    fn with_listen_with<A, K, I>(self, (address, keys): (A, I)) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+        I: IntoIterator<Item = K>,
+        K: Into<AuthKey>,
+    {
+        self.listen_with(address, keys)
+    }
+
     fn with_connections(self, most: u32) -> Self {
         self.connections(most)
+    }
+
+    fn with_blob_limit(self, bytes: u64) -> Self {
+        self.blob_limit(bytes)
     }
 
     fn with_stdout(self, output: Output) -> Self {
@@ -203,7 +226,20 @@ impl<P, Args, E> Settings for Local<P, Args, E> {
         self.authkey(key)
     }
 
+    fn with_listen_with<A, K, I>(self, (address, keys): (A, I)) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+        I: IntoIterator<Item = K>,
+        K: Into<AuthKey>,
+    {
+        self.listen_with(address, keys)
+    }
+
     fn with_connections(self, most: u32) -> Self {
         self.connections(most)
+    }
+
+    fn with_blob_limit(self, bytes: u64) -> Self {
+        self.blob_limit(bytes)
     }
 }

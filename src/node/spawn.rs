@@ -308,7 +308,7 @@ async fn begin<E: Send + 'static>(
     crate::sys::failpoint::at("parent.started");
     let starting = Starting::new(ward.clone());
     let _ = pid_told.set(ward.pid());
-    ward.set_terms(Terms::of(options.exe.is_some(), plan.network.as_ref()));
+    ward.set_terms(Terms::of(options.exe.is_some(), plan.network.clone()));
     exchange.set_peer(Box::new(ward.clone()));
     let life = Life {
         being: Being::Process(ward),

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::exited::Exited;
 use super::heartbeat::Heartbeat;
+use crate::node::remote::listen::entrance_keys;
 use crate::node::warden::{Command, Office};
 use crate::sys::gateway::{self, Name, Opener};
 use crate::sys::process::{Child, Exit};
@@ -72,18 +73,22 @@ struct State {
 pub(crate) struct Terms {
     /// It may run another program than this process.
     pub(crate) is_other_program: bool,
-    /// What they must have, if not what the family has in common.
-    pub(crate) key: Option<AuthKey>,
+    /// How it listens, if it does.
+    network: Option<Network>,
 }
 
 impl Terms {
     /// Those of a process that is started so.
-    pub(crate) fn of(is_other_program: bool, network: Option<&Network>) -> Self {
-        let key = network.and_then(|network| network.keys.first());
+    pub(crate) fn of(is_other_program: bool, network: Option<Network>) -> Self {
         Self {
             is_other_program,
-            key: key.map(|key| AuthKey::from(key.0)),
+            network,
         }
+    }
+
+    /// Of which they must have one, where the family has this one in common.
+    pub(crate) fn keys(&self, family: &AuthKey) -> Box<[AuthKey]> {
+        entrance_keys(self.network.as_ref(), family)
     }
 }
 

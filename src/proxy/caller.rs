@@ -134,6 +134,11 @@ impl Caller {
     pub(crate) fn cast(&self, interface: &'static Interface) -> Self {
         let tables = self.tables();
         let numbers = tables.map_or(Numbers::Same, |tables| tables.methods(interface));
+        self.numbered(interface, numbers)
+    }
+
+    /// Calls the same actor by `interface`, whose methods it numbers so.
+    fn numbered(&self, interface: &'static Interface, numbers: Numbers) -> Self {
         let called = &*self.0;
         Self(Arc::new(Called {
             exchange: Arc::clone(&called.exchange),
@@ -146,18 +151,23 @@ impl Caller {
         }))
     }
 
+    /// Calls the part of the same actor that is called `path` there, by `interface`.
+    pub(crate) fn within(&self, path: &str, interface: &'static Interface) -> Self {
+        let tables = self.tables();
+        let unknown = || Numbers::Mapped(Box::default());
+        let numbers = tables.map_or_else(unknown, |tables| tables.methods_within(path, interface));
+        self.numbered(interface, numbers)
+    }
+
     /// Calls a part of the same actor, whose methods begin at number `first` of ours.
     pub(crate) fn part(&self, first: u16, interface: &'static Interface) -> Self {
-        let called = &*self.0;
-        Self(Arc::new(Called {
-            exchange: Arc::clone(&called.exchange),
-            owner: Arc::clone(&called.owner),
-            runtime: called.runtime.clone(),
-            tables: called.tables.clone(),
-            interface,
-            numbers: called.numbers.part(first, interface.methods.len()),
-            ..*called
-        }))
+        let numbers = self.0.numbers.part(first, interface.methods.len());
+        self.numbered(interface, numbers)
+    }
+
+    /// The actor's name of our method, if it has that.
+    pub(crate) fn their_name(&self, method: u16) -> Option<&str> {
+        self.tables()?.method_name(self.theirs(method).ok()?)
     }
 
     /// Which part of its actor it calls, if it calls one: the number of the first method there.

@@ -23,11 +23,19 @@ pub(crate) struct Route {
     face: Caller,
     choose: Arc<dyn Choose>,
     /// By which interface they are called, if not by their own.
-    cast: Option<&'static Interface>,
+    cast: Option<Cast>,
     /// Which part of them is called, if not the whole: where its methods begin, and they.
     part: Option<(u16, &'static Interface)>,
     /// Of the way to one that is mostly the same: who was chosen last, as it is called.
     last: Option<Arc<Last>>,
+}
+
+/// An interface by which actors are called.
+#[derive(Clone)]
+struct Cast {
+    interface: &'static Interface,
+    /// That of the part of this name in them.
+    within: Option<Arc<str>>,
 }
 
 /// Who was chosen, and how it is called by this route.
@@ -69,7 +77,23 @@ impl Route {
     pub(crate) fn cast(&self, interface: &'static Interface) -> Self {
         Self {
             face: self.face.cast(interface),
-            cast: Some(interface),
+            cast: Some(Cast {
+                interface,
+                within: None,
+            }),
+            last: self.no_last(),
+            ..self.clone()
+        }
+    }
+
+    /// The same way to the part of the same actors that is called `path` there, by `interface`.
+    pub(crate) fn within(&self, path: &str, interface: &'static Interface) -> Self {
+        Self {
+            face: self.face.within(path, interface),
+            cast: Some(Cast {
+                interface,
+                within: Some(path.into()),
+            }),
             last: self.no_last(),
             ..self.clone()
         }
@@ -106,9 +130,17 @@ impl Route {
 
     /// The one that was chosen, as it is called by this route.
     fn turned(&self, mut chosen: Caller) -> Caller {
-        if let Some(interface) = self.cast {
-            chosen = chosen.cast(interface);
-        }
+        chosen = match &self.cast {
+            None => chosen,
+            Some(Cast {
+                interface,
+                within: None,
+            }) => chosen.cast(interface),
+            Some(Cast {
+                interface,
+                within: Some(path),
+            }) => chosen.within(path, interface),
+        };
         if let Some((first, interface)) = self.part {
             chosen = chosen.part(first, interface);
         }

@@ -60,6 +60,14 @@ impl Address {
     /// # Errors
     /// [`ParseAddressError::Path`] when it is empty, not absolute, or longer than the system's 107
     /// bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// let address = callboard::Address::unix("/run/echo")?;
+    /// assert_eq!(address.to_string(), "unix:/run/echo");
+    /// assert!(callboard::Address::unix("run/echo").is_err());
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     pub fn unix(path: impl Into<PathBuf>) -> Result<Self, ParseAddressError> {
         let path = path.into();
         let bytes = path.as_os_str().as_encoded_bytes();
@@ -70,6 +78,14 @@ impl Address {
     }
 
     /// The machine, of a TCP address; a number of IPv6 without its brackets.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Address;
+    /// let address: Address = "tcp://[::1]:7000".parse()?;
+    /// assert_eq!(address.host(), Some("::1"));
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match &self.0 {
@@ -79,6 +95,15 @@ impl Address {
     }
 
     /// The port, of a TCP address.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Address;
+    /// let address: Address = "tcp://localhost:7000".parse()?;
+    /// assert_eq!(address.port(), Some(7000));
+    /// assert_eq!(Address::unix("/run/echo")?.port(), None);
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self.0 {
@@ -88,6 +113,14 @@ impl Address {
     }
 
     /// The path, of a socket in the file system.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::Address;
+    /// let address: Address = "unix:/run/echo".parse()?;
+    /// assert_eq!(address.path(), Some("/run/echo".as_ref()));
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {

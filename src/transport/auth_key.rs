@@ -148,6 +148,27 @@ impl AuthKey {
     /// # Errors
     /// [`AuthKeyError::File`] when it cannot be read, [`AuthKeyError::Exposed`] when it belongs to
     /// somebody else or others may read it, [`AuthKeyError::Malformed`] when it holds no key.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::{AuthKey, AuthKeyError};
+    /// use std::fs::Permissions;
+    /// use std::os::unix::fs::PermissionsExt as _;
+    ///
+    /// # let name = format!("callboard-doc-{}-read", std::process::id());
+    /// # let folder = std::env::temp_dir().join(name);
+    /// # std::fs::create_dir(&folder)?;
+    /// # let path = folder.join("authkey");
+    /// let key = AuthKey::random()?;
+    /// key.write_file(&path)?;
+    /// assert_eq!(AuthKey::from_file(&path)?, key);
+    ///
+    /// std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+    /// let exposed = AuthKey::from_file(&path);
+    /// assert!(matches!(exposed, Err(AuthKeyError::Exposed { .. })));
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, AuthKeyError> {
         let path = path.as_ref();
         let failed = |source| AuthKeyError::File {
@@ -174,6 +195,21 @@ impl AuthKey {
     ///
     /// # Errors
     /// [`AuthKeyError::File`], also when there is such a file.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AuthKey, AuthKeyError};
+    /// # let name = format!("callboard-doc-{}-written", std::process::id());
+    /// # let folder = std::env::temp_dir().join(name);
+    /// # std::fs::create_dir(&folder)?;
+    /// # let path = folder.join("authkey");
+    /// let key = AuthKey::random()?;
+    /// key.write_file(&path)?;
+    /// // It never takes the place of another one.
+    /// assert!(matches!(key.write_file(&path), Err(AuthKeyError::File { .. })));
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     pub fn write_file(&self, path: impl AsRef<Path>) -> Result<(), AuthKeyError> {
         let path = path.as_ref();
         let mut text = Zeroizing::new(String::with_capacity(2 * KEY_LEN + 1));

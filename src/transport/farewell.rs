@@ -195,7 +195,7 @@ mod tests {
         let stream = Noting(near, Arc::clone(&was_cut));
         let geometry = Geometry::new(4096, 8).unwrap();
         let told = (&Handle::current(), Box::new(|_| {}) as _);
-        let (laid, pumping) = lay_remote(stream, (geometry, Side::Caller), 0, told);
+        let (laid, pumping) = lay_remote(stream, (geometry, Side::Caller), (0, u64::MAX), told);
         let link = laid.connect(1 << 20);
         let head = Head::new(Kind::Tell, 7, CallId::new(1, 0));
         let mut count = 0_u8;

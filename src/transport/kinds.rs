@@ -20,6 +20,7 @@ use super::aside::Aside;
 use super::auth_key::AuthKey;
 use super::board::{Geometry, Side};
 use super::farewell::Cut;
+use super::freight::TAKEN_LEN_MAX;
 use super::noise::{self, Records, Suite};
 use super::sealed_stream::Sealed;
 use super::sender::{SendError, Sender};
@@ -166,7 +167,8 @@ where
     let link = |stream, side, records: Records| {
         let stream = Sealed::new(stream, records.rekeyed_after(50));
         let pumps = (&Handle::current(), Box::new(|_| {}) as _);
-        kept(lay_remote(stream, (geometry, side), 0, pumps))
+        let terms = (0, TAKEN_LEN_MAX);
+        kept(lay_remote(stream, (geometry, side), terms, pumps))
     };
     (
         link(near, Side::Caller, keys.0),

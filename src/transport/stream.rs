@@ -35,7 +35,7 @@ use super::aside::Aside;
 use super::bell::Chime;
 use super::board::{Board, Geometry, Memory, Side};
 use super::farewell::{self, Cut, while_it_goes};
-use super::freight::{Freight, TAKEN_LEN_MAX};
+use super::freight::Freight;
 use super::porter::Porter;
 use super::pump::Pump;
 use super::receiver::LinkError;
@@ -90,17 +90,17 @@ where
 }
 
 /// The same to a peer of which nothing is known but this stream. What it calls a time is `skew`
-/// later on this machine's clock.
+/// later on this machine's clock, and as many bytes of its blobs may be in use here as `taken_max`.
 pub(crate) fn lay_remote<S>(
     stream: S,
     (geometry, side): (Geometry, Side),
-    skew: i64,
+    (skew, taken_max): (i64, u64),
     (runtime, on_parting): (&Handle, OnParting),
 ) -> (Laid, Pumping)
 where
     S: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
 {
-    let freight = Freight::new(TAKEN_LEN_MAX);
+    let freight = Freight::new(taken_max);
     let carried = Some(Arc::clone(&freight));
     let (conduit, laid) = lay_out(stream, (geometry, side), (None, skew), carried);
     let conduit_of = Arc::downgrade(&conduit);

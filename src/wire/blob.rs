@@ -57,8 +57,10 @@ use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_nu
 ///   them.
 /// - What finds no memory there is an error of the call, with the reason
 ///   ([`CallError::Arguments`](crate::CallError::Arguments), or
-///   [`Decode`](crate::CallError::Decode) of an answer). So are more than 4 GiB that came over one
-///   connection and are used at the same time. Nothing is allocated before its bytes come.
+///   [`Decode`](crate::CallError::Decode) of an answer). So is what goes beyond the limit of what
+///   came over one connection and is used at the same time: 4 GiB, if nothing else is said
+///   [here](crate::Connecting::blob_limit) and [there](crate::Spawn::blob_limit). Nothing is
+///   allocated before its bytes come.
 /// - A call that is given up meanwhile is not run, and the rest is not sent. A connection that ends
 ///   in the midst ends the call, and nothing is left of what had come.
 ///

@@ -107,13 +107,24 @@ pub(crate) enum Bound {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Network {
     /// The addresses at which it listens.
-    pub(crate) listen: Vec<String>,
+    pub(crate) listen: Vec<Entry>,
     /// Those that it tells instead, if any.
     pub(crate) advertise: Vec<String>,
-    /// Of which a caller must have one; none: the family's key.
+    /// Of which a caller must have one where an address has none of its own; none: the family's
+    /// key.
     pub(crate) keys: Vec<Secret>,
     /// How many callers it has at most.
     pub(crate) connections_max: u32,
+    /// How many bytes of blobs may have come from one of them and be in use.
+    pub(crate) blob_limit: u64,
+}
+
+/// An address at which an actor listens.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) address: String,
+    /// Of which a caller there must have one; none: one of those of the whole actor.
+    pub(crate) keys: Vec<Secret>,
 }
 
 /// Bytes that are never printed.
@@ -262,6 +273,19 @@ impl Tables {
         self.numbers(ours, ours.all_methods(), &self.methods)
     }
 
+    /// How the peer with these tables numbers the methods of our part that is called `path` there.
+    pub(crate) fn methods_within(&self, path: &str, ours: &Interface) -> Numbers {
+        let theirs =
+            |method: &Method| number(&[path, ".", method.name].concat(), method, &self.methods);
+        Numbers::Mapped(ours.all_methods().map(theirs).collect())
+    }
+
+    /// The name of the method of this number; none: there is none, or its program left it out.
+    pub(crate) fn method_name(&self, number: u16) -> Option<&str> {
+        let (name, _) = self.methods.get(usize::from(number))?;
+        Some(name.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// How the peer with these tables numbers our constructors.
     pub(crate) fn constructors(&self, ours: &Interface) -> Numbers {
         self.numbers(ours, ours.constructors.iter(), &self.constructors)
@@ -276,20 +300,22 @@ impl Tables {
         if self.hash == interface.hash() {
             return Numbers::Same;
         }
-        Numbers::Mapped(ours.map(|method| number(method, theirs)).collect())
+        let number = |method: &Method| number(method.name, method, theirs);
+        Numbers::Mapped(ours.map(number).collect())
     }
 
     /// The first of our methods that cannot be called at the peer, and why.
     pub(crate) fn first_mismatch(&self, ours: &Interface) -> Option<(&'static str, Mismatch)> {
         let present = ours.all_methods().filter(|method| !method.name.is_empty());
         present
-            .map(|method| (method.name, number(method, &self.methods)))
+            .map(|method| (method.name, number(method.name, method, &self.methods)))
             .find_map(|(name, number)| Some((name, number.err()?)))
     }
 }
 
-fn number(method: &Method, theirs: &[(String, u64)]) -> Result<u16, Mismatch> {
-    let at = theirs.iter().position(|(name, _)| name == method.name);
+/// Their number of our method, which is called `name` there.
+fn number(name: &str, method: &Method, theirs: &[(String, u64)]) -> Result<u16, Mismatch> {
+    let at = theirs.iter().position(|(theirs, _)| theirs == name);
     match at.and_then(|at| Some((u16::try_from(at).ok()?, theirs[at].1))) {
         None => Err(Mismatch::Unknown),
         Some((at, signature)) if signature == method.signature => Ok(at),

@@ -95,8 +95,8 @@ pub(crate) struct Entrance {
     pub(crate) opener: (u32, u32),
     /// The program that its process runs; 0: not known.
     pub(crate) program: u64,
-    /// Which key one must have.
-    pub(crate) lock: u64,
+    /// Which keys open it: one must have one of them.
+    pub(crate) locks: Vec<u64>,
 }
 
 /// What a caller says that enters. The memory of the link, its bells and a way for blobs come with
@@ -131,7 +131,7 @@ mod tests {
                 name: [byte; 16],
                 opener: (3, 4),
                 program: 0,
-                lock: 5,
+                locks: vec![5],
             }),
             addresses: addresses.iter().map(|&address| address.into()).collect(),
         }

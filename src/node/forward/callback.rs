@@ -146,6 +146,14 @@ impl<Args, T, K> Callback<Args, T, K> {
     }
 
     /// The actor whose method it is.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{Callback, Proxy};
+    /// fn is_worth_a_call(callback: &Callback<String, ()>) -> bool {
+    ///     callback.actor().is_alive()
+    /// }
+    /// ```
     #[must_use]
     pub fn actor(&self) -> AnyProxy {
         AnyProxy::__from_handle(self.handle.clone())

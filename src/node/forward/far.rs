@@ -188,14 +188,14 @@ fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
 
 /// A link by the entrance of an actor of our family, which has the key `own`.
 fn by_entrance(whom: &Whom<'_>, entrance: &Entrance, own: &AuthKey) -> Result<Link, Ended> {
-    if entrance.lock == id_of(own) {
+    if entrance.locks.contains(&id_of(own)) {
         return whom.enter(entrance, own);
     }
     // It has a key of its own, which its family must have as well as others.
     let known = whom.addresses.iter().filter_map(credentials::find);
     let keys: Vec<_> = known.map(|credential| credential.key).collect();
     match (
-        keys.iter().find(|key| id_of(key) == entrance.lock),
+        keys.iter().find(|key| entrance.locks.contains(&id_of(key))),
         whom.address(),
     ) {
         (Some(key), _) => whom.enter(entrance, key),
@@ -332,7 +332,8 @@ impl Handle {
     pub(crate) fn passport(&self) -> Result<Passport, HandOnError> {
         let being = &self.life().being;
         let actor = self.caller().key();
-        let family = id_of(&family_key::of_this_process()?);
+        let own = family_key::of_this_process()?;
+        let family = id_of(&own);
         let entrance = match being {
             Being::Many(group) => return group.passport(),
             Being::Process(ward) => {
@@ -346,7 +347,7 @@ impl Handle {
                     } else {
                         machine::program()
                     },
-                    lock: terms.key.as_ref().map_or(family, id_of),
+                    locks: terms.keys(&own).iter().map(id_of).collect(),
                 })
             }
             Being::Task(_) | Being::Itself(_) => resident::find(actor)

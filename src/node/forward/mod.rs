@@ -14,6 +14,7 @@ pub(crate) mod callback;
 pub(crate) mod far;
 mod link;
 mod net;
+pub(crate) mod part;
 pub(crate) mod resident;
 pub(crate) mod value;
 
@@ -27,6 +28,9 @@ pub(crate) enum HandOnError {
     /// It stands for several.
     #[error("a pool's proxy stands for several actors: hand on one of its members")]
     Several,
+    /// It stands for a part that its actor, of another build, has not got.
+    #[error("its actor has none of the methods of this part")]
+    NoPart,
     /// Its actor has ended, or has not begun.
     #[error("its actor is not there")]
     Gone,

@@ -50,10 +50,10 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
     let no_room = |_: io::Error| Ended::Unreachable(Unreached::NoRoom);
     let pumps = pumps().map_err(no_room)?;
     let runtime = Handle::try_current().unwrap_or_else(|_| pumps.clone());
-    let laid = bond::lay(&welcome, &at, &runtime, Box::new(|_| None));
+    let place = Place::new(at.clone(), key);
+    let laid = bond::lay(&welcome, &place, &runtime, Box::new(|_| None));
     let (handle, way) = laid.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
     let (exchange, died) = (Arc::clone(handle.exchange()), whom.died());
-    let place = Place::new(at.clone(), key);
     pumps.spawn(async move {
         let ended = match place.enter().await {
             Ok((sealed, found)) if is_same(&welcome, &found) => {

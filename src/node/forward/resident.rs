@@ -23,6 +23,7 @@ use crate::actor::Actor;
 use crate::actor::context::Itself;
 use crate::actor::port::Port;
 use crate::actor::signals::{Arrival, Line, Signals};
+use crate::node::remote::door::Plate;
 use crate::node::spawn::MESSAGE_LEN_MAX;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::gateway::{self, Gateway, Listening, Name, Opener};
@@ -30,6 +31,7 @@ use crate::sys::machine;
 use crate::sys::memory::Segment;
 use crate::sys::socket::{Lifeline, Packet};
 use crate::transport::Link;
+use crate::transport::address::Address;
 use crate::transport::auth_key::AuthKey;
 use crate::transport::board::{Board, Geometry, Memory, Side};
 use crate::transport::idle::Idle;
@@ -53,8 +55,7 @@ static RESIDENTS: Mutex<Option<HashMap<ActorKey, Arc<Resident>>>> = Mutex::new(N
 /// An actor that lives in this process.
 pub(crate) struct Resident {
     pub(super) itself: Itself,
-    /// What who enters must have.
-    key: AuthKey,
+    plate: Plate,
     runtime: Handle,
     state: Mutex<State>,
 }
@@ -78,7 +79,7 @@ struct Entered {
 }
 
 /// The one with this key, if it lives here.
-pub(super) fn find(actor: ActorKey) -> Option<Arc<Resident>> {
+pub(crate) fn find(actor: ActorKey) -> Option<Arc<Resident>> {
     let residents = RESIDENTS.lock().unwrap_or_else(PoisonError::into_inner);
     residents.as_ref()?.get(&actor).cloned()
 }
@@ -95,13 +96,13 @@ pub(crate) fn open(actor: ActorKey, socket: OwnedFd) {
 }
 
 impl Resident {
-    /// An actor that lives here from now on, and lets those in who have `key`. Must be called
-    /// within its runtime.
+    /// An actor that lives here from now on, of which others are told what is on its `plate`. Must
+    /// be called within its runtime.
     pub(crate) fn of<A: Actor>(
         actor: ActorKey,
         message_len_max: usize,
         signals: &Signals,
-        key: AuthKey,
+        plate: Plate,
     ) -> Arc<Self> {
         let itself = Itself {
             actor,
@@ -111,7 +112,7 @@ impl Resident {
         };
         let resident = Arc::new(Self {
             itself,
-            key,
+            plate,
             runtime: Handle::current(),
             state: Mutex::default(),
         });
@@ -145,6 +146,11 @@ impl Resident {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where others connect to it.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        &self.plate.addresses
+    }
+
     /// Where its family enters, opened now if nobody asked before.
     ///
     /// # Errors
@@ -166,7 +172,7 @@ impl Resident {
             name,
             opener: (pid, uid),
             program: machine::program(),
-            lock: id_of(&self.key),
+            locks: self.plate.keys.iter().map(id_of).collect(),
         })
     }
 
@@ -206,7 +212,7 @@ impl Resident {
         state.callers.insert(number, Entered { lifeline, hearing });
     }
 
-    /// Makes one who shows the key a caller of the actor.
+    /// Makes one who shows a key a caller of the actor.
     ///
     /// # Errors
     /// What it is told.
@@ -217,7 +223,8 @@ impl Resident {
         name: &Name,
     ) -> Result<Arc<Line>, &'static [u8]> {
         let enter: Enter = hello::decode(bytes).map_err(|_| LOCKED)?;
-        if AuthKey::from(enter.proof.0) != self.key.proof(name) {
+        let proof = AuthKey::from(enter.proof.0);
+        if !self.plate.keys.iter().any(|key| key.proof(name) == proof) {
             tracing::warn!("one who wanted to enter has another key");
             return Err(LOCKED);
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::runtime;
 use tokio::sync::oneshot;
 
-use super::connect::ConnectError;
+use super::connect::{ConnectError, Place};
 use super::tie::Tie;
 use crate::node::being::Being;
 use crate::node::census::Life;
@@ -69,16 +69,22 @@ pub(super) fn fits(old: &Welcome, new: &Welcome) -> bool {
     rings(old) == rings(new) && old.tables == new.tables
 }
 
-/// A handle of an actor that said `welcome`. Its calls are answered once the connection is there.
+/// A handle of the actor at `place` that said `welcome`. Its calls are answered once the connection
+/// is there.
 ///
 /// # Errors
 /// [`ConnectError`]: what it said is nonsense, or there is no room.
 pub(crate) fn lay(
     welcome: &Welcome,
-    address: &Address,
+    place: &Place,
     runtime: &runtime::Handle,
     before_end: BeforeEnd,
 ) -> Result<(Handle, Way), ConnectError> {
+    let Place {
+        address,
+        blob_limit,
+        ..
+    } = place;
     let geometry = geometry(welcome, address)?;
     let pumps = pumps().map_err(ConnectError::Resources)?;
     let tie = Tie::new(welcome.pid);
@@ -94,7 +100,7 @@ pub(crate) fn lay(
     let (laid, pumping) = lay_remote(
         coming,
         (geometry, Side::Caller),
-        0,
+        (0, *blob_limit),
         (&pumps, on_parting as _),
     );
     tie.hold(pumping);

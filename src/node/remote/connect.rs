@@ -23,6 +23,7 @@ use crate::sys::clock;
 use crate::sys::machine;
 use crate::transport::address::{Address, ParseAddressError};
 use crate::transport::auth_key::AuthKey;
+use crate::transport::freight::TAKEN_LEN_MAX;
 use crate::transport::handshake::{KnockError, knock, recv_packet, send_packet};
 use crate::transport::net::{Wire, dial};
 use crate::transport::noise::VERSION;
@@ -68,6 +69,17 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub trait Connect: Actor<Proxy: Proxy> {
     /// A proxy of the actor of this type at `address`, which listens there for those who have
     /// `key`; see [`Connecting`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AuthKey, ConnectError, prelude::*};
+    /// # pub struct Counter(u64);
+    /// # #[actor]
+    /// # impl Counter { pub fn new() -> Self { Self(0) } }
+    /// async fn far(key: &AuthKey) -> Result<CounterProxy, ConnectError> {
+    ///     Counter::connect("tcp://far.example.org:7000", key).await
+    /// }
+    /// ```
     fn connect<A>(address: A, key: impl Into<AuthKey>) -> Connecting<Self::Proxy>
     where
         A: TryInto<Address, Error: Into<ConnectError>>,
@@ -98,6 +110,7 @@ where
         address: address.try_into().map_err(Into::into),
         key: key.into(),
         within: CONNECT_WITHIN,
+        blob_limit: TAKEN_LEN_MAX,
         reconnect: None,
         captured: Ok(Vec::new()),
         proxy: PhantomData,
@@ -152,6 +165,7 @@ pub struct Connecting<P> {
     address: Result<Address, ConnectError>,
     key: AuthKey,
     within: Duration,
+    blob_limit: u64,
     reconnect: Option<Reconnect>,
     captured: Result<Vec<Address>, ConnectError>,
     proxy: PhantomData<fn() -> P>,
@@ -170,6 +184,22 @@ impl<P> Connecting<P> {
     /// ```
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
+        self
+    }
+
+    /// How many bytes of [blobs](crate::Blob#over-a-network) may have come from the actor over this
+    /// connection and be in use at the same time: in results, and in the items of streams. What
+    /// goes beyond it is an error of the call, which says both. Default: 4 GiB.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AnyProxy, AuthKey, ConnectError};
+    /// # async fn try_it(key: AuthKey) -> Result<AnyProxy, ConnectError> {
+    /// callboard::connect("tcp://far.example.org:7000", key).blob_limit(64 << 20).await
+    /// # }
+    /// ```
+    pub fn blob_limit(mut self, bytes: u64) -> Self {
+        self.blob_limit = bytes;
         self
     }
 
@@ -246,6 +276,7 @@ impl<P: Proxy> Connecting<P> {
             address: self.address?,
             key: self.key,
             within: self.within,
+            blob_limit: self.blob_limit,
             check: check::<P>,
         };
         let entered = place.enter().await?;
@@ -256,7 +287,7 @@ impl<P: Proxy> Connecting<P> {
                 let (sealed, welcome) = entered;
                 let runtime = runtime::Handle::current();
                 let nobody = Box::new(|_: &_| None);
-                let (handle, way) = bond::lay(&welcome, &place.address, &runtime, nobody)?;
+                let (handle, way) = bond::lay(&welcome, &place, &runtime, nobody)?;
                 // The link waits for it.
                 let _ = way.send(sealed);
                 handle
@@ -278,6 +309,8 @@ pub(crate) struct Place {
     key: AuthKey,
     /// How long one try may take.
     within: Duration,
+    /// How many bytes of blobs that came from there may be in use here.
+    pub(super) blob_limit: u64,
     /// Whether the actor is what the proxy's type stands for.
     check: fn(&Tables) -> Result<(), ConnectError>,
 }
@@ -286,12 +319,13 @@ pub(crate) struct Place {
 pub(crate) type Entered = (Sealed<Wire>, Welcome);
 
 impl Place {
-    /// Of an actor of any type, with the usual time for a try.
+    /// Of an actor of any type, with the usual time for a try and the usual limit.
     pub(crate) fn new(address: Address, key: AuthKey) -> Self {
         Self {
             address,
             key,
             within: CONNECT_WITHIN,
+            blob_limit: TAKEN_LEN_MAX,
             check: |_| Ok(()),
         }
     }
@@ -450,6 +484,7 @@ impl<P> fmt::Debug for Connecting<P> {
             .field("address", &self.address)
             .field("key", &self.key)
             .field("within", &self.within)
+            .field("blob_limit", &self.blob_limit)
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }

@@ -45,6 +45,15 @@ pub(crate) struct Credential {
 pub struct Credentials(());
 
 /// The keys that this process has for actors of other programs; see [`Credentials`].
+///
+/// # Examples
+/// ```
+/// use callboard::{AuthKey, credentials};
+///
+/// let key = AuthKey::random()?;
+/// credentials().add("tcp://far.example.org:7000", key)?;
+/// # Ok::<(), callboard::Error>(())
+/// ```
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials(())
@@ -56,6 +65,16 @@ impl Credentials {
     ///
     /// # Errors
     /// [`ConnectError::Address`] when the address is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AuthKey, ConnectError, credentials};
+    /// let [old, new] = [1, 2].map(|byte| AuthKey::from([byte; 32]));
+    /// credentials().add("tcp://near.example.org:7000", old)?;
+    /// credentials().add("tcp://near.example.org:7000", new)?;          // in its place
+    /// assert!(matches!(credentials().add("nowhere", [3; 32]), Err(ConnectError::Address(_))));
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     pub fn add<A>(&self, address: A, key: impl Into<AuthKey>) -> Result<(), ConnectError>
     where
         A: TryInto<Address, Error: Into<ConnectError>>,
@@ -74,6 +93,15 @@ impl Credentials {
     ///
     /// # Errors
     /// [`ConnectError::Address`] when the address is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AuthKey, credentials};
+    /// credentials().add("unix:/run/echo", AuthKey::random()?)?;
+    /// assert!(credentials().remove("unix:/run/echo")?);
+    /// assert!(!credentials().remove("unix:/run/echo")?);
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     pub fn remove<A>(&self, address: A) -> Result<bool, ConnectError>
     where
         A: TryInto<Address, Error: Into<ConnectError>>,
@@ -86,6 +114,15 @@ impl Credentials {
     ///
     /// # Errors
     /// [`ConnectError::Address`] when the address is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AuthKey, credentials};
+    /// assert!(!credentials().has("tcp://[::1]:7001")?);
+    /// credentials().add("tcp://[::1]:7001", AuthKey::random()?)?;
+    /// assert!(credentials().has("tcp://[::1]:7001")?);
+    /// # Ok::<(), callboard::Error>(())
+    /// ```
     pub fn has<A>(&self, address: A) -> Result<bool, ConnectError>
     where
         A: TryInto<Address, Error: Into<ConnectError>>,

@@ -24,11 +24,12 @@ use tokio::time::{sleep, timeout};
 
 use crate::actor::port::Port;
 use crate::actor::signals::{Arrival, Line, Signals};
+use crate::node::family_key;
 use crate::sys::clock;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::machine;
 use crate::transport::address::Address;
-use crate::transport::auth_key::AuthKey;
+use crate::transport::auth_key::{AuthKey, AuthKeyError};
 use crate::transport::board::{Geometry, Side};
 use crate::transport::gate::{Gate, Source};
 use crate::transport::handshake::{AdmitError, HANDSHAKE_WITHIN, admit, recv_packet, send_packet};
@@ -70,14 +71,33 @@ pub(crate) struct Behind {
     pub(crate) signals: Signals,
 }
 
+/// How much of its callers an actor takes at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    /// The bytes of blobs that came over one connection and are in use.
+    pub(crate) blob_limit: u64,
+}
+
+/// What is said of an actor to those who are to call it.
+pub(crate) struct Plate {
+    /// Of which its family must have one to enter.
+    pub(crate) keys: Box<[AuthKey]>,
+    /// Where others connect to it.
+    pub(crate) addresses: Box<[Address]>,
+}
+
 /// An actor's door. Dropped, it is closed at once.
 pub(crate) struct Door(Arc<Inside>);
 
 struct Inside {
-    keys: Box<[AuthKey]>,
+    /// Of which those of the actor's family must have one who enter without knocking.
+    entrance_keys: Box<[AuthKey]>,
+    /// Where others reach the actor.
+    addresses: Box<[Address]>,
     welcome: Vec<u8>,
     signals: Signals,
-    connections_max: usize,
+    limits: Limits,
     pumps: Handle,
     began: Instant,
     state: Mutex<State>,
@@ -136,8 +156,8 @@ impl Door {
     /// The system's: no thread.
     pub(crate) fn new(
         behind: Behind,
-        keys: Box<[AuthKey]>,
-        connections_max: usize,
+        (entrance_keys, addresses): (Box<[AuthKey]>, Box<[Address]>),
+        limits: Limits,
     ) -> io::Result<Self> {
         let welcome = Welcome {
             tables: behind.tables,
@@ -151,10 +171,11 @@ impl Door {
         let welcome = hello::encode(&welcome);
         let too_long = |error: EncodeError| io::Error::other(error);
         Ok(Self(Arc::new(Inside {
-            keys,
+            entrance_keys,
+            addresses,
             welcome: welcome.map_err(too_long)?,
             signals: behind.signals,
-            connections_max,
+            limits,
             pumps: pumps()?,
             began: Instant::now(),
             state: Mutex::default(),
@@ -162,17 +183,30 @@ impl Door {
         })))
     }
 
-    /// What callers must have; the first, if there are several.
-    pub(crate) fn key(&self) -> AuthKey {
-        self.0.keys[0].clone()
+    /// What is said of an actor behind this door, or behind none, to those who are to call it: of
+    /// which keys its family must have one to enter, and where others connect to it.
+    ///
+    /// # Errors
+    /// There is no key for the family either.
+    pub(crate) fn plate(door: Option<&Self>) -> Result<Plate, AuthKeyError> {
+        Ok(match door {
+            Some(Self(inside)) => Plate {
+                keys: inside.entrance_keys.clone(),
+                addresses: inside.addresses.clone(),
+            },
+            None => Plate {
+                keys: [family_key::of_this_process()?].into(),
+                addresses: Box::default(),
+            },
+        })
     }
 
-    /// Opens it, once the actor is there.
-    pub(crate) fn open_with(&self, places: Vec<Bound>) {
+    /// Opens it, once the actor is there, at these places: each for those who have one of its keys.
+    pub(crate) fn open_with(&self, places: Vec<(Bound, Arc<[AuthKey]>)>) {
         let inside = Arc::clone(&self.0);
         self.0.signals.on_begin(move || {
-            for bound in places {
-                inside.accept_at(bound);
+            for (bound, keys) in places {
+                inside.accept_at(bound, keys);
             }
         });
     }
@@ -222,8 +256,8 @@ impl Inside {
         self.began.elapsed()
     }
 
-    /// Begins to accept at one place.
-    fn accept_at(self: &Arc<Self>, bound: Bound) {
+    /// Begins to accept at one place those who have one of these keys.
+    fn accept_at(self: &Arc<Self>, bound: Bound, keys: Arc<[AuthKey]>) {
         let inside = Arc::clone(self);
         let mut state = self.lock();
         if state.closed {
@@ -233,7 +267,7 @@ impl Inside {
         let address = bound.address().clone();
         match bound.open() {
             Ok((listener, name)) => {
-                let accepting = self.pumps.spawn(inside.accept(listener));
+                let accepting = self.pumps.spawn(inside.accept(listener, keys));
                 state.accepting.push(accepting.abort_handle());
                 state.names.extend(name);
             }
@@ -242,13 +276,13 @@ impl Inside {
         drop(entered);
     }
 
-    async fn accept(self: Arc<Self>, listener: Listener) -> ! {
+    async fn accept(self: Arc<Self>, listener: Listener, keys: Arc<[AuthKey]>) -> ! {
         loop {
             self.room_for_another().await;
             match listener.accept().await {
                 Ok((wire, source)) => {
                     crate::sys::failpoint::at("door.accepted");
-                    self.let_knock(wire, source);
+                    self.let_knock(wire, source, &keys);
                 }
                 // Whoever it was has gone already.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -281,11 +315,11 @@ impl Inside {
     }
 
     /// Lets somebody knock, or sends him away.
-    fn let_knock(self: &Arc<Self>, wire: Wire, source: Source) {
+    fn let_knock(self: &Arc<Self>, wire: Wire, source: Source, keys: &Arc<[AuthKey]>) {
         let now = self.now();
         let mut state = self.lock();
         let eldest = state.eldest_of_too_many();
-        let has_room = state.callers.len() + state.strangers.len() < self.connections_max;
+        let has_room = state.callers.len() + state.strangers.len() < self.limits.connections_max;
         if state.closed || !has_room || !state.gate.admits(source, now) {
             wire.say_now(&Preamble::busy().bytes());
             return;
@@ -295,7 +329,8 @@ impl Inside {
             state.gate.note_failure(slow.source, now);
         }
         let has_key = Arc::new(AtomicBool::new(false));
-        let hearing = Arc::clone(self).hear(wire, source, Arc::clone(&has_key));
+        let keys = Arc::clone(keys);
+        let hearing = Arc::clone(self).hear((wire, keys), source, Arc::clone(&has_key));
         let (inside, leaving) = (Arc::clone(self), Leaving(Arc::clone(self)));
         let knocking = inside.pumps.spawn(async move {
             let _leaving = leaving;
@@ -310,8 +345,13 @@ impl Inside {
     }
 
     /// What becomes of one who knocks.
-    async fn hear(self: Arc<Self>, wire: Wire, source: Source, has_key: Arc<AtomicBool>) {
-        let admitted = admit(wire, &self.keys).await;
+    async fn hear(
+        self: Arc<Self>,
+        (wire, keys): (Wire, Arc<[AuthKey]>),
+        source: Source,
+        has_key: Arc<AtomicBool>,
+    ) {
+        let admitted = admit(wire, &keys).await;
         has_key.store(admitted.is_ok(), Ordering::Relaxed);
         self.moved.notify_waiters();
         let refused = match admitted {
@@ -365,7 +405,8 @@ impl Inside {
             }
         });
         let pumps = (&self.pumps, on_parting as _);
-        let (laid, pumping) = lay_remote(sealed, (geometry, Side::Server), skew, pumps);
+        let terms = (skew, self.limits.blob_limit);
+        let (laid, pumping) = lay_remote(sealed, (geometry, Side::Server), terms, pumps);
         let relay = laid.relay();
         let link = laid.connect(MESSAGE_LEN_MAX);
         if let Some(porter) = &link.porter {

@@ -2,35 +2,41 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use super::connect::ConnectError;
-use super::door::{Behind, Door, bind};
+use super::door::{Behind, Door, Limits, bind};
 use crate::node::family_key;
 use crate::node::handle::Handle;
-use crate::node::local::Local;
 use crate::node::spawn::Spawn;
 use crate::node::spawn_error::SpawnError;
 use crate::transport::address::Address;
 use crate::transport::auth_key::AuthKey;
+use crate::transport::freight::TAKEN_LEN_MAX;
 use crate::transport::net::Bound;
-use crate::wire::hello::{GreetRefusal, Network, Secret};
+use crate::wire::hello::{Entry, GreetRefusal, Network, Secret};
 
 /// How many callers an actor has at most, where nothing else is said.
 const CONNECTIONS_MAX: u32 = 1024;
 
-/// How many keys an actor has at most: each is tried with whoever knocks.
+/// How many keys open one address at most: each is tried with whoever knocks.
 const KEYS_MAX: usize = 4;
+
+/// How many keys an actor has at most: its proxies in messages name them all.
+const ALL_KEYS_MAX: usize = 16;
 
 /// What a start was told about the network.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    listen: Vec<Address>,
+    /// The addresses, each with its own keys, if it has any.
+    listen: Vec<(Address, Vec<AuthKey>)>,
     advertise: Vec<Address>,
-    /// Of which a caller must have one; none: the family's key.
-    keys: Vec<AuthKey>,
-    connections_max: u32,
-    /// The first address that was none.
-    error: Option<ConnectError>,
+    /// Of which a caller must have one where the address has none; none: the family's key.
+    pub(super) keys: Vec<AuthKey>,
+    pub(super) connections_max: u32,
+    pub(super) blob_limit: u64,
+    /// The first thing that cannot be.
+    error: Option<String>,
 }
 
 impl Default for Listening {
@@ -40,21 +46,39 @@ impl Default for Listening {
             advertise: Vec::new(),
             keys: Vec::new(),
             connections_max: CONNECTIONS_MAX,
+            blob_limit: TAKEN_LEN_MAX,
             error: None,
         }
     }
 }
 
 impl Listening {
-    fn listen<A>(&mut self, address: A)
+    pub(super) fn listen<A>(&mut self, address: A)
     where
         A: TryInto<Address, Error: Into<ConnectError>>,
     {
         let address = self.parse(address);
-        self.listen.extend(address);
+        self.listen
+            .extend(address.map(|address| (address, Vec::new())));
     }
 
-    fn advertise<A>(&mut self, address: A)
+    pub(super) fn listen_with<A, K>(&mut self, address: A, keys: impl IntoIterator<Item = K>)
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+        K: Into<AuthKey>,
+    {
+        let Some(address) = self.parse(address) else {
+            return;
+        };
+        let keys: Vec<_> = keys.into_iter().map(Into::into).collect();
+        if keys.is_empty() {
+            let reason = || format!("there is no key for {address}");
+            self.error.get_or_insert_with(reason);
+        }
+        self.listen.push((address, keys));
+    }
+
+    pub(super) fn advertise<A>(&mut self, address: A)
     where
         A: TryInto<Address, Error: Into<ConnectError>>,
     {
@@ -63,7 +87,7 @@ impl Listening {
     }
 
     /// The first key, in place of all others.
-    fn set_key(&mut self, key: AuthKey) {
+    pub(super) fn set_key(&mut self, key: AuthKey) {
         self.keys = vec![key];
     }
 
@@ -74,7 +98,8 @@ impl Listening {
         match address.try_into() {
             Ok(address) => Some(address),
             Err(error) => {
-                self.error.get_or_insert_with(|| error.into());
+                let reason = || Into::<ConnectError>::into(error).to_string();
+                self.error.get_or_insert_with(reason);
                 None
             }
         }
@@ -83,37 +108,60 @@ impl Listening {
     /// What the process is told.
     ///
     /// # Errors
-    /// [`SpawnError::Listen`] when an address was none.
+    /// [`SpawnError::Listen`] when an address was none, or there are too many keys.
     pub(crate) fn network<E>(&mut self) -> Result<Option<Network>, SpawnError<E>> {
-        if let Some(error) = self.error.take() {
-            return Err(SpawnError::Listen {
-                reason: error.to_string(),
-            });
+        if let Some(reason) = self.error.take().or_else(|| self.too_many()) {
+            return Err(SpawnError::Listen { reason });
         }
-        if self.keys.len() > KEYS_MAX {
-            return Err(SpawnError::Listen {
-                reason: format!(
-                    "{} keys, where there are {KEYS_MAX} at most",
-                    self.keys.len()
-                ),
-            });
-        }
-        let texts = |addresses: &[Address]| addresses.iter().map(Address::to_string).collect();
+        let secrets = |keys: &[AuthKey]| keys.iter().map(|key| Secret(*key.bytes())).collect();
+        let entries = self.listen.iter().map(|(address, keys)| Entry {
+            address: address.to_string(),
+            keys: secrets(keys),
+        });
         Ok((!self.listen.is_empty()).then(|| Network {
-            listen: texts(&self.listen),
-            advertise: texts(&self.advertise),
-            keys: self.keys.iter().map(|key| Secret(*key.bytes())).collect(),
+            listen: entries.collect(),
+            advertise: self.advertise.iter().map(Address::to_string).collect(),
+            keys: secrets(&self.keys),
             connections_max: self.connections_max,
+            blob_limit: self.blob_limit,
         }))
     }
+
+    /// That there are more keys than may be.
+    fn too_many(&self) -> Option<String> {
+        let own = self.listen.iter().map(|(_, keys)| keys.len());
+        let all = own.chain([self.keys.len()]);
+        let (most, sum) = (all.clone().max().unwrap_or_default(), all.sum::<usize>());
+        if most > KEYS_MAX {
+            let reason = format!("{most} keys, where there are {KEYS_MAX} at most for one address");
+            return Some(reason);
+        }
+        (sum > ALL_KEYS_MAX)
+            .then(|| format!("{sum} keys in all, where there are {ALL_KEYS_MAX} at most"))
+    }
+}
+
+/// The keys of which one opens the entrance of an actor that listens so: those that it was given,
+/// or its family's, and those of single addresses.
+pub(crate) fn entrance_keys(network: Option<&Network>, family: &AuthKey) -> Box<[AuthKey]> {
+    let given = |keys: &[Secret]| keys.iter().map(|key| key.0.into()).collect::<Vec<_>>();
+    let mut keys = network.map_or_else(Vec::new, |network| given(&network.keys));
+    if keys.is_empty() {
+        keys.push(family.clone());
+    }
+    let entries = network.map_or(&[][..], |network| &network.listen);
+    keys.extend(entries.iter().flat_map(|entry| given(&entry.keys)));
+    keys.into()
 }
 
 /// What an actor's process has of its network before the actor is there.
 pub(crate) struct Places {
-    bound: Vec<Bound>,
+    /// Each with the keys that open it.
+    bound: Vec<(Bound, Arc<[AuthKey]>)>,
     addresses: Vec<Address>,
+    /// What opens the entrance for the family.
     keys: Box<[AuthKey]>,
-    connections_max: u32,
+    limits: Limits,
 }
 
 impl Places {
@@ -131,7 +179,9 @@ impl Places {
             let parsed = parsed.collect::<Result<Vec<_>, _>>();
             parsed.map_err(|error| refused(&texts.join(", "), &error))
         };
-        let bound = bind(&parse(&network.listen)?);
+        let texts = network.listen.iter().map(|entry| entry.address.clone());
+        let texts: Vec<_> = texts.collect();
+        let bound = bind(&parse(&texts)?);
         let bound = bound.map_err(|(address, error)| refused(&address, &error))?;
         let port = bound.iter().find_map(|bound| bound.address().port());
         let advertised = parse(&network.advertise)?.into_iter();
@@ -139,16 +189,26 @@ impl Places {
         if addresses.is_empty() {
             addresses = bound.iter().map(|bound| bound.address().clone()).collect();
         }
-        let mut keys: Vec<_> = network.keys.iter().map(|key| key.0.into()).collect();
-        if keys.is_empty() {
-            let key = family_key::of_this_process();
-            keys.push(key.map_err(|error| GreetRefusal::System(error.to_string()))?);
-        }
+        let family = family_key::of_this_process();
+        let family = family.map_err(|error| GreetRefusal::System(error.to_string()))?;
+        let given = |keys: &[Secret]| keys.iter().map(|key| AuthKey::from(key.0)).collect();
+        let usual: Arc<[_]> = match network.keys.as_slice() {
+            [] => Arc::from([family.clone()]),
+            keys => given(keys),
+        };
+        let keys = network.listen.iter().map(|entry| match &*entry.keys {
+            [] => Arc::clone(&usual),
+            keys => given(keys),
+        });
+        let connections_max = usize::try_from(network.connections_max);
         Ok(Self {
-            bound,
+            bound: bound.into_iter().zip(keys).collect(),
             addresses,
-            keys: keys.into(),
-            connections_max: network.connections_max,
+            keys: entrance_keys(Some(network), &family),
+            limits: Limits {
+                connections_max: connections_max.unwrap_or(usize::MAX),
+                blob_limit: network.blob_limit,
+            },
         })
     }
 
@@ -157,18 +217,12 @@ impl Places {
         &self.addresses
     }
 
-    /// What callers must have; the first, if there are several.
-    pub(crate) fn key(&self) -> AuthKey {
-        self.keys[0].clone()
-    }
-
     /// A door at these places, which opens once the actor is there.
     ///
     /// # Errors
     /// The system's.
     pub(crate) fn door(self, behind: Behind) -> io::Result<Door> {
-        let connections_max = usize::try_from(self.connections_max).unwrap_or(usize::MAX);
-        let door = Door::new(behind, self.keys, connections_max)?;
+        let door = Door::new(behind, (self.keys, self.addresses.into()), self.limits)?;
         door.open_with(self.bound);
         Ok(door)
     }
@@ -218,8 +272,47 @@ impl<P, Args, E> Spawn<P, Args, E> {
         self
     }
 
-    /// What callers of other programs must have. Default: the key of this program's
-    /// [family](AuthKey::of_family), which the actors have that it starts and nobody else.
+    /// Has the actor [listen](Self::listen) at a further address, with keys of its own: who comes
+    /// there must have one of these, and [other keys](Self::authkey) of the actor open nothing
+    /// there, nor these anything elsewhere. For an actor that several groups call who do not trust
+    /// each other, or have different rights to get at the address.
+    ///
+    /// Several keys are for the time in which one of them is [changed](Self::or_authkey). A process
+    /// of this program that gets a proxy of the actor [in a message](crate::Proxy#in-messages) may
+    /// call it if it has any of the actor's keys.
+    ///
+    /// # Errors
+    /// [`SpawnError::Listen`] when the address is none, or is not to be had, when there is no key,
+    /// or are more than four for one address or 16 in all.
+    ///
+    /// # Examples
+    /// ```
+    /// # use callboard::{AuthKey, prelude::*};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start() -> callboard::Result<EchoProxy> {
+    /// let partners = AuthKey::from_file("/etc/echo/partners")?;
+    /// let staff = AuthKey::from_file("/etc/echo/staff")?;
+    /// let echo = Echo::spawn()
+    ///     .listen_with("tcp://0.0.0.0:7000", [&partners])
+    ///     .listen_with("tcp://10.0.0.7:7001", [&staff])
+    ///     .await?;
+    /// # Ok(echo)
+    /// # }
+    /// ```
+    pub fn listen_with<A, K>(mut self, address: A, keys: impl IntoIterator<Item = K>) -> Self
+    where
+        A: TryInto<Address, Error: Into<ConnectError>>,
+        K: Into<AuthKey>,
+    {
+        self.options.listening.listen_with(address, keys);
+        self
+    }
+
+    /// What callers of other programs must have, wherever the address has no [key of its
+    /// own](Self::listen_with). Default: the key of this program's [family](AuthKey::of_family),
+    /// which the actors have that it starts and nobody else.
     ///
     /// It reaches the actor's process over an inherited socket: it is in no argument, no variable
     /// and no file.
@@ -303,68 +396,27 @@ impl<P, Args, E> Spawn<P, Args, E> {
         self.options.listening.connections_max = most;
         self
     }
-}
 
-/// A task may be called from outside like any process; see the functions of the same name of
-/// [`Spawn`].
-impl<P, Args, E> Local<P, Args, E> {
-    /// Has the actor [listen](crate::Spawn::listen) for callers of other programs.
+    /// How many bytes of [blobs](crate::Blob#over-a-network) may have come from one caller of
+    /// another program and be in use at the same time. What goes beyond it is an error of the call
+    /// that it came with. Default: 4 GiB.
+    ///
+    /// It is the limit of each connection: with 16 [connections](Self::connections) the blobs of
+    /// all of them take 16 times that at most.
     ///
     /// # Examples
-    /// ```standalone_crate
-    /// use callboard::AuthKey;
-    /// use callboard::prelude::*;
-    ///
-    /// pub struct Counter(u64);
-    ///
-    /// #[actor]
-    /// impl Counter {
-    ///     pub fn new() -> Self { Self(0) }
-    ///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
-    /// }
-    ///
-    /// #[callboard::main]
-    /// async fn main() -> callboard::Result<()> {
-    ///     let key = AuthKey::random()?;
-    ///     let counter = Counter::local().listen("tcp://127.0.0.1:0").authkey(&key).await?;
-    ///     let address = counter.address().expect("it listens");
-    ///     let remote = Counter::connect(address, &key).await?;
-    ///     assert_eq!(remote.add(5).await?, 5);
-    ///     counter.shutdown().await
-    /// }
     /// ```
-    pub fn listen<A>(mut self, address: A) -> Self
-    where
-        A: TryInto<Address, Error: Into<ConnectError>>,
-    {
-        self.options.listening.listen(address);
-        self
-    }
-
-    /// What callers of other programs [must have](crate::Spawn::authkey).
-    pub fn authkey(mut self, key: impl Into<AuthKey>) -> Self {
-        self.options.listening.set_key(key.into());
-        self
-    }
-
-    /// A [further](crate::Spawn::or_authkey) key by which they are let in.
-    pub fn or_authkey(mut self, key: impl Into<AuthKey>) -> Self {
-        self.options.listening.keys.push(key.into());
-        self
-    }
-
-    /// The address that the actor [tells](crate::Spawn::advertise) others.
-    pub fn advertise<A>(mut self, address: A) -> Self
-    where
-        A: TryInto<Address, Error: Into<ConnectError>>,
-    {
-        self.options.listening.advertise(address);
-        self
-    }
-
-    /// How many callers of other programs it has [at most](crate::Spawn::connections).
-    pub fn connections(mut self, most: u32) -> Self {
-        self.options.listening.connections_max = most;
+    /// # use callboard::{AuthKey, prelude::*};
+    /// # pub struct Echo;
+    /// # #[actor]
+    /// # impl Echo { pub fn new() -> Self { Self } }
+    /// # async fn start(key: AuthKey) -> callboard::Result<EchoProxy> {
+    /// let echo = Echo::spawn().listen("tcp://[::]:7000").authkey(key);
+    /// Ok(echo.connections(16).blob_limit(256 << 20).await?)
+    /// # }
+    /// ```
+    pub fn blob_limit(mut self, bytes: u64) -> Self {
+        self.options.listening.blob_limit = bytes;
         self
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod connect;
 pub(crate) mod credentials;
 pub(crate) mod door;
 pub(crate) mod listen;
+mod listen_local;
 pub(crate) mod reconnect;
 mod returning;
 pub(crate) mod tie;

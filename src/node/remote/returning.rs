@@ -86,7 +86,7 @@ impl Returning {
         let runtime = runtime::Handle::current();
         let told = Arc::new(OnceLock::new());
         let before = before_end(Arc::clone(&told), 0);
-        let (handle, way) = bond::lay(&welcome, &place.address, &runtime, before)?;
+        let (handle, way) = bond::lay(&welcome, &place, &runtime, before)?;
         let made = Arc::new_cyclic(|this: &Weak<Self>| Self {
             this: Weak::clone(this),
             place,
@@ -108,7 +108,7 @@ impl Returning {
     fn lay(&self, welcome: &Welcome, number: u64) -> Result<(Handle, Way), ConnectError> {
         let told = Arc::new(OnceLock::from(Weak::clone(&self.this)));
         let before = before_end(told, number);
-        bond::lay(welcome, &self.place.address, &self.runtime, before)
+        bond::lay(welcome, &self.place, &self.runtime, before)
     }
 
     /// The link of this number has ended so: gives who was called over it, once somebody follows.
