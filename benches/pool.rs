@@ -1,6 +1,7 @@
 //! Pools: what it costs to choose a member, beside a call of one actor; how work on all cores
-//! scales, beside the same work on threads; how soon a killed member is back, beside a start; and
-//! how long the slowest calls take while all cores have other work too.
+//! scales, beside the same work on threads; how soon a killed member is back, beside a start; how
+//! long the slowest calls take while all cores have other work too, and while all members are
+//! replaced. The ratios of which something is wanted are taken in turns, and printed at the end.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -56,7 +57,11 @@ fn main() {
     criterion.final_summary();
     // Distributions, which criterion does not draw; and nothing that a test run waits for.
     if !std::env::args().any(|argument| argument == "--test") {
-        runtime.block_on(tails());
+        runtime.block_on(async {
+            tails().await;
+            rolling().await;
+            ratios().await;
+        });
     }
 }
 
@@ -154,13 +159,7 @@ fn returning(criterion: &mut Criterion, runtime: &Runtime) {
         bencher.to_async(runtime).iter_custom(async |count| {
             let mut took = Duration::ZERO;
             for _ in 0..count {
-                let victim = pool.process_id().cast_signed();
-                let began = Instant::now();
-                kill(Pid::from_raw(victim), Signal::SIGKILL).expect("it lives");
-                while pool.echo([7; 64]).await.is_err() {
-                    tokio::task::yield_now().await;
-                }
-                took += began.elapsed();
+                took += returned(&pool).await;
             }
             took
         });
@@ -229,4 +228,137 @@ where
     took.sort_unstable();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_micros();
     println!("  {name:<16}{:>8} / {:>8} / {:>8}", at(50), at(99), at(100));
+}
+
+/// How long calls take while the members are replaced, one after the other and again, beside the
+/// same calls while nobody is.
+async fn rolling() {
+    println!("pool/rolling restart: the same calls on a pool of two, p50 / p99 / longest in us");
+    let pool = Pool::spawn(2, |_| Worker::spawn());
+    let pool = pool.await.expect("it starts");
+    let call = || {
+        let pool = pool.clone();
+        async move { pool.work(SHORT).await.expect("an answer") }
+    };
+    print_tail("steady", call).await;
+    let replacing = {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            loop {
+                assert_eq!(pool.replace_all().await, 2);
+            }
+        })
+    };
+    print_tail("while replaced", call).await;
+    replacing.abort();
+    let restarts: u64 = pool.members().iter().map(|member| member.restarts).sum();
+    println!("  {restarts} members came meanwhile, and no call failed");
+    pool.shutdown().await.expect("it ends");
+}
+
+/// What is wanted, each beside what it is compared with, in turns: the medians' ratios.
+async fn ratios() {
+    println!("pool/ratios: figure (goal)");
+    dispatch_ratios().await;
+    scaling_ratio().await;
+    returning_ratio().await;
+}
+
+fn median(mut took: Vec<Duration>) -> f64 {
+    took.sort_unstable();
+    took[took.len() / 2].as_secs_f64()
+}
+
+/// Calls of one batch, and batches of each kind.
+const BATCH: u32 = 2000;
+const BATCHES: usize = 60;
+
+async fn dispatch_ratios() {
+    let bare = Worker::spawn().await.expect("it starts");
+    let mut pools = Vec::new();
+    for routing in [
+        Routing::RoundRobin,
+        Routing::LeastInFlight,
+        Routing::RandomOfTwo,
+    ] {
+        let pool = Pool::spawn(1, |_| Worker::spawn()).routing(routing);
+        pools.push((format!("{routing:?}"), pool.await.expect("it starts")));
+    }
+    let mut one = Vec::new();
+    let mut ways = vec![Vec::new(); pools.len()];
+    let mut keyed = Vec::new();
+    for _ in 0..BATCHES {
+        one.push(batch(async || bare.echo([7; 64]).await).await);
+        for ((_, pool), took) in pools.iter().zip(&mut ways) {
+            took.push(batch(async || pool.echo([7; 64]).await).await);
+        }
+        let pool = &pools[1].1;
+        keyed.push(batch(async || pool.on(&7).echo([7; 64]).await).await);
+    }
+    let one = median(one);
+    for ((name, _), took) in pools.iter().zip(ways) {
+        println!(
+            "  a call by {name}, of a bare one: {:.2} (1.20)",
+            median(took) / one
+        );
+    }
+    println!(
+        "  a call by key, of a bare one: {:.2} (1.20)",
+        median(keyed) / one
+    );
+}
+
+async fn batch(call: impl AsyncFn() -> Result<[u8; 64], CallError>) -> Duration {
+    let began = Instant::now();
+    for _ in 0..BATCH {
+        black_box(call().await.expect("an answer"));
+    }
+    began.elapsed()
+}
+
+async fn scaling_ratio() {
+    let one = Pool::spawn(Cores::physical().at_most(1), |_| Worker::spawn());
+    let all = Pool::spawn(Cores::physical(), |_| Worker::spawn());
+    let pools = [one.await.expect("it starts"), all.await.expect("it starts")];
+    let mut took = [Vec::new(), Vec::new()];
+    for _ in 0..15 {
+        for (pool, took) in pools.iter().zip(&mut took) {
+            let began = Instant::now();
+            let pieces = pool.map(0..PIECES, |worker, _| worker.work(ROUNDS));
+            black_box(pieces.all().await.expect("answers"));
+            took.push(began.elapsed());
+        }
+    }
+    let [one, all] = took.map(median);
+    let (cores, share) = (pools[1].len(), one / all / pools[1].len() as f64);
+    println!("  work on {cores} cores, of the ideal: {share:.3} (0.950 at least)");
+}
+
+async fn returning_ratio() {
+    let restart = Restart::on_failure().max(usize::MAX).within(Duration::ZERO);
+    let pool = Pool::spawn(1, |_| Worker::spawn()).restart(restart);
+    let pool = pool.await.expect("it starts");
+    let (mut starts, mut returns) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let began = Instant::now();
+        let worker = Worker::spawn().await.expect("it starts");
+        worker.echo([7; 64]).await.expect("an answer");
+        starts.push(began.elapsed());
+        worker.shutdown().await.expect("it ends");
+        returns.push(returned(&pool).await);
+    }
+    let ratio = median(returns) / median(starts);
+    println!("  from kill -9 to the first answer, of a start's: {ratio:.2} (1.50)");
+    pool.shutdown().await.expect("it ends");
+}
+
+/// How long it takes from the kill of the only member to the first answer of the next.
+async fn returned(pool: &Pool<WorkerProxy>) -> Duration {
+    let victim = pool.process_id().cast_signed();
+    let began = Instant::now();
+    kill(Pid::from_raw(victim), Signal::SIGKILL).expect("it lives");
+    while pool.echo([7; 64]).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    began.elapsed()
 }

@@ -3,6 +3,8 @@
 mod common;
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use callboard::pool::{Pool, Restart};
@@ -458,5 +460,40 @@ async fn states_that_nobody_takes() -> callboard::Result<()> {
     assert_eq!(alone.add(3, 0).await?, 3);
     assert!(alone.poison().await?);
     within(LONG, alone.shutdown()).await?;
+    Ok(())
+}
+
+/// Who is stopped between two of its lives, in the pause or while a start is tried, is not started
+/// any more, and has ended; others in the same care go on.
+#[callboard::test]
+async fn stopped_between_two_lives() -> callboard::Result<()> {
+    for strategy in [Strategy::OneForOne, Strategy::OneForAll] {
+        let supervisor = patient(strategy);
+        let other = supervisor.spawn(Counter::spawn).await?;
+        let tries = Arc::new(AtomicU64::new(0));
+        let make = {
+            let tries = Arc::clone(&tries);
+            move || {
+                let before = tries.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(before, 0, "it starts once, and then panics");
+                Counter::spawn()
+            }
+        };
+        let counter = supervisor.spawn(make).await?;
+        signal(counter.process_id(), Signal::SIGKILL);
+        // By now the pauses are long: 50 ms, doubled with each.
+        eventually(LONG, "several starts have failed", || {
+            tries.load(Ordering::Relaxed) >= 7
+        })
+        .await;
+        let _ = within(LONG, counter.kill()).await;
+        within(LONG, counter.exited()).await;
+        let before = tries.load(Ordering::Relaxed);
+        eventually(LONG, "the other one lives", || other.is_alive()).await;
+        assert_eq!(within(LONG, other.add_silently(7)).await?, 7);
+        assert_eq!(tries.load(Ordering::Relaxed), before, "{strategy:?}");
+        assert!(!counter.is_alive());
+        within(LONG, supervisor.stop()).await?;
+    }
     Ok(())
 }

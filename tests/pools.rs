@@ -10,7 +10,7 @@ use std::time::Duration;
 use callboard::cpu::{Core, Cores, CpuSet};
 use callboard::pool::{Member, Pool, PoolError, Restart, Routing};
 use callboard::prelude::*;
-use callboard::{Exit, SpawnError};
+use callboard::{DownReason, Exit, SpawnError};
 use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
 use nix::sys::signal::Signal;
@@ -59,6 +59,10 @@ impl Worker {
 
     pub fn die(&mut self) {
         std::process::abort()
+    }
+
+    pub fn panic(&mut self) {
+        panic!("as it was told to");
     }
 }
 
@@ -130,7 +134,8 @@ impl Keeper {
     }
 }
 
-/// What is more than one call is done with each, as well with its parts.
+/// What is more than one call is done with each, as well with its parts; calls of parts are made
+/// where those of the whole are.
 #[callboard::test]
 async fn parts_of_each() -> callboard::Result<()> {
     let pool = Pool::spawn(3, |_| Keeper::spawn()).await?;
@@ -144,6 +149,114 @@ async fn parts_of_each() -> callboard::Result<()> {
     }
     // One of them.
     assert_eq!(pool.tally().add(1).await?, 6);
+    let added: u64 = (1..=30).sum();
+    let adding = pool.map(1..=30, |keeper, by| keeper.tally().add(by).into_owned());
+    assert_eq!(within(LONG, adding.all()).await?.len(), 30);
+    let nothing = pool.map([0; 30], |keeper, by| keeper.tally().add(by).into_owned());
+    let mut some = nothing.unordered();
+    let mut seen = 0;
+    while let Some(sum) = within(LONG, some.next()).await {
+        assert!(sum? >= 5, "each was added to before");
+        seen += 1;
+    }
+    assert_eq!(seen, 30);
+    let sums = pool.broadcast(|keeper| keeper.tally().add(0).into_owned());
+    let sums = within(LONG, sums).await;
+    let sums: Result<Vec<u64>, _> = sums.into_iter().collect();
+    assert_eq!(sums?.iter().sum::<u64>(), 3 * 5 + 1 + added);
+    // Who is called is chosen when it is sent, as of any call of the pool.
+    let later = pool.tally().add(0).into_owned();
+    let one = pool.on(&1).tally().add(0).into_owned();
+    drop(pool.clone());
+    assert!(within(LONG, later).await? >= 5);
+    assert!(within(LONG, one).await? >= 5);
+    pool.shutdown().await
+}
+
+/// A call that borrows no proxy keeps its actor until it is answered.
+#[callboard::test]
+async fn owned_calls_keep_their_actors() -> callboard::Result<()> {
+    let worker = Worker::spawn().await?;
+    let mut monitor = worker.monitor();
+    let call = worker.square(7).into_owned();
+    drop(worker);
+    assert_eq!(within(LONG, call).await?, 49);
+    let down = within(LONG, monitor.down()).await;
+    assert_eq!(down, Some(DownReason::Stopped));
+
+    let pool = Pool::spawn(2, |_| Worker::spawn()).await?;
+    let mut monitor = pool.monitor();
+    let call = pool.square(8).into_owned();
+    drop(pool);
+    assert_eq!(within(LONG, call).await?, 64);
+    let down = within(LONG, monitor.down()).await;
+    assert_eq!(down, Some(DownReason::Stopped));
+    Ok(())
+}
+
+/// Tasks are members as processes are: called as one and each, mapped over, replaced, started again
+/// when they panic, grown, and gone with their pool. On cores there are as many, and no more.
+#[callboard::test]
+async fn tasks_are_members() -> callboard::Result<()> {
+    let pool = Pool::spawn(3, |_| Worker::local())
+        .routing(Routing::RoundRobin)
+        .await?;
+    assert_eq!(pool.pid().await?, std::process::id());
+    let counts = async |pool: &Pool<WorkerProxy>| {
+        let counts = within(LONG, pool.broadcast(|worker| worker.count())).await;
+        counts.into_iter().collect::<Result<Vec<_>, _>>()
+    };
+    assert_eq!(counts(&pool).await?, [1, 1, 1]);
+    assert_eq!(pool.on(&7).count().await?, 2);
+    let squares = pool.map(0..50, |worker, n| worker.square(n)).all();
+    let expected: Vec<_> = (0..50).map(|n| n * n).collect();
+    assert_eq!(within(LONG, squares).await?, expected);
+
+    // One panics: its place has another one soon, who knows nothing.
+    let panicked = within(LONG, pool.on(&7).panic()).await;
+    assert!(
+        matches!(panicked, Err(CallError::Panicked { .. })),
+        "{panicked:?}"
+    );
+    until(&pool, |members| {
+        let restarts: u64 = members.iter().map(|member| member.restarts).sum();
+        restarts == 1 && members.iter().all(|member| member.is_alive)
+    })
+    .await;
+    assert_eq!(within(LONG, pool.on(&7).count()).await?, 1);
+    assert_eq!(within(LONG, pool.replace_all()).await, 3);
+    assert_eq!(counts(&pool).await?, [1, 1, 1]);
+    let mut monitor = pool.monitor();
+    drop(pool);
+    let down = within(LONG, monitor.down()).await;
+    assert_eq!(down, Some(DownReason::Stopped));
+
+    let own: CpuSet = callboard::cpu::topology()?.allowed().clone();
+    let pool = Pool::spawn(Cores::from(own.clone()), |_| Worker::local()).await?;
+    assert_eq!(pool.len(), own.len());
+    within(LONG, pool.shutdown()).await
+}
+
+/// A start that panics has failed, and is tried again; the pool goes on.
+#[callboard::test]
+async fn starts_may_panic() -> callboard::Result<()> {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let make = {
+        let starts = Arc::clone(&starts);
+        move |_| {
+            assert_ne!(starts.fetch_add(1, Ordering::Relaxed), 1, "panics once");
+            Worker::spawn()
+        }
+    };
+    let pool = Pool::spawn(1, make).await?;
+    let victim = pids(&pool)[0];
+    signal(victim, Signal::SIGKILL);
+    until(&pool, |members| {
+        members[0].is_alive && members[0].process_id != victim
+    })
+    .await;
+    assert_eq!(starts.load(Ordering::Relaxed), 3);
+    assert_eq!(within(LONG, pool.square(3)).await?, 9);
     pool.shutdown().await
 }
 

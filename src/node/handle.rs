@@ -91,22 +91,21 @@ impl Handle {
             being,
             ..life.clone()
         };
-        let owner = Owner::new(life, Tails::default(), *link);
+        let owner = Arc::new(Owner::new(life, Tails::default(), *link));
         let caller = first.caller.apart();
+        let route = Route::new(caller.clone(), choose, Arc::clone(&owner) as _);
         Self {
-            route: Some(Arc::new(Route::new(caller.clone(), choose))),
-            caller,
-            owner: Arc::new(owner),
+            route: Some(Arc::new(route)),
+            ..Self::new(caller, owner)
         }
     }
 
     /// A handle of an actor whose link is chosen when it is used; `caller` knows what it offers.
     pub(crate) fn to_one(caller: Caller, owner: Arc<Owner>, choose: Arc<dyn Choose>) -> Self {
-        let route = Route::to_one(caller.clone(), choose);
+        let route = Route::to_one(caller.clone(), choose, Arc::clone(&owner) as _);
         Self {
-            caller,
-            owner,
             route: Some(Arc::new(route)),
+            ..Self::new(caller, owner)
         }
     }
 

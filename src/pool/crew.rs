@@ -1,30 +1,38 @@
 //! The members of a pool: who they are now, which of them gets a call, and how they end.
 //!
 //! ```text
-//!  call ── choose ──> seat 0  proxy ──> process        each seat has a task that waits for its
-//!                     seat 1  proxy ──> process        member's end, and starts another one
-//!  stop, kill ──────> ..
+//!  call ── choose ──> seat 0  proxy ──> process      a supervisor has all seats in its care, each
+//!                     seat 1  proxy ──> process      for itself: it hears of ends, and has others
+//!  stop, kill ──────> ..                             seated
 //! ```
+//!
+//! The proxies stand side by side under one lock, and not each in a supervised actor's own seat: a
+//! call compares all of them, and is to take no lock for each.
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::balance::Routing;
+use super::berth::Berth;
 use super::elastic::Gauge;
+use super::seat::{Member, Seat, is_same};
 use crate::node::being::Group;
 use crate::node::census::Life;
 use crate::node::handle::Proxy;
 use crate::proxy::Caller;
 use crate::proxy::failure::Death;
 use crate::proxy::target::Choose;
-use crate::supervision::restart::{History, Restart};
+use crate::supervision::restart::Restart;
+use crate::supervision::{Strategy, Supervisor};
 use crate::sys::process::Exit;
 
 /// How often a member that is replaced is looked at until nobody calls it any more.
@@ -40,31 +48,12 @@ pub(super) struct Crew<P> {
     seats: RwLock<(Vec<Seat<P>>, bool)>,
     turn: AtomicU64,
     routing: Routing,
-    restart: Restart,
-    start: Start<P>,
+    pub(super) start: Start<P>,
+    /// Who has the seats in its care, by their places; none: all have ended.
+    care: Mutex<Option<Supervisor>>,
     phase: watch::Sender<Phase>,
     /// Of a crew whose size follows its work.
     gauge: Option<Gauge>,
-}
-
-/// The place of a member, which outlives it.
-struct Seat<P> {
-    proxy: P,
-    restarts: u64,
-    /// When its member took it.
-    since: Instant,
-    /// How its last member ended, once nobody follows.
-    left: Option<Exit>,
-    /// Nobody is to sit there until there is more work: its last member was dismissed.
-    is_vacant: bool,
-}
-
-/// Whether somebody has a seat.
-enum Sits {
-    Yes,
-    /// And is to leave it to nobody.
-    Dismissed,
-    No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,35 +62,6 @@ pub(super) enum Phase {
     Stops,
     /// All have ended, as the first that ended badly did.
     Ended(Exit),
-}
-
-/// One member of a pool as it is now.
-///
-/// # Examples
-/// ```
-/// # use callboard::prelude::*;
-/// # use callboard::pool::Pool;
-/// fn print<P: Proxy>(pool: &Pool<P>) {
-///     for member in pool.members() {
-///         println!("{}: {} calls", member.process_id, member.in_flight);
-///     }
-/// }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Member {
-    /// Its process, as it was while it lived.
-    pub process_id: u32,
-    /// Whether it lives and takes calls.
-    pub is_alive: bool,
-    /// Answers that it owes this process, and calls that wait here to be sent to it.
-    pub in_flight: usize,
-    /// How often it was started again.
-    pub restarts: u64,
-    /// Calls that it was sent by this process, those in flight among them; tells are not counted.
-    pub calls: u64,
-    /// How long it is a member.
-    pub uptime: Duration,
 }
 
 impl<P: Proxy> Crew<P> {
@@ -114,17 +74,19 @@ impl<P: Proxy> Crew<P> {
     ) -> Arc<Self> {
         let count = members.len();
         let seats = members.into_iter().map(Seat::new).collect();
+        let care = Supervisor::builder(Strategy::OneForOne).restart(restart);
+        let care = care.start_each_alone();
         let crew = Arc::new(Self {
             seats: RwLock::new((seats, false)),
             turn: AtomicU64::new(0),
             routing,
-            restart,
             start,
+            care: Mutex::new(Some(care)),
             phase: watch::Sender::new(Phase::Works),
             gauge,
         });
         for at in 0..count {
-            tokio::spawn(Arc::clone(&crew).keep(at));
+            crew.keep(at);
         }
         if crew.gauge.is_some() {
             tokio::spawn(Arc::clone(&crew).follow());
@@ -190,15 +152,17 @@ impl<P: Proxy> Crew<P> {
         let Some(new) = (self.start)(at).await else {
             return false;
         };
-        let (old, is_in) = self.write(|seats, _| {
-            // Dismissed meanwhile, it needs nobody.
-            let is_in = !seats[at].is_vacant;
-            (if is_in { seats[at].refill(new) } else { new }, is_in)
-        });
-        if is_in {
-            tokio::spawn(Arc::clone(self).keep(at));
-            self.stop_latecomer(at);
-        }
+        // Dismissed meanwhile, it needs nobody.
+        let sit = |seat: &mut Seat<P>, new| {
+            if seat.is_vacant {
+                new
+            } else {
+                seat.refill(new)
+            }
+        };
+        let Some(old) = self.seat(at, new, sit).await else {
+            return false;
+        };
         Self::drain(old).await;
         true
     }
@@ -236,42 +200,40 @@ impl<P: Proxy> Crew<P> {
             let vacant = vacant.chain(seats.len()..).take(count);
             vacant.collect::<Vec<_>>()
         });
-        let started = join_all(vacant.iter().map(|at| (self.start)(*at))).await;
+        let start = |at: &usize| {
+            let at = *at;
+            // What the user has written may panic, which is a start that has failed.
+            AssertUnwindSafe(async move { (self.start)(at).await }).catch_unwind()
+        };
+        let started = join_all(vacant.iter().map(start)).await;
         let mut all = true;
         for (at, new) in vacant.into_iter().zip(started) {
-            let left = match new {
-                Some(new) => self.seat(at, new),
-                None => {
-                    all = false;
-                    continue;
-                }
+            let seated = match new {
+                Ok(Some(new)) => self.take_in(at, new).await,
+                Ok(None) | Err(_) => false,
             };
-            // It would have another number than it was started for: one before it has not come.
-            all &= left.is_none();
+            all &= seated;
         }
         self.write(|_, coming| *coming = false);
         self.end_with_the_last();
         all
     }
 
-    /// Gives a seat that nobody has to `new`, or `new` back, if there is no such seat.
-    fn seat(self: &Arc<Self>, at: usize, new: P) -> Option<P> {
-        let left = self.write(|seats, _| {
-            if at > seats.len() {
-                return Some(new);
-            }
-            let seat = Seat::new(new);
-            match seats.get_mut(at) {
-                Some(vacant) => *vacant = seat,
-                None => seats.push(seat),
-            }
-            None
-        });
-        if left.is_none() {
-            tokio::spawn(Arc::clone(self).keep(at));
+    /// Gives a seat that nobody has to `new`. False: there is no such seat.
+    async fn take_in(self: &Arc<Self>, at: usize, new: P) -> bool {
+        let seats = self.read(<[_]>::len);
+        if at < seats {
+            let sit = |seat: &mut Seat<P>, new| std::mem::replace(seat, Seat::new(new)).proxy;
+            return self.seat(at, new, sit).await.is_some();
+        }
+        // It would have another number than it was started for: one before it has not come.
+        let is_next = at == seats;
+        if is_next {
+            self.write(|seats, _| seats.push(Seat::new(new)));
+            self.keep(at);
             self.stop_latecomer(at);
         }
-        left
+        is_next
     }
 
     /// Empties the last seat that somebody has; gives who had it.
@@ -279,49 +241,59 @@ impl<P: Proxy> Crew<P> {
         self.write(|seats, _| {
             let seat = seats.iter_mut().rev().find(|seat| !seat.is_vacant)?;
             seat.is_vacant = true;
-            Some(seat.proxy.clone())
+            // Nobody is called by what stays, which is another caller, and no call that is drained.
+            let apart = seat.proxy.without_timeout();
+            Some(std::mem::replace(&mut seat.proxy, apart))
         })
     }
 
-    /// Waits for the end of a seat's member, and starts others in its place as long as it may.
-    async fn keep(self: Arc<Self>, at: usize) {
-        let mut history = History::default();
-        let began = Instant::now();
-        loop {
-            let life = self.life(at);
-            let exit = life.exited().await;
-            match self.read(|seats| seats[at].sits(&life)) {
-                Sits::Yes => {}
-                // Nobody follows, for now.
-                Sits::Dismissed => return self.leave(at, Exit::Code(0)),
-                // The new one has a keeper of its own.
-                Sits::No => return,
-            }
-            let failed = exit != Exit::Code(0);
-            let pause = history.restart(self.restart, failed, began.elapsed());
-            let Some(pause) = pause.filter(|_| self.works() && !life.exchange.is_stopping()) else {
-                if failed && self.works() {
-                    tracing::error!(%exit, seat = at, "a pool's member died and is not replaced");
-                }
-                return self.leave(at, exit);
-            };
-            tracing::warn!(%exit, seat = at, "a pool's member ended and is started again");
-            let mut phase = self.phase.subscribe();
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = phase.wait_for(|phase| *phase != Phase::Works) => return self.leave(at, exit),
-            }
-            // If none comes, the next round sees the old one's end again, and may try once more.
-            if let Some(new) = (self.start)(at).await {
-                let left = self.write(|seats, _| match seats[at].sits(&life) {
-                    Sits::Yes => seats[at].refill(new),
-                    // Somebody else has put another one there meanwhile, or wants none there.
-                    Sits::Dismissed | Sits::No => new,
-                });
-                drop(left);
-                self.stop_latecomer(at);
-            }
+    /// Gives the seat at the end to the supervisor's care.
+    fn keep(self: &Arc<Self>, at: usize) {
+        if let Some(care) = self.care() {
+            let berth = Berth::new(Arc::clone(self), at);
+            care.care_for(format!("member {at} of a pool"), Arc::new(berth));
         }
+    }
+
+    /// Has the supervisor put `new` into a seat, as `sit` does, which gives who is not there any
+    /// more; none: there is no supervisor any more, and `new` is gone.
+    async fn seat(
+        self: &Arc<Self>,
+        at: usize,
+        new: P,
+        sit: impl FnOnce(&mut Seat<P>, P) -> P + Send + 'static,
+    ) -> Option<P> {
+        let (reply, left) = oneshot::channel();
+        let crew = Arc::clone(self);
+        let refill = move || {
+            let left = crew.write(|seats, _| sit(&mut seats[at], new));
+            crew.stop_latecomer(at);
+            // If nobody waits for it, it ends with its last call.
+            let _ = reply.send(left);
+        };
+        self.care()?.refill(at as u64, Box::new(refill));
+        left.await.ok()
+    }
+
+    /// Puts `new` into a seat, unless somebody else than `before` sits there, or nobody is to.
+    pub(super) fn follow_up(&self, at: usize, before: &Life, new: P) {
+        let left = self.write(|seats, _| {
+            let seat = &mut seats[at];
+            if seat.is_of(before) && !seat.is_vacant {
+                seat.refill(new)
+            } else {
+                new
+            }
+        });
+        drop(left);
+        self.stop_latecomer(at);
+    }
+
+    fn care(&self) -> Option<Supervisor> {
+        self.care
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Stops a new member that who stopped the pool has not seen.
@@ -332,9 +304,24 @@ impl<P: Proxy> Crew<P> {
     }
 
     /// Notes that nobody follows in a seat.
-    fn leave(&self, at: usize, exit: Exit) {
-        self.write(|seats, _| seats[at].left = Some(exit));
+    pub(super) fn leave(&self, at: usize, exit: Exit) {
+        self.write(|seats, _| {
+            let seat = &mut seats[at];
+            // How one that was dismissed has ended is no end of the pool's.
+            let exit = if seat.is_vacant { Exit::Code(0) } else { exit };
+            seat.left = Some(exit);
+        });
         self.end_with_the_last();
+    }
+
+    /// Whether somebody is to sit there.
+    pub(super) fn is_wanted(&self, at: usize) -> bool {
+        self.works() && self.read(|seats| !seats[at].is_vacant)
+    }
+
+    /// Who sits there, or sat there last, and how often another one took the seat.
+    pub(super) fn sitting(&self, at: usize) -> (P, u64) {
+        self.read(|seats| (seats[at].proxy.clone(), seats[at].restarts))
     }
 
     /// Ends the pool if nobody is left, and nobody comes.
@@ -347,10 +334,15 @@ impl<P: Proxy> Crew<P> {
             let bad = exits.into_iter().find(|exit| *exit != Exit::Code(0));
             self.phase
                 .send_replace(Phase::Ended(bad.unwrap_or(Exit::Code(0))));
+            // The supervisor ends with this, and lets go of the crew.
+            let mut care = self.care.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = care.take();
+            drop(care);
+            drop(last);
         }
     }
 
-    fn life(&self, at: usize) -> Life {
+    pub(super) fn life(&self, at: usize) -> Life {
         self.read(|seats| seats[at].life().clone())
     }
 
@@ -385,63 +377,6 @@ fn burden<P: Proxy>(seats: &[Seat<P>]) -> (usize, usize) {
     let there = seats.iter().filter(|seat| !seat.is_vacant);
     let loads = there.map(|seat| seat.load().unwrap_or(0));
     loads.fold((0, 0), |(members, calls), load| (members + 1, calls + load))
-}
-
-/// Whether both are of one actor.
-fn is_same(one: &Life, other: &Life) -> bool {
-    Arc::ptr_eq(&one.exchange, &other.exchange)
-}
-
-impl<P: Proxy> Seat<P> {
-    fn new(proxy: P) -> Self {
-        Self {
-            proxy,
-            restarts: 0,
-            since: Instant::now(),
-            left: None,
-            is_vacant: false,
-        }
-    }
-
-    /// Somebody new sits here; gives who did.
-    fn refill(&mut self, new: P) -> P {
-        self.restarts += 1;
-        self.since = Instant::now();
-        self.left = None;
-        std::mem::replace(&mut self.proxy, new)
-    }
-
-    fn life(&self) -> &Life {
-        self.proxy.__handle().life()
-    }
-
-    /// Whether the one with this life sits there.
-    fn sits(&self, life: &Life) -> Sits {
-        match (is_same(self.life(), life), self.is_vacant) {
-            (true, false) => Sits::Yes,
-            (true, true) => Sits::Dismissed,
-            (false, _) => Sits::No,
-        }
-    }
-
-    /// How much its member has to do; none: it takes nothing.
-    fn load(&self) -> Option<usize> {
-        let exchange = &self.life().exchange;
-        let takes = !self.is_vacant && !exchange.is_over() && !exchange.is_stopping();
-        takes.then(|| exchange.load())
-    }
-
-    fn member(&self) -> Member {
-        Member {
-            process_id: self.proxy.process_id(),
-            is_alive: self.load().is_some(),
-            in_flight: self.load().unwrap_or(0),
-            restarts: self.restarts,
-            // The first was its constructor's.
-            calls: self.life().exchange.made().saturating_sub(1),
-            uptime: self.since.elapsed(),
-        }
-    }
 }
 
 impl<P: Proxy> Choose for Crew<P> {

@@ -21,7 +21,7 @@ impl<P: Proxy> Pool<P> {
     ///
     /// Only of methods that are `#[idempotent]`, for both members may run it. A method's own error
     /// and a panic are answers. A good time is what nineteen of twenty calls take: then a twentieth
-    /// of the calls is made twice.
+    /// of the calls is made twice. A call of a part is made [`into_owned`](Call::into_owned).
     ///
     /// # Errors
     /// The answer's; if both members fail to give one, the second failure.

@@ -27,16 +27,20 @@
 #![forbid(unsafe_code)]
 
 mod balance;
+mod berth;
 mod crew;
 mod elastic;
 mod hedge;
 mod map;
 mod pools;
 mod scale;
+mod seat;
+mod start;
 
 pub use crate::supervision::Restart;
 pub use balance::Routing;
-pub use crew::Member;
 pub use map::Map;
 pub use pools::{Pool, PoolBuilder, PoolError, Size};
 pub use scale::Elastic;
+pub use seat::Member;
+pub use start::MemberStart;

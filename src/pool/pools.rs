@@ -7,20 +7,20 @@ use std::hash::Hash;
 use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::balance::{Routing, place_of};
-use super::crew::{Crew, Member, Start};
+use super::crew::Crew;
 use super::elastic::Gauge;
 use super::map::Map;
 use super::scale::Elastic;
-use crate::cpu::{Cores, CoresError, CpuSet, TopologyError};
+use super::seat::Member;
+use super::start::{Make, MemberStart, again, starts};
+use crate::cpu::{Cores, CoresError, TopologyError};
 use crate::node::being::Being;
 use crate::node::handle::{Handle, Proxy};
-use crate::node::handover::Handover;
-use crate::node::spawn::Spawn;
 use crate::node::spawn_error::SpawnError;
 use crate::proxy::call::Call;
 use crate::proxy::failure::CallError;
@@ -116,11 +116,6 @@ impl From<Elastic> for Size {
     }
 }
 
-/// Starts the member of a seat, on these CPUs if there are any.
-type Make<P, E> = dyn Fn(usize, Option<CpuSet>) -> Starting<P, E> + Send + Sync;
-
-type Starting<P, E> = Pin<Box<dyn Future<Output = Result<P, SpawnError<E>>> + Send>>;
-
 /// A pool about to be started: await it, or refine it first.
 ///
 /// # Errors
@@ -139,23 +134,10 @@ pub struct PoolBuilder<P, E = Infallible> {
     restart: Restart,
 }
 
-/// What the members of each seat leave to each other.
-#[derive(Default)]
-struct Handovers(Mutex<Vec<Handover>>);
-
-impl Handovers {
-    fn of(&self, seat: usize) -> Handover {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() <= seat {
-            all.resize_with(seat + 1, Handover::default);
-        }
-        all[seat].clone()
-    }
-}
-
 impl<P: Proxy> Pool<P> {
     /// Starts a pool of `size` actors, each as `make` says, which is given the member's number from
-    /// zero. It is asked again when a member is [started again](Restart).
+    /// zero: by its type's `spawn`, or by its `local`. It is asked again when a member is
+    /// [started again](Restart).
     ///
     /// # Examples
     /// ```standalone_crate
@@ -183,26 +165,13 @@ impl<P: Proxy> Pool<P> {
     ///     pool.shutdown().await
     /// }
     /// ```
-    pub fn spawn<Args, E>(
+    pub fn spawn<S: MemberStart<Proxy = P>>(
         size: impl Into<Size>,
-        make: impl Fn(usize) -> Spawn<P, Args, E> + Send + Sync + 'static,
-    ) -> PoolBuilder<P, E>
-    where
-        Args: Arguments,
-        E: Send + 'static,
-    {
-        let handovers = Handovers::default();
-        let make = move |seat, cpus: Option<CpuSet>| -> Starting<P, E> {
-            let spawn = make(seat);
-            let start = match cpus {
-                Some(cpus) => spawn.pin(cpus).into_future(),
-                None => spawn.into_future(),
-            };
-            Box::pin(handovers.of(seat).within::<P, _>(start))
-        };
+        make: impl Fn(usize) -> S + Send + Sync + 'static,
+    ) -> PoolBuilder<P, S::Error> {
         PoolBuilder {
             size: size.into(),
-            make: Arc::new(make),
+            make: starts(make),
             routing: Routing::default(),
             restart: Restart::default(),
         }
@@ -270,7 +239,7 @@ impl<P: Proxy> Pool<P> {
     }
 
     /// Makes a call on every member that lives, all at once; the results are in the order of the
-    /// members.
+    /// members. A call of a part of each is made [`into_owned`](Call::into_owned).
     ///
     /// # Cancel safety
     /// Dropped, the calls that run are cancelled.
@@ -301,9 +270,8 @@ impl<P: Proxy> Pool<P> {
         join_all(members.iter().map(call)).await
     }
 
-    /// Does something with every member that lives, all at once: what is more than one call, or a
-    /// call of a part of it, which [`broadcast`](Self::broadcast) cannot say. The results are in
-    /// the order of the members.
+    /// Does something with every member that lives, all at once: what is more than one call, which
+    /// [`broadcast`](Self::broadcast) cannot say. The results are in the order of the members.
     ///
     /// # Cancel safety
     /// Dropped, what runs is dropped.
@@ -332,7 +300,9 @@ impl<P: Proxy> Pool<P> {
         join_all(members.iter().map(|member| run(member))).await
     }
 
-    /// Makes a call for each of many values, spread over the members.
+    /// Makes a call for each of many values, spread over the members. A call of a part of theirs is
+    /// made [`into_owned`](Call::into_owned), for it borrows a proxy that is gone with the closure:
+    /// `|player, n| player.mixer().left().play(n).into_owned()`.
     ///
     /// # Examples
     /// ```
@@ -476,22 +446,6 @@ impl<P: Proxy, E: fmt::Debug + Send + 'static> PoolBuilder<P, E> {
             crew,
         })
     }
-}
-
-/// Starts the members that come later.
-fn again<P: Proxy, E: fmt::Debug + Send + 'static>(
-    make: Arc<Make<P, E>>,
-    places: Vec<Option<CpuSet>>,
-) -> Start<P> {
-    Box::new(move |seat| {
-        let started = make(seat, places.get(seat).cloned().flatten());
-        Box::pin(async move {
-            started
-                .await
-                .inspect_err(|error| tracing::error!(?error, seat, "a pool's member did not start"))
-                .ok()
-        })
-    })
 }
 
 impl<P: Proxy, E: fmt::Debug + Send + 'static> IntoFuture for PoolBuilder<P, E> {

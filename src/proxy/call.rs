@@ -71,7 +71,7 @@ pub(crate) type DecodeFailure<E> = fn(&[u8]) -> Result<E, DecodeError>;
 /// ```
 #[must_use = "a call does nothing until it is awaited, told or started"]
 pub struct Call<'a, Args, T, E = Infallible, K = Once> {
-    caller: Target<'a>,
+    pub(super) caller: Target<'a>,
     kind: Kind,
     method: u16,
     /// Kept until the call is sent.
@@ -518,7 +518,7 @@ impl<'a, Args, T: Message, E, K> Call<'a, Args, T, E, K> {
     }
 }
 
-impl<'a, Args, T, E, K> Call<'a, Args, T, E, K> {
+impl<Args, T, E, K> Call<'_, Args, T, E, K> {
     /// The arguments, until the call is sent.
     pub(super) fn args_mut(&mut self) -> Option<&mut Args> {
         self.args.as_mut()
@@ -536,10 +536,10 @@ impl<'a, Args, T, E, K> Call<'a, Args, T, E, K> {
         (&self.caller, self.method, self.failure)
     }
 
-    /// The same call, as far as it is, with another type of result or mark.
-    pub(super) fn turned<U, L>(mut self) -> Call<'a, Args, U, E, L> {
+    /// The same call, as far as it is, by this target and with another type of result or mark.
+    pub(super) fn turned_to<U, L>(mut self, caller: Target<'_>) -> Call<'_, Args, U, E, L> {
         Call {
-            caller: self.caller.clone(),
+            caller,
             kind: self.kind,
             method: self.method,
             args: self.args.take(),

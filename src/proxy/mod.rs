@@ -19,6 +19,7 @@ pub(crate) mod failure;
 mod flows;
 pub(crate) mod in_flight;
 mod letter;
+mod owned;
 pub(crate) mod pending;
 pub(crate) mod pending_stream;
 mod queue;

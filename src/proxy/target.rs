@@ -1,5 +1,6 @@
 //! Whom a call is made on: one actor, or one of several that is chosen when the call is sent.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ pub(crate) struct Route {
     /// Knows what all of them have in common; called if nobody is left, so that its end is told.
     face: Caller,
     choose: Arc<dyn Choose>,
+    /// Lives as long as anybody can still call this way.
+    _owner: Arc<dyn Any + Send + Sync>,
     /// By which interface they are called, if not by their own.
     cast: Option<Cast>,
     /// Which part of them is called, if not the whole: where its methods begin, and they.
@@ -42,10 +45,16 @@ struct Cast {
 type Last = Mutex<Option<(Caller, Caller)>>;
 
 impl Route {
-    pub(crate) fn new(face: Caller, choose: Arc<dyn Choose>) -> Self {
+    /// The way to one of those among whom `choose` chooses, which keeps `owner` alive.
+    pub(crate) fn new(
+        face: Caller,
+        choose: Arc<dyn Choose>,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
         Self {
             face,
             choose,
+            _owner: owner,
             cast: None,
             part: None,
             last: None,
@@ -53,10 +62,14 @@ impl Route {
     }
 
     /// The way to one actor, whose link may be another one after a while.
-    pub(crate) fn to_one(face: Caller, choose: Arc<dyn Choose>) -> Self {
+    pub(crate) fn to_one(
+        face: Caller,
+        choose: Arc<dyn Choose>,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
         Self {
             last: Some(Arc::default()),
-            ..Self::new(face, choose)
+            ..Self::new(face, choose, owner)
         }
     }
 
@@ -159,7 +172,16 @@ impl fmt::Debug for Route {
 pub(crate) enum Target<'a> {
     Fixed(&'a Caller),
     Open(&'a Route),
+    /// The same, of a call that borrows nothing: it keeps those alive among whom is chosen.
+    Kept(Box<Kept>),
     Chosen(Caller),
+}
+
+/// A way of its own, and who was chosen.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    route: Route,
+    chosen: Option<Caller>,
 }
 
 impl Caller {
@@ -195,8 +217,25 @@ impl<'a> Target<'a> {
     /// Chooses, if that is still to be done.
     #[inline]
     pub(super) fn settle(&mut self) {
-        if let Self::Open(route) = self {
-            *self = Self::Chosen(route.choose());
+        match self {
+            Self::Fixed(_) | Self::Chosen(_) => {}
+            Self::Open(route) => *self = Self::Chosen(route.choose()),
+            Self::Kept(kept) => {
+                kept.chosen.get_or_insert_with(|| kept.route.choose());
+            }
+        }
+    }
+
+    /// The same, and nothing of it is borrowed.
+    pub(super) fn owned(&self) -> Target<'static> {
+        match self {
+            Self::Fixed(caller) => Target::Chosen(Caller::clone(caller)),
+            Self::Open(route) => Target::Kept(Box::new(Kept {
+                route: Route::clone(route),
+                chosen: None,
+            })),
+            Self::Kept(kept) => Target::Kept(kept.clone()),
+            Self::Chosen(caller) => Target::Chosen(caller.clone()),
         }
     }
 }
@@ -209,6 +248,7 @@ impl Deref for Target<'_> {
         match self {
             Self::Fixed(caller) => caller,
             Self::Open(route) => &route.face,
+            Self::Kept(kept) => kept.chosen.as_ref().unwrap_or(&kept.route.face),
             Self::Chosen(caller) => caller,
         }
     }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::keeper::Command;
-use super::post::{Post, Started};
+use super::post::{Post, Started, not_any_more};
 use super::supervisor::{Status, Supervisor};
 use crate::node::ending::ShutdownError;
 use crate::sys::process::Exit;
@@ -37,7 +37,7 @@ impl Post for Branch {
             }
             let (reply, started) = oneshot::channel();
             let _ = this.commands.send(Command::Start(reply));
-            // If its user stops it meanwhile, that command comes behind this one.
+            // Dropped when its user stops it meanwhile: those who were started for it are ended.
             started.await.unwrap_or(Started::Unwanted)
         }
         .boxed()
@@ -62,6 +62,10 @@ impl Post for Branch {
 
     fn is_wanted(&self) -> bool {
         *self.0.shared.wanted.borrow()
+    }
+
+    fn unwanted(&self) -> BoxFuture<'static, ()> {
+        not_any_more(&self.0.shared.wanted)
     }
 
     /// If it was, its user does not want it any more.

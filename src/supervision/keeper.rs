@@ -1,4 +1,5 @@
-//! A supervisor's task: it hears of ends, and starts again.
+//! A supervisor's task: it hears of ends, and starts again. It is also what keeps the members of a
+//! pool, each for itself.
 //!
 //! ```text
 //!  Up ── ended, or stopped with who ended ──> Reviving ── pause, start ──> Up
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::charge::{Charge, State, posts_of, start_all};
 use super::child::Entry;
-use super::post::{Post, Started};
+use super::post::{Post, Refill, Started};
 use super::restart::{History, Restart};
 use super::strategy::Strategy;
 use super::supervisor::{GivenUp, Shared, Status};
@@ -35,6 +37,8 @@ pub(super) enum Command {
     Start(oneshot::Sender<Started>),
     /// Nobody will start them any more.
     Leave,
+    /// Somebody else takes this place than who is there.
+    Refill(u64, Refill),
 }
 
 /// Somebody who lives, to be kept alive.
@@ -42,7 +46,17 @@ pub(super) struct Addition {
     pub(super) name: Option<String>,
     pub(super) restart: Option<Restart>,
     pub(super) post: Arc<dyn Post>,
-    pub(super) reply: oneshot::Sender<bool>,
+    /// To who has brought it, and does not want it unless it learns of it.
+    pub(super) reply: Option<oneshot::Sender<bool>>,
+}
+
+/// What becomes of one that would have to be started too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// All starts count together, and all end with it.
+    EndsAll,
+    /// Each one's starts are its own, and the others go on without it.
+    EndsOne,
 }
 
 /// See the module.
@@ -50,6 +64,7 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     strategy: Strategy,
     restart: Restart,
+    excess: Excess,
     /// The starts of all.
     history: History,
     began: Instant,
@@ -63,27 +78,6 @@ pub(super) struct Keeper {
     deferred: Vec<(u64, u64, Exit)>,
 }
 
-/// One in its care.
-struct Charge {
-    entry: Arc<Entry>,
-    state: State,
-    /// Counts its lives.
-    life: u64,
-    /// Its own starts.
-    history: History,
-    last: Exit,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Up,
-    Reviving,
-    /// Its end is waited for, and nobody follows.
-    Leaving,
-    Down,
-    Left,
-}
-
 enum Event {
     /// Of a charge, in one of its lives.
     Ended { id: u64, life: u64, exit: Exit },
@@ -94,11 +88,15 @@ enum Event {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, strategy: Strategy, restart: Restart) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (strategy, restart, excess): (Strategy, Restart, Excess),
+    ) -> Self {
         Self {
             shared,
             strategy,
             restart,
+            excess,
             history: History::default(),
             began: Instant::now(),
             next_id: 0,
@@ -146,6 +144,13 @@ impl Keeper {
             }
             Command::Start(reply) => self.start(reply).await,
             Command::Leave => self.leave_all(),
+            Command::Refill(id, refill) => {
+                // Here, so that no end of who was there before is taken for one of who is now.
+                refill();
+                if let Some(at) = self.place(id) {
+                    self.rise(at);
+                }
+            }
         }
     }
 
@@ -153,7 +158,8 @@ impl Keeper {
         match event {
             Event::Ended { id, life, exit } => self.ended((id, life, exit)).await,
             Event::Dismissed { id, exit } => {
-                if let Some(at) = self.place(id) {
+                let leaves = |at: &usize| self.charges[*at].state == State::Leaving;
+                if let Some(at) = self.place(id).filter(leaves) {
                     self.charges[at].fell(exit);
                     self.charges[at].leave();
                 }
@@ -178,7 +184,7 @@ impl Keeper {
             reply,
         } = addition;
         if !self.works() {
-            let _ = reply.send(false);
+            let _ = reply.map(|reply| reply.send(false));
             return;
         }
         let id = self.next_id;
@@ -189,10 +195,13 @@ impl Keeper {
             restart,
             post,
         });
-        self.shared.children().push(Arc::clone(&entry));
+        if self.excess == Excess::EndsAll {
+            // Who is kept for itself is known to who has brought it, and may hold the supervisor.
+            self.shared.children().push(Arc::clone(&entry));
+        }
         self.charges.push(Charge::new(entry));
         self.watch(self.charges.len() - 1);
-        if reply.send(true).is_err() {
+        if reply.is_some_and(|reply| reply.send(true).is_err()) {
             // Who has brought it is gone, and has no proxy of it: nobody wants it.
             self.dismiss(self.charges.len() - 1);
         }
@@ -240,17 +249,27 @@ impl Keeper {
             return;
         }
         let now = self.began.elapsed();
-        if self.history.admit(self.restart, now).is_none() {
-            return self.give_up(at).await;
-        }
         // The pause is its own: of many that die at once, none waits for the others.
-        let pause = charge.history.admit(self.restart, now);
-        tracing::warn!(
-            name = charge.entry.name,
-            exit = %charge.last,
-            "a supervised actor has ended and is started again"
-        );
-        self.revive(at, pause.unwrap_or_default()).await;
+        let own = charge.history.admit(self.restart, now);
+        let (name, exit) = (&charge.entry.name, charge.last);
+        let pause = match self.excess {
+            Excess::EndsAll => {
+                let all = self.history.admit(self.restart, now);
+                all.map(|_| own.unwrap_or_default())
+            }
+            Excess::EndsOne => own,
+        };
+        match (pause, self.excess) {
+            (Some(pause), _) => {
+                tracing::warn!(name, %exit, "a supervised actor has ended and is started again");
+                self.revive(at, pause).await;
+            }
+            (None, Excess::EndsAll) => self.give_up(at).await,
+            (None, Excess::EndsOne) => {
+                tracing::error!(name, %exit, "a supervised actor is given up");
+                charge.leave();
+            }
+        }
     }
 
     /// Stops those who are affected by the end of the one at `at`, and starts them all.
@@ -264,18 +283,28 @@ impl Keeper {
                 other.state = State::Reviving;
             }
         }
-        self.start_reviving(affected, pause);
+        let unwanted = self.charges[at].entry.post.unwanted();
+        self.start_reviving(affected, async move {
+            // The timer counts in milliseconds, and no time at all is the usual pause.
+            if !pause.is_zero() {
+                let _ = tokio::time::timeout(pause, unwanted).await;
+            }
+        });
     }
 
     /// Starts those of a range who are to be started, after a pause.
-    fn start_reviving(&mut self, range: Range<usize>, pause: Duration) {
+    fn start_reviving(
+        &mut self,
+        range: Range<usize>,
+        pause: impl Future<Output = ()> + Send + 'static,
+    ) {
         let posts = posts_of(&self.charges[range], State::Reviving);
         if posts.is_empty() {
             return;
         }
         self.revivals += 1;
         self.tasks.spawn(async move {
-            tokio::time::sleep(pause).await;
+            pause.await;
             Event::Revived(start_all(posts).await)
         });
     }
@@ -284,6 +313,10 @@ impl Keeper {
         let mut failed = None;
         for (id, started) in starts {
             let Some(at) = self.place(id) else { continue };
+            if self.charges[at].state != State::Reviving {
+                // Somebody else has taken the place meanwhile, and is watched.
+                continue;
+            }
             match started {
                 Started::Up => self.rise(at),
                 Started::Failed => failed = Some(at),
@@ -294,7 +327,7 @@ impl Keeper {
         self.follow(at, true).await;
         if self.strategy != Strategy::OneForOne && self.revivals == 0 {
             // It is not tried again, and those behind it were not tried yet.
-            self.start_reviving(0..self.charges.len(), Duration::ZERO);
+            self.start_reviving(0..self.charges.len(), std::future::ready(()));
         }
     }
 
@@ -443,68 +476,4 @@ impl Drop for Keeper {
         }
         self.stopped();
     }
-}
-
-impl Charge {
-    fn new(entry: Arc<Entry>) -> Self {
-        Self {
-            entry,
-            state: State::Up,
-            life: 0,
-            history: History::default(),
-            last: Exit::Code(0),
-        }
-    }
-
-    fn rise(&mut self) {
-        self.life += 1;
-        self.state = State::Up;
-    }
-
-    fn fell(&mut self, exit: Exit) {
-        self.last = exit;
-        self.entry.post.fell(exit);
-    }
-
-    /// Ends who is here, and waits for it.
-    async fn stop(&mut self) -> Result<(), ShutdownError> {
-        if self.state == State::Reviving && !self.entry.post.is_alive() {
-            // Its end was told.
-            return Ok(());
-        }
-        let (exit, stopped) = self.entry.post.stop().await;
-        if let Err(error) = &stopped {
-            let name = &self.entry.name;
-            tracing::warn!(name, %error, "a supervised actor did not end in order");
-        }
-        self.fell(exit);
-        stopped
-    }
-
-    fn leave(&mut self) {
-        self.state = State::Left;
-        self.entry.post.leave(self.last);
-    }
-}
-
-type Posts = Vec<(u64, Arc<dyn Post>)>;
-
-/// Those of them who are in this state.
-fn posts_of(charges: &[Charge], state: State) -> Posts {
-    let is_one = |charge: &&Charge| charge.state == state;
-    let post = |charge: &Charge| (charge.entry.id, Arc::clone(&charge.entry.post));
-    charges.iter().filter(is_one).map(post).collect()
-}
-
-/// Starts one after the other; behind one that does not start, none is tried.
-async fn start_all(posts: Posts) -> Vec<(u64, Started)> {
-    let mut starts = Vec::with_capacity(posts.len());
-    for (id, post) in posts {
-        let started = post.start().await;
-        starts.push((id, started));
-        if started == Started::Failed {
-            break;
-        }
-    }
-    starts
 }

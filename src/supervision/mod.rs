@@ -35,10 +35,11 @@
 #![forbid(unsafe_code)]
 
 mod branch;
+mod charge;
 mod child;
 mod fate;
 mod keeper;
-mod post;
+pub(crate) mod post;
 pub(crate) mod restart;
 mod seat;
 mod strategy;

@@ -1,15 +1,21 @@
-//! A place in a supervisor's care: of an actor of any type, or of another supervisor.
+//! A place in a supervisor's care: of an actor of any type, of another supervisor, or of a pool's
+//! member.
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::node::ending::ShutdownError;
 use crate::sys::process::Exit;
 
+/// Seats somebody new in a place, who came without the supervisor's doing.
+pub(crate) type Refill = Box<dyn FnOnce() + Send>;
+
 /// What a supervisor does with who is in its care.
-pub(super) trait Post: Send + Sync {
+pub(crate) trait Post: Send + Sync {
     /// Waits for the end of who is here now.
     fn ended(&self) -> BoxFuture<'static, Exit>;
-    /// Starts somebody new, where nobody is.
+    /// Starts somebody new, where nobody is. It is dropped once nobody is wanted.
     fn start(&self) -> BoxFuture<'static, Started>;
     /// Ends who is here now in order, and waits for it; at once if it has ended. Gives how, and
     /// what was not in order.
@@ -20,6 +26,8 @@ pub(super) trait Post: Send + Sync {
     fn leave(&self, exit: Exit);
     /// Whether somebody is to be here: not once its user has stopped it.
     fn is_wanted(&self) -> bool;
+    /// Waits until nobody is to be here.
+    fn unwanted(&self) -> BoxFuture<'static, ()>;
     /// Whether somebody of this process has asked who is here to end.
     fn was_stopped(&self) -> bool;
     /// The process of who is here, if it lives; none: it has none of its own.
@@ -31,10 +39,19 @@ pub(super) trait Post: Send + Sync {
 
 /// What came of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Started {
+pub(crate) enum Started {
     Up,
     /// Why was logged.
     Failed,
-    /// Its user has stopped it meanwhile.
+    /// Nobody is to be here any more.
     Unwanted,
+}
+
+/// Waits until somebody says that it is wanted no more, or nobody can say so.
+pub(super) fn not_any_more(wanted: &watch::Sender<bool>) -> BoxFuture<'static, ()> {
+    let mut wanted = wanted.subscribe();
+    async move {
+        let _ = wanted.wait_for(|wanted| !wanted).await;
+    }
+    .boxed()
 }

@@ -139,18 +139,8 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// It has ended at `now`, having `failed` or not: after which pause it is to be started again;
-    /// none: it is not. All times are since one moment.
-    pub(crate) fn restart(
-        &mut self,
-        restart: Restart,
-        failed: bool,
-        now: Duration,
-    ) -> Option<Duration> {
-        restart.wants(failed).then(|| self.admit(restart, now))?
-    }
-
-    /// Counts a start at `now`, unless it were one too many: after which pause it may be.
+    /// Counts a start at `now`, unless it were one too many: after which pause it may be. All times
+    /// are since one moment.
     pub(crate) fn admit(&mut self, restart: Restart, now: Duration) -> Option<Duration> {
         while let Some(first) = self.starts.front()
             && now.saturating_sub(*first) > restart.within
@@ -174,13 +164,26 @@ impl History {
 mod tests {
     use super::*;
 
+    /// Of one that has ended at `now`, having `failed` or not: after which pause it is started.
+    fn pause(
+        history: &mut History,
+        restart: Restart,
+        failed: bool,
+        now: Duration,
+    ) -> Option<Duration> {
+        restart
+            .wants(failed)
+            .then(|| history.admit(restart, now))
+            .flatten()
+    }
+
     /// Starts are granted up to the limit, each after a longer pause, and again when time has
     /// passed.
     #[test]
     fn restarts_are_limited() {
         let restart = Restart::on_failure().max(3);
         let mut history = History::default();
-        let mut at = |seconds| history.restart(restart, true, Duration::from_secs(seconds));
+        let mut at = |seconds| history.admit(restart, Duration::from_secs(seconds));
         assert_eq!(at(0), Some(Duration::ZERO));
         assert_eq!(at(1), Some(PAUSE_MIN));
         assert_eq!(at(2), Some(PAUSE_MIN * 2));
@@ -200,7 +203,7 @@ mod tests {
             (Restart::always(), false, Some(Duration::ZERO)),
             (Restart::always().max(0), true, None),
         ] {
-            let pause = History::default().restart(restart, failed, now);
+            let pause = pause(&mut History::default(), restart, failed, now);
             assert_eq!(pause, expected, "{restart:?}, {failed}");
         }
     }
@@ -212,7 +215,7 @@ mod tests {
         let mut history = History::default();
         let now = Duration::from_secs(7);
         let pauses: Vec<_> = (0..100)
-            .filter_map(|_| history.restart(restart, true, now))
+            .filter_map(|_| history.admit(restart, now))
             .collect();
         assert_eq!((pauses.len(), pauses.last()), (100, Some(&PAUSE_MAX)));
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
@@ -10,7 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::post::{Post, Started};
+use super::post::{Post, Started, not_any_more};
 use crate::node::being::{Being, Group};
 use crate::node::census::Life;
 use crate::node::ending::ShutdownError;
@@ -151,18 +150,8 @@ impl<P: Proxy> Post for Seat<P> {
             let Some(seat) = seat else {
                 return Started::Unwanted;
             };
-            let mut wanted = seat.wanted.subscribe();
-            let made = async {
-                let made = AssertUnwindSafe(async { (seat.make)().await }).catch_unwind();
-                made.await.unwrap_or_else(|_| {
-                    tracing::error!("what starts a supervised actor panicked");
-                    None
-                })
-            };
-            tokio::select! {
-                made = made => made.map_or(Started::Failed, |new| seat.refill(new)),
-                _ = wanted.wait_for(|wanted| !wanted) => Started::Unwanted,
-            }
+            let made = (seat.make)().await;
+            made.map_or(Started::Failed, |new| seat.refill(new))
         }
         .boxed()
     }
@@ -197,6 +186,10 @@ impl<P: Proxy> Post for Seat<P> {
 
     fn is_wanted(&self) -> bool {
         *self.wanted.borrow()
+    }
+
+    fn unwanted(&self) -> BoxFuture<'static, ()> {
+        not_any_more(&self.wanted)
     }
 
     fn was_stopped(&self) -> bool {

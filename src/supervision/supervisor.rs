@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::branch::Branch;
 use super::child::{Child, Entry};
-use super::keeper::{Addition, Command, Keeper};
-use super::post::Post;
+use super::keeper::{Addition, Command, Excess, Keeper};
+use super::post::{Post, Refill};
 use super::restart::Restart;
 use super::seat::Seat;
 use super::strategy::Strategy;
@@ -171,6 +171,19 @@ impl SupervisorBuilder {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn start(self) -> Supervisor {
+        self.start_with(Excess::EndsAll)
+    }
+
+    /// The same of one that counts the starts of each by themselves: who would have to be started
+    /// too often is given up, and the others go on.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn start_each_alone(self) -> Supervisor {
+        self.start_with(Excess::EndsOne)
+    }
+
+    fn start_with(self, excess: Excess) -> Supervisor {
         let shared = Arc::new(Shared {
             children: Mutex::default(),
             status: watch::Sender::new(Status::Works),
@@ -179,7 +192,7 @@ impl SupervisorBuilder {
         });
         // Without a bound, and yet never full: each command is waited for by who sends it.
         let (commands, orders) = mpsc::unbounded_channel();
-        let keeper = Keeper::new(Arc::clone(&shared), self.strategy, self.restart);
+        let keeper = Keeper::new(Arc::clone(&shared), (self.strategy, self.restart, excess));
         tokio::spawn(keeper.run(orders));
         Supervisor { shared, commands }
     }
@@ -322,13 +335,32 @@ impl Supervisor {
             name,
             restart,
             post,
-            reply,
+            reply: Some(reply),
         };
         let _ = self.commands.send(Command::Add(addition));
         match added.await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(SuperviseError::Ended),
         }
+    }
+
+    /// Takes a place into its care, of somebody who knows what becomes of it. Places are numbered
+    /// from zero, in the order in which they come.
+    pub(crate) fn care_for(&self, name: String, post: Arc<dyn Post>) {
+        let addition = Addition {
+            name: Some(name),
+            restart: None,
+            post,
+            reply: None,
+        };
+        // If nobody takes it, it has ended with its runtime, and so has who is in the place.
+        let _ = self.commands.send(Command::Add(addition));
+    }
+
+    /// Has `refill` seat somebody new in the place with this number, whoever is there, and cares
+    /// for that one from now on. It is not called if the supervisor has ended.
+    pub(crate) fn refill(&self, place: u64, refill: Refill) {
+        let _ = self.commands.send(Command::Refill(place, refill));
     }
 }
 

@@ -1,8 +1,10 @@
 //! Cgroups of our own: what one process, with all that it starts, may have of memory and CPUs.
 //!
 //! Version 2 lets a group have members only where it hands nothing on, so a group is made in ours
-//! where that hands the controller on, or else beside ours. In version 1 it is made in ours, one
-//! for each controller. Where none may be made there is none, and the caller knows another way.
+//! where that hands the controller on, or else beside ours. One that hands the CPUs on and has
+//! members all the same is the domain of a threaded subtree, and what is made in it must be told
+//! that it is of that. In version 1 a group is made in ours, one for each controller. Where none
+//! may be made there is none, and the caller knows another way.
 //!
 //! A group is called as segments are, so that those that a killed process leaves are known; they
 //! are removed when the next one is made beside them.
@@ -118,7 +120,11 @@ impl Groups {
             if is_new {
                 sweep(&place);
             }
-            let made = if is_new { fs::create_dir(&dir) } else { Ok(()) };
+            let made = if is_new {
+                create(&dir, version)
+            } else {
+                Ok(())
+            };
             match made.and_then(|()| set(&dir, version)) {
                 Ok(()) => {
                     if is_new {
@@ -178,6 +184,29 @@ impl Drop for Groups {
     }
 }
 
+/// Makes a group that a process can enter.
+fn create(dir: &Path, version: Version) -> io::Result<()> {
+    fs::create_dir(dir)?;
+    match version {
+        Version::One => Ok(()),
+        Version::Two => join_threaded(dir),
+    }
+}
+
+/// Makes a new group of version 2 one of the threaded subtree that it is in, if it is in one: until
+/// then nobody can enter it.
+fn join_threaded(dir: &Path) -> io::Result<()> {
+    let kind = dir.join("cgroup.type");
+    // Not every kernel has it, and none has it in the root.
+    match fs::read_to_string(&kind) {
+        Ok(now) if now.trim() == "domain invalid" => fs::write(kind, "threaded"),
+        _ => Ok(()),
+    }
+}
+
+/// Where version 2 may be mounted: alone, or beside version 1.
+const UNIFIED: [&str; 2] = ["", "unified"];
+
 /// Lets this process, with all its threads, enter groups.
 ///
 /// # Errors
@@ -203,7 +232,7 @@ fn quota_beneath(root: &Path, ours: &str) -> Option<f64> {
             continue;
         };
         let mounts: &[&str] = match controllers {
-            "" => &[""],
+            "" => &UNIFIED,
             _ if controllers.split(',').any(|name| name == "cpu") => &[controllers, "cpu"],
             _ => continue,
         };
@@ -246,15 +275,16 @@ fn places(root: &Path, ours: &str, controller: &str) -> Places {
         };
         let path = path.trim_start_matches('/');
         if controllers.is_empty() {
-            let own = root.join(path);
-            let beside = own.parent().filter(|_| !path.is_empty());
-            let hands_on = |dir: &&Path| {
-                let given = fs::read_to_string(dir.join("cgroup.subtree_control"));
-                given.is_ok_and(|given| given.split_whitespace().any(|name| name == controller))
-            };
-            let both = [Some(own.as_path()), beside].into_iter().flatten();
-            let both = both.filter(hands_on);
-            places.extend(both.map(|dir| (dir.to_owned(), Version::Two)));
+            for own in UNIFIED.map(|mounted| root.join(mounted).join(path)) {
+                let beside = own.parent().filter(|_| !path.is_empty());
+                let hands_on = |dir: &&Path| {
+                    let given = fs::read_to_string(dir.join("cgroup.subtree_control"));
+                    given.is_ok_and(|given| given.split_whitespace().any(|name| name == controller))
+                };
+                let both = [Some(own.as_path()), beside].into_iter().flatten();
+                let both = both.filter(hands_on);
+                places.extend(both.map(|dir| (dir.to_owned(), Version::Two)));
+            }
         } else if controllers.split(',').any(|name| name == controller) {
             // In a container the path may be the host's, while its root is what is mounted.
             for mounted in [controllers, controller].map(|name| root.join(name)) {
@@ -391,6 +421,79 @@ mod tests {
         assert_eq!(quota("3:cpu,cpuacct:/box\n"), Some(0.5));
         assert_eq!(quota("3:cpu,cpuacct:/\n1:memory:/x\n"), None);
         assert_eq!(quota("3:cpu,cpuacct:/box\n0::/a\n"), Some(0.5));
+    }
+
+    /// What machines of several kinds have written there, as far as it is read: a container of its
+    /// own namespace, a service, a user's program, and a machine with both versions.
+    #[test]
+    fn machines_as_they_are() {
+        let mounted = Mounted::new("recorded");
+        // docker run --cpus 2, version 2: the container's own group is the root that it sees.
+        mounted.write(
+            "docker/cgroup.controllers",
+            "cpuset cpu io memory hugetlb pids rdma\n",
+        );
+        mounted.write("docker/cgroup.subtree_control", "\n");
+        mounted.write("docker/cgroup.type", "domain\n");
+        mounted.write("docker/cpu.max", "200000 100000\n");
+        let root = mounted.0.join("docker");
+        assert_eq!(quota_beneath(&root, "0::/\n"), Some(2.0));
+        assert!(places(&root, "0::/\n", "cpu").is_empty());
+        // Kubernetes, version 1, without a namespace: paths are the host's, the mount is the pod's.
+        mounted.write("pod/cpu,cpuacct/cpu.cfs_quota_us", "150000\n");
+        mounted.write("pod/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+        let root = mounted.0.join("pod");
+        let ours = "11:cpu,cpuacct:/kubepods/burstable/pod7/c0ffee\n10:cpuset:/kubepods/x\n";
+        assert_eq!(quota_beneath(&root, ours), Some(1.5));
+        let found = places(&root, ours, "cpu");
+        assert_eq!(found, [(root.join("cpu,cpuacct"), Version::One)]);
+        // systemd-run --user --scope, version 2: what is delegated is handed on above the scope.
+        let app = "session/user.slice/user-1000.slice/user@1000.service/app.slice";
+        mounted.write(
+            &format!("{app}/cgroup.subtree_control"),
+            "cpu memory pids\n",
+        );
+        mounted.write(&format!("{app}/cpu.max"), "max 100000\n");
+        mounted.write(&format!("{app}/run-r7.scope/cgroup.subtree_control"), "\n");
+        mounted.write(&format!("{app}/run-r7.scope/cpu.max"), "max 100000\n");
+        let root = mounted.0.join("session");
+        let path = app.strip_prefix("session").unwrap();
+        let ours = format!("0::{path}/run-r7.scope\n");
+        assert_eq!(quota_beneath(&root, &ours), None);
+        let found = places(&root, &ours, "memory");
+        assert_eq!(found, [(mounted.0.join(app), Version::Two)]);
+        assert!(places(&root, &ours, "cpuset").is_empty());
+        // Both: version 2 lies in a folder of its own.
+        mounted.write("both/unified/job/cgroup.subtree_control", "cpu\n");
+        mounted.write("both/unified/job/cpu.max", "25000 50000\n");
+        let root = mounted.0.join("both");
+        assert_eq!(
+            quota_beneath(&root, "1:name=systemd:/\n0::/job\n"),
+            Some(0.5)
+        );
+        let found = places(&root, "1:name=systemd:/\n0::/job\n", "cpu");
+        assert_eq!(found, [(root.join("unified/job"), Version::Two)]);
+        // Its group was removed beneath it, or it lies outside of what can be seen here.
+        for ours in ["0::/job (deleted)\n", "0::/../other\n"] {
+            assert!(places(&root, ours, "memory").is_empty(), "{ours}");
+            assert_eq!(quota_beneath(&root, ours), None, "{ours}");
+        }
+    }
+
+    /// A new group whose domain is threaded is told so, and no other one is.
+    #[test]
+    fn threaded_subtrees_are_joined() {
+        let mounted = Mounted::new("threaded");
+        for (before, after) in [
+            ("domain invalid\n", "threaded"),
+            ("domain\n", "domain\n"),
+            ("threaded\n", "threaded\n"),
+        ] {
+            mounted.write("new/cgroup.type", before);
+            join_threaded(&mounted.0.join("new")).unwrap();
+            assert_eq!(read(&mounted.0.join("new"), "cgroup.type"), after);
+        }
+        join_threaded(&mounted.0.join("absent")).unwrap();
     }
 
     /// What a dead process left is removed, and nothing else.
