@@ -48,6 +48,7 @@ pub use crate::transport::link_kind::LinkKind;
 pub use crate::transport::unreached::Unreached;
 pub use futures_util::Stream;
 pub use rkyv::Archived;
+pub use rkyv::with::Skip;
 
 pub use crate::wire::array::{Array, OutOfRange};
 pub use crate::wire::blob::{Blob, BlobContent};

@@ -1,10 +1,12 @@
-//! U02, UB2: what travels to an actor and back, and what is around its process.
+//! U02, U60, UB2: what travels to an actor and back, and what is around its process.
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Instant;
 
+use callboard::Skip;
 use callboard::prelude::*;
 
 use common::Scratch;
@@ -91,6 +93,36 @@ pub enum Shape {
     Rectangle { width: u32, height: u32 },
 }
 
+/// What is no message, and means something only where it was made.
+#[derive(Debug, Default, PartialEq)]
+pub struct Cache {
+    read_at: Option<Instant>,
+    words: Vec<&'static str>,
+}
+
+/// A message of which some stays behind.
+#[message]
+#[derive(Debug, PartialEq)]
+pub struct Page {
+    text: String,
+    #[rkyv(with = Skip)]
+    cache: Cache,
+    number: u32,
+    layout: Layout,
+}
+
+/// The same in an enum.
+#[message]
+#[derive(Debug, PartialEq)]
+pub enum Layout {
+    Plain(#[rkyv(with = Skip)] Cache),
+    Columns {
+        count: u8,
+        #[rkyv(with = Skip)]
+        widths: Vec<f32>,
+    },
+}
+
 /// Gives back what it is given.
 pub struct Mirror;
 
@@ -112,6 +144,13 @@ impl Mirror {
 
     pub fn parcel(&self, parcel: Parcel) -> Parcel {
         parcel
+    }
+
+    /// Says also what was left of its cache.
+    pub fn page(&self, mut page: Page) -> (Page, bool) {
+        let was_left = page.cache != Cache::default();
+        page.cache.words.push("there");
+        (page, was_left)
     }
 
     pub fn tree(&self, tree: Tree) -> Tree {
@@ -249,6 +288,49 @@ async fn messages_contain_each_other() -> callboard::Result<()> {
         ],
     });
     assert_eq!(mirror.parent(parent.clone()).await?, parent);
+    mirror.shutdown().await
+}
+
+/// A field that is marked does not travel, on either way, whatever is in it: in its place is the
+/// default, and its neighbours arrive as they were.
+#[callboard::test]
+async fn fields_may_stay_behind() -> callboard::Result<()> {
+    let mirror = Mirror::spawn().await?;
+    let cache = || Cache {
+        read_at: Some(Instant::now()),
+        words: vec!["here"; 100_000],
+    };
+    let layouts = [
+        Layout::Plain(cache()),
+        Layout::Columns {
+            count: 3,
+            widths: vec![0.5; 3],
+        },
+    ];
+    for layout in layouts {
+        let left = match &layout {
+            Layout::Plain(_) => Layout::Plain(Cache::default()),
+            Layout::Columns { count, .. } => Layout::Columns {
+                count: *count,
+                widths: vec![],
+            },
+        };
+        let page = Page {
+            text: "what travels".into(),
+            cache: cache(),
+            number: u32::MAX,
+            layout,
+        };
+        let (back, was_left) = mirror.page(page).await?;
+        assert!(!was_left, "nothing of the caller's cache came");
+        let as_it_should = Page {
+            text: "what travels".into(),
+            cache: Cache::default(),
+            number: u32::MAX,
+            layout: left,
+        };
+        assert_eq!(back, as_it_should, "nothing of the actor's came either");
+    }
     mirror.shutdown().await
 }
 

@@ -332,6 +332,10 @@ pub fn actor_part(options: TokenStream, item: TokenStream) -> TokenStream {
 /// For `?` an error that a method returns also implements [`std::error::Error`], by `thiserror` for
 /// instance.
 ///
+/// A field that only means something where it was made, such as a cache or an open file, does not
+/// travel if it is marked by `#[rkyv(with = callboard::Skip)]`: nothing of it is written, and the
+/// other side has the type's `Default` in its place. It need not be a message itself.
+///
 /// A type may contain itself, by `Box`, `Vec`, `Option` or a map. Of types that contain each other
 /// one says so by `#[message(recursive)]`; without it the compiler sees no end (`overflow
 /// evaluating the requirement`). A type with bounds of its own (`#[rkyv(serialize_bounds(..))]` and
@@ -352,8 +356,15 @@ pub fn actor_part(options: TokenStream, item: TokenStream) -> TokenStream {
 /// #[message]
 /// pub enum Entry { File(String), Folder(Folder) }
 ///
+/// #[message]
+/// pub struct Page {
+///     pub text: String,
+///     #[rkyv(with = callboard::Skip)]
+///     pub opened: Option<std::time::Instant>,
+/// }
+///
 /// fn is_message<M: callboard::Message>() {}
-/// is_message::<(Job, Entry)>();
+/// is_message::<(Job, Entry, Page)>();
 /// ```
 #[proc_macro_attribute]
 pub fn message(options: TokenStream, item: TokenStream) -> TokenStream {
