@@ -30,7 +30,7 @@ use crate::transport::auth_key::AuthKey;
 use crate::transport::board::{Geometry, Memory, Side};
 use crate::transport::freight::Freight;
 use crate::transport::noise::{Handshake, MESSAGE_LENS, Preamble, Suite, pair};
-use crate::transport::porter::{Heard, LIST_LEN_MAX, Porter};
+use crate::transport::porter::{Heard, Known, LIST_LEN_MAX, Porter};
 use crate::transport::pump::Pump;
 use crate::transport::receiver::Receiver;
 use crate::transport::sender::SendError;
@@ -387,8 +387,9 @@ pub fn attached(input: &[u8]) {
     };
     let peer = Lifeline::from(fd);
     peer.set_nonblocking(true).expect("it is a socket");
-    let mut ours: Vec<Arc<Hold>> = Vec::new();
+    let mut ours: Vec<Hold> = Vec::new();
     let mut came: Vec<Attached> = Vec::new();
+    let mut known = Known::default();
     let mut rest = input;
     while let Some((&step, after)) = rest.split_first() {
         let (bytes, after) = after.split_at(after.len().min(usize::from(step >> 4) * 4));
@@ -402,10 +403,12 @@ pub fn attached(input: &[u8]) {
             },
             9 | 10 => ours.push(own(step & 1 == 1)),
             11 => {
-                let beside = ours.iter().cloned().map(Beside::Here).collect();
+                let beside: Attached = ours.iter().cloned().map(Beside::Here).collect();
                 let mut list = [0; LIST_LEN_MAX];
                 // The peer takes nothing, so the way may be full.
-                let _ = porter.list(&Attached::new(beside), &mut list);
+                if matches!(porter.name(&beside, &mut known), Ok(None)) {
+                    let _ = porter.list(&beside, &mut list);
+                }
                 while peer.recv(&mut [0; 64]).is_ok_and(|packet| packet.len > 0) {}
             }
             12 => drop(ours.pop()),
@@ -454,12 +457,14 @@ fn send(peer: &Lifeline, all: &[OwnedFd], bytes: &[u8]) {
 /// A word with its number or list; none: the link has ended.
 fn hear(porter: &Porter, bytes: &[u8]) -> Option<Heard> {
     let (&word, bytes) = bytes.split_first()?;
-    let number = bytes.first().copied().unwrap_or_default();
-    let head = Head::new(
-        Kind::Beside,
-        u16::from(word % 6),
-        CallId::from_bits(u64::from(number)),
-    );
+    let number = u64::from(bytes.first().copied().unwrap_or_default());
+    if word % 7 == 6 {
+        // A frame that names a single one.
+        let (named, _) = porter.take_named(number).ok()?;
+        return Some(Heard::Attached(named));
+    }
+    let call = CallId::from_bits(number);
+    let head = Head::new(Kind::Beside, u16::from(word % 7), call);
     let mut list: Vec<u8> = bytes
         .iter()
         .flat_map(|entry| u64::from(*entry).to_le_bytes())
@@ -471,7 +476,7 @@ fn hear(porter: &Porter, bytes: &[u8]) -> Option<Heard> {
 }
 
 /// Memory of ours.
-fn own(is_array: bool) -> Arc<Hold> {
+fn own(is_array: bool) -> Hold {
     let memory = if is_array {
         Held::enter(Shared::alloc(8).expect("there is memory"))
     } else {
@@ -486,8 +491,7 @@ fn look(attached: Option<&Attached>, bytes: &[u8]) {
     type Message = (crate::Blob, crate::Blob<[u16]>, crate::Array<u32>);
     let attached = attached.cloned().unwrap_or_default();
     for holds in attached.holds() {
-        let memory = holds.memory();
-        assert_eq!(memory.sealed().is_some(), memory.access() == Access::Read);
+        assert_eq!(holds.sealed().is_some(), holds.access() == Access::Read);
     }
     attached.within(|| {
         // Each alone, for all three at once are rarely right.
@@ -569,7 +573,7 @@ pub fn items(input: &[u8]) {
         };
         let attached = match step >> 6 {
             0 => Attached::default(),
-            _ => Attached::new(vec![Beside::Here(own(false))]),
+            _ => [Beside::Here(own(false))].into_iter().collect(),
         };
         let head = Head::new(kind, u16::from(*number), CallId::from_bits(id));
         let body = &mut std::mem::take(&mut body).into();

@@ -23,9 +23,13 @@ use crate::wire::sink::{Spill, Written};
 #[must_use = "an answer may have to wait for room"]
 pub struct Answer(pub(crate) Option<Late>);
 
-/// A frame that waits for room.
+/// A frame that waits for room. On the heap: every method that was run gives an [`Answer`], and
+/// hardly any of them waits.
 #[derive(Debug)]
-pub(crate) struct Late {
+pub(crate) struct Late(Box<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
     head: Head,
     body: Buffer,
     attached: Attached,
@@ -34,21 +38,31 @@ pub(crate) struct Late {
 }
 
 impl Late {
+    #[cold]
+    fn new(head: Head, body: Buffer, attached: Attached, parcel: Option<Parcel>) -> Self {
+        Self(Box::new(Waiting {
+            head,
+            body,
+            attached,
+            parcel,
+        }))
+    }
+
     /// How many bytes of it wait here.
     pub(super) fn len(&self) -> usize {
-        self.body.len()
+        self.0.body.len()
     }
 
     /// Sends it when there is room.
     #[cold]
     pub(crate) async fn send(self, sender: &Sender) {
+        let waiting = *self.0;
+        let (head, body, attached) = (&waiting.head, &waiting.body, &waiting.attached);
         // A link that has ended needs no answer.
-        let _ = sender
-            .send_with(&self.head, &self.body, &self.attached)
-            .await;
+        let _ = sender.send_with(head, body, attached).await;
         // Once it is sent, it is the caller's.
-        drop(self.parcel);
-        codec::recycle(self.body.into());
+        drop(waiting.parcel);
+        codec::recycle(waiting.body.into());
     }
 }
 
@@ -145,12 +159,7 @@ impl<'a> Replies<'a> {
         let head = parcel.as_ref().map_or(head, |parcel| parcel.address(head));
         match self.sender.try_send_with(&head, &[], &attached) {
             Ok(_) => Answer(None),
-            Err(_) => Answer(Some(Late {
-                head,
-                body: codec::spare(),
-                attached,
-                parcel,
-            })),
+            Err(_) => Answer(Some(Late::new(head, codec::spare(), attached, parcel))),
         }
     }
 
@@ -178,12 +187,10 @@ impl<'a> Replies<'a> {
             Ok(_) => Ok(Answer(None)),
             Err(SendError::Unattached) => Err(EncodeError::Arrays),
             // It waits with a copy of its own: the encoder's memory is the thread's.
-            Err(_) => Ok(Answer(Some(Late {
-                head,
-                body: codec::copy(bytes),
-                attached: attached.clone(),
-                parcel: None,
-            }))),
+            Err(_) => {
+                let (body, attached) = (codec::copy(bytes), attached.clone());
+                Ok(Answer(Some(Late::new(head, body, attached, None))))
+            }
         }
     }
 

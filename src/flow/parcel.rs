@@ -94,8 +94,7 @@ impl Parcel {
                 head[..4].copy_from_slice(&len.to_le_bytes());
                 head[4..8].copy_from_slice(&kind.to_le_bytes());
                 let lens = attached.holds().map(|hold| {
-                    hold.memory()
-                        .sealed()
+                    hold.sealed()
                         .map_or(0, |sealed| sealed.bytes().len() as u64)
                 });
                 let beside = lens.fold(0, u64::saturating_add);

@@ -15,6 +15,8 @@ pub(crate) mod sealed;
 pub(crate) mod filling;
 pub(crate) mod shared;
 mod room;
+pub(crate) mod counted;
+pub(crate) mod at_hand;
 
 pub(crate) mod doorbell;
 pub(crate) mod tally;

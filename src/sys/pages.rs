@@ -11,7 +11,9 @@
 //!
 //! This file does not know what the bytes mean, nor how a descriptor travels.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -198,7 +200,7 @@ pub(super) fn seal(fd: BorrowedFd<'_>, access: Access) -> io::Result<()> {
 }
 
 /// Which memory a descriptor means: equal for two of one memory, in whatever process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
     inode: u64,
@@ -217,6 +219,36 @@ impl Identity {
             made_at: (found.st_ctime, found.st_ctime_nsec),
             len: usize::try_from(found.st_size).map_err(|_| Errno::EOVERFLOW)?,
         })
+    }
+}
+
+/// By the numbers that differ: the others seldom do.
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.inode ^ self.made_at.1.cast_unsigned() << 32);
+    }
+}
+
+/// What is known of memory, by its identity. There is little of it, and the system gives the
+/// numbers: nobody can choose them so that they collide to any effect.
+pub(crate) type ByIdentity<V> = HashMap<Identity, V, BuildHasherDefault<Spread>>;
+
+/// Spreads one number over all bits.
+#[derive(Debug, Default)]
+pub(crate) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, i: u64) {
+        // The golden ratio of 2^64: an odd number without a pattern.
+        self.0 = (self.0.rotate_left(32) ^ i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
@@ -252,55 +253,90 @@ impl Sealed {
     }
 }
 
-/// Something that lies in sealed memory, together with that.
+/// An owner of a value that stays where it is.
+///
+/// # Safety
+/// Each dereference gives the same value, also of a clone, and wherever the owner is moved. Nobody
+/// has a mutable reference to it as long as one owner is there.
+pub(crate) unsafe trait Stable: Deref {}
+
+// SAFETY: the value lies on the heap and is there as long as one `Arc` of it is; a mutable
+// reference has only who owns the last one.
+unsafe impl<T> Stable for Arc<T> {}
+
+/// Something that lies in a value, together with an owner of that.
 ///
 /// ```text
-///  memory ──> [ .... | value: V | .... ]     sealed: nobody writes it
-///  value  ───────────^
+///  owner ──> memory [ .... | value: V | .... ]     sealed: nobody writes it
+///  value  ─────────────────^
 /// ```
-pub(crate) struct Window<V: ?Sized + 'static> {
-    /// Lies in `memory`, or lives for ever.
+pub(crate) struct Window<V: ?Sized + 'static, K> {
+    /// Lies in what `owner` owns, or lives for ever.
     value: NonNull<V>,
-    memory: Arc<Sealed>,
+    owner: K,
 }
 
-impl<V: ?Sized> Window<V> {
-    /// Keeps `memory` with the value that `find` finds in it.
+impl<V: ?Sized, K: Stable> Window<V, K> {
+    /// Keeps `owner` with the value that `find` finds in what it owns.
     ///
     /// # Errors
     /// That of `find`.
+    #[inline]
     pub(crate) fn new<E>(
-        memory: Arc<Sealed>,
-        find: impl FnOnce(&[u8]) -> Result<&V, E>,
+        owner: K,
+        find: impl FnOnce(&K::Target) -> Result<&V, E>,
     ) -> Result<Self, E> {
-        let value = NonNull::from(find(memory.bytes())?);
-        Ok(Self { value, memory })
+        let value = NonNull::from(find(&owner)?);
+        Ok(Self { value, owner })
+    }
+
+    /// The same value with another owner, if it owns the same: `find` finds that.
+    pub(crate) fn kept_by<L: Stable>(
+        &self,
+        owner: L,
+        find: impl FnOnce(&L::Target) -> Option<&K::Target>,
+    ) -> Option<Window<V, L>>
+    where
+        K::Target: Sized,
+    {
+        // Both are there now, so one address is one value: our value was found by a borrow of it
+        // that may last as long as it is borrowed, which from here on is the new owner's doing.
+        let is_same = find(&owner).is_some_and(|there| std::ptr::eq(there, self.owner.deref()));
+        let value = self.value;
+        (size_of::<K::Target>() > 0 && is_same).then_some(Window { value, owner })
     }
 
     /// The value.
     #[inline]
     pub(crate) fn value(&self) -> &V {
-        // SAFETY: `find` made this reference from a borrow of the memory's bytes whose lifetime it
-        // could not know, so it is valid for any: as long as the bytes stay where and as they are.
-        // The mapping does not move, is kept by `memory`, and is sealed.
+        // SAFETY: `find` made this reference from a borrow of what `owner` owns whose lifetime it
+        // could not know, so it is valid for any during which that is borrowed: as long as `owner`
+        // is here, for it is `Stable`. What is borrowed from sealed memory does not change.
         unsafe { self.value.as_ref() }
+    }
+
+    /// Who owns what it lies in.
+    #[inline]
+    pub(crate) fn owner(&self) -> &K {
+        &self.owner
     }
 }
 
-impl<V: ?Sized> Clone for Window<V> {
+impl<V: ?Sized, K: Clone> Clone for Window<V, K> {
+    #[inline]
     fn clone(&self) -> Self {
         Self {
             value: self.value,
-            memory: Arc::clone(&self.memory),
+            owner: self.owner.clone(),
         }
     }
 }
 
-// SAFETY: the memory may go to other threads, and of the value nothing but shared references is
+// SAFETY: the owner may go to other threads, and of the value nothing but shared references is
 // ever had, which may go there because it is `Sync`.
-unsafe impl<V: ?Sized + Sync> Send for Window<V> {}
-// SAFETY: a shared one gives nothing but shared references to a value that is `Sync`.
-unsafe impl<V: ?Sized + Sync> Sync for Window<V> {}
+unsafe impl<V: ?Sized + Sync, K: Send> Send for Window<V, K> {}
+// SAFETY: a shared one gives nothing but shared references to an owner and a value that are `Sync`.
+unsafe impl<V: ?Sized + Sync, K: Sync> Sync for Window<V, K> {}
 
 /// A number of fixed size, of which any bytes are one.
 ///

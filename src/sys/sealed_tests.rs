@@ -155,12 +155,18 @@ fn what_has_run_out_is_told() {
 #[test]
 fn windows_outlive_moves() {
     let memory = Arc::new(sealed(&[9, 1, 2, 3, 4]));
-    let found = Window::new(Arc::clone(&memory), |bytes| {
+    let found = Window::new(Arc::clone(&memory), |memory| {
+        let bytes = memory.bytes();
         bytes.last_chunk::<4>().ok_or(bytes.len())
     });
     let found = found.unwrap();
     let place = found.value().as_ptr();
-    drop(memory);
+    // Others may own the same, and nothing else.
+    let other = Arc::new(sealed(&[9, 1, 2, 3, 4]));
+    assert!(found.kept_by(other, |other| Some(other)).is_none());
+    assert!(found.kept_by(Arc::new(()), |()| None).is_none());
+    let found = found.kept_by(Arc::new((memory, 7)), |(memory, _)| Some(memory));
+    let found = found.unwrap();
     let moved = std::thread::spawn(move || vec![found]).join();
     let moved = moved.unwrap();
     assert_eq!(*moved[0].value(), [1, 2, 3, 4]);

@@ -290,7 +290,7 @@ async fn payloads_around_the_inline_limit_arrive(make: Make) {
 }
 
 async fn a_full_link_loses_nothing(make: Make) {
-    for len in [0, 1, 8, 100, 472] {
+    for len in [0, 1, 8, 100, 464] {
         let (caller, server) = make(small());
         let mut server = reader(server);
         let mut total = 0_usize;

@@ -78,7 +78,7 @@ impl Porter {
         freight: &Arc<Freight>,
     ) -> Result<Option<Conveyed>, SendError> {
         let mut tables = lock(&self.tables);
-        let is_new = |(hold, used): &(&Arc<Hold>, Range<usize>)| !tables.knows(hold, used);
+        let is_new = |(hold, used): &(&Hold, Range<usize>)| !tables.knows(hold, used);
         let new = attached.used().filter(is_new).count();
         if tables.shown.len() + new > SHOWN_MAX {
             tables.evict(EVICTED.max(new));
@@ -89,8 +89,7 @@ impl Porter {
         }
         let (mut numbers, mut shown) = (Vec::new(), Vec::new());
         for (hold, used) in attached.used() {
-            let memory = hold.memory();
-            let identity = memory.identity();
+            let identity = hold.identity();
             if tables.theirs.contains_key(&identity) {
                 continue;
             }
@@ -100,8 +99,9 @@ impl Porter {
                 continue;
             }
             let number = tables.last + 1;
-            let place = worth(used, memory.pages().len());
-            if !freight.load(number, memory, &place) {
+            let place = worth(used, hold.pages().len());
+            let memory = hold.keep();
+            if !freight.load(number, &memory, &place) {
                 return Err(SendError::Closed);
             }
             tables.show(number, (memory, Some(place)), 1);
@@ -126,7 +126,7 @@ impl Porter {
 
     /// Whether some of it cannot go this way at all: an array is memory of one machine.
     pub(crate) fn refuses(&self, attached: &Attached) -> bool {
-        let is_array = |hold: &Arc<Hold>| hold.memory().sealed().is_none();
+        let is_array = |hold: &Hold| hold.sealed().is_none();
         self.is_remote() && attached.holds().any(is_array)
     }
 
@@ -184,7 +184,7 @@ impl Drop for Conveyed {
 impl Tables {
     /// Whether the peer has this memory, or it is on its way.
     fn knows(&self, hold: &Hold, used: &Range<usize>) -> bool {
-        let identity = hold.memory().identity();
+        let identity = hold.identity();
         self.theirs.contains_key(&identity) || self.number(identity, used).is_some()
     }
 
@@ -218,12 +218,12 @@ impl Tables {
     pub(super) fn show(
         &mut self,
         number: u64,
-        (memory, part): (&Arc<Memory>, Option<Range<usize>>),
+        (memory, part): (Arc<Memory>, Option<Range<usize>>),
         pins: u32,
     ) {
         self.last = number;
         let whole = 0..memory.pages().len();
-        let (identity, memory) = (memory.identity(), Arc::clone(memory));
+        let identity = memory.identity();
         match part.filter(|part| *part != whole) {
             None => drop(self.numbers.insert(identity, number)),
             Some(place) => self.parts.push(Part {

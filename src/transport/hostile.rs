@@ -221,7 +221,7 @@ async fn strange_frames_are_refused() {
             _ if known => assert!(found.unwrap().is_some()),
             _ => assert_eq!(found, Err(FrameError::Kind(byte).into())),
         }
-        let found = recv_raw(1 | u32::from(byte) << 8, &[0; 40]);
+        let found = recv_raw(1 | u32::from(byte) << 8, &[0; 48]);
         match byte {
             0 | 1 | 4 | 5 => assert!(found.unwrap().is_some()),
             2 | 3 | 6 | 7 => assert_eq!(

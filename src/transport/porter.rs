@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  sender                                               receiver
-//!   list: each memory has a number here
+//!   each memory has a number here
 //!     └─ a new one: its descriptor ── socket ──>          ┐ taken from the socket when its
-//!   Attach [numbers], then the frame ── ring ──>          ┘ number is first met
+//!   the frame with the number ── ring ──>                 ┘ number is first met
+//!   or: Attach [numbers], then the frame ── ring ──>
 //!   nobody here uses it: Forget(number) ── ring ──>       lets it go
 //!     number is free <── ring ── Forgotten(number)
 //! ```
@@ -27,24 +28,23 @@
 //! Its lock is taken under a link's and wherever a blob is dropped, and nothing is locked under it
 //! but the table of this process's memory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 pub(crate) use self::convey::Conveyed;
 use self::convey::Part;
+pub(crate) use self::naming::Known;
 use super::freight::Freight;
 use super::receiver::LinkError;
-use super::sender::SendError;
-use crate::sys::pages::{Access, Descriptor, DescriptorError, Identity};
+use crate::sys::pages::{Access, ByIdentity, Descriptor, DescriptorError, Identity};
 use crate::sys::socket::Lifeline;
 use crate::wire::attached::{ATTACHED_MAX, Attached, Beside, Lost};
 use crate::wire::frame::{Head, Kind};
-use crate::wire::holding::{Hold, Memory, Showing, lock};
+use crate::wire::holding::{Memory, Showing, lock};
 use crate::wire::id::CallId;
 
 /// The most memories that a peer is shown at once.
@@ -112,6 +112,8 @@ pub(crate) struct Porter {
     /// Where they are on two machines: what carries the content.
     freight: Option<Arc<Freight>>,
     tables: Mutex<Tables>,
+    /// Goes up whenever a number may have ceased to mean what it did; see [`Known`].
+    changes: AtomicU64,
     /// There is something to be said.
     is_due: AtomicBool,
     /// The peer may say something though nobody calls.
@@ -134,13 +136,13 @@ struct Tables {
     /// What we have shown, by our numbers.
     shown: BTreeMap<u64, Shown>,
     /// Those that are not being forgotten.
-    numbers: HashMap<Identity, u64>,
+    numbers: ByIdentity<u64>,
     /// Those of which the peer was shown a part.
     parts: Vec<Part>,
     /// What we were shown, by the peer's numbers.
     taken: BTreeMap<u64, Taken>,
     /// Those that are here.
-    theirs: HashMap<Identity, u64>,
+    theirs: ByIdentity<u64>,
     /// What is to be said.
     due: VecDeque<(Word, u64)>,
 }
@@ -168,6 +170,16 @@ struct Shown {
 enum Taken {
     Here(Arc<Memory>),
     Lost(Lost),
+}
+
+impl Taken {
+    #[inline]
+    fn beside(&self) -> Beside {
+        match self {
+            Self::Here(memory) => Beside::Here(memory.hold()),
+            Self::Lost(lost) => Beside::Lost(lost.clone()),
+        }
+    }
 }
 
 impl Porter {
@@ -217,6 +229,7 @@ impl Porter {
             here,
             freight,
             tables: Mutex::new(tables),
+            changes: AtomicU64::new(1),
             is_due: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             wake: OnceLock::new(),
@@ -233,86 +246,6 @@ impl Porter {
         if let Some(wake) = self.wake.get() {
             wake();
         }
-    }
-
-    /// Writes down what `attached` is to the peer, and shows it what is new; gives the length of
-    /// the list.
-    ///
-    /// # Errors
-    /// [`SendError::Full`] when the peer has got too many, or the way is full;
-    /// [`SendError::Closed`] when all was let go.
-    pub(crate) fn list(
-        &self,
-        attached: &Attached,
-        list: &mut [u8; LIST_LEN_MAX],
-    ) -> Result<usize, SendError> {
-        let mut put = list.chunks_exact_mut(8);
-        let mut count = 0;
-        let mut push = |entry: u64| {
-            count += 8;
-            if let Some(place) = put.next() {
-                place.copy_from_slice(&entry.to_le_bytes());
-            }
-        };
-        if let Some(lying) = &self.here {
-            let mut lying = lock(lying);
-            lying.next += 1;
-            let ticket = lying.next;
-            lying.lists.insert(ticket, attached.clone());
-            push(ticket);
-            return Ok(count);
-        }
-        for (hold, used) in attached.used() {
-            push(self.number_of(hold, &used)?);
-        }
-        Ok(count)
-    }
-
-    fn number_of(&self, hold: &Arc<Hold>, used: &Range<usize>) -> Result<u64, SendError> {
-        let memory = hold.memory();
-        let identity = memory.identity();
-        let mut tables = lock(&self.tables);
-        if let Some(theirs) = tables.theirs.get(&identity) {
-            return Ok(theirs << 1 | YOURS);
-        }
-        if let Some(ours) = tables.number(identity, used) {
-            return match &tables.way {
-                Way::Freight(freight) if freight.is_under_way(ours) => Err(SendError::Unconveyed),
-                _ => Ok(ours << 1),
-            };
-        }
-        let socket = match &tables.way {
-            Way::Socket(socket) => socket,
-            // Its content is still on its way, or was not thought of.
-            Way::Freight(_) => return Err(SendError::Unconveyed),
-            Way::None => return Err(SendError::Closed),
-        };
-        if tables.shown.len() >= SHOWN_MAX {
-            tables.evict(EVICTED);
-            self.note_due(&tables);
-            drop(tables);
-            self.wake();
-            return Err(SendError::Full);
-        }
-        let number = tables.last + 1;
-        let packet = packet(number, memory.pages().len() as u64, memory.access());
-        match socket.send(&packet, &[memory.pages().as_fd()]) {
-            Ok(()) => {}
-            // The dead are told of by others.
-            Err(error) if is_gone(&error) => {}
-            // Who makes room for descriptors of this user that are on their way may be nobody of
-            // ours: the peer learns that there was none.
-            Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                socket.send(&packet, &[]).map_err(|_| SendError::Full)?;
-            }
-            // The way is full until the peer takes something: it rings then. Or the system has no
-            // memory just now: the caller's clock has it tried again.
-            Err(_) => return Err(SendError::Full),
-        }
-        tables.show(number, (memory, None), 0);
-        drop(tables);
-        hold.note_shown(self.own.clone());
-        Ok(number << 1)
     }
 
     /// What a record says that came in.
@@ -361,43 +294,60 @@ impl Porter {
         Ok(Heard::Room)
     }
 
+    /// What the number that a frame names means, and whether something came for it.
+    ///
+    /// # Errors
+    /// [`LinkError::Blob`] when it is none.
+    #[inline]
+    pub(crate) fn take_named(&self, entry: u64) -> Result<(Attached, bool), LinkError> {
+        if let Some(lying) = &self.here {
+            let found = lock(lying).lists.remove(&entry);
+            let found = found.ok_or(LinkError::Blob("a ticket that there is not"))?;
+            return Ok((found, false));
+        }
+        let mut tables = lock(&self.tables);
+        let before = tables.news();
+        // No hold is dropped under the lock, for that would tell us so.
+        let found = tables.find(entry)?;
+        let is_news = tables.news() != before;
+        if is_news {
+            self.note_due(&tables);
+        }
+        drop(tables);
+        if is_news {
+            self.wake();
+        }
+        Ok(([found].into_iter().collect(), is_news))
+    }
+
     /// What the numbers of a list mean.
     fn take(&self, list: &[u8]) -> Result<Attached, LinkError> {
         if list.is_empty() || list.len() > LIST_LEN_MAX || !list.len().is_multiple_of(8) {
             return Err(LinkError::Blob("a list that is none"));
+        }
+        if self.here.is_some() {
+            return Err(LinkError::Blob("a list where there are tickets"));
         }
         let entries = list.chunks_exact(8).map(|bytes| {
             let mut entry = [0; 8];
             entry.copy_from_slice(bytes);
             u64::from_le_bytes(entry)
         });
-        if let Some(lying) = &self.here {
-            let mut lying = lock(lying);
-            let tickets = entries.map(|ticket| lying.lists.remove(&ticket));
-            let found = tickets.last().flatten();
-            return found.ok_or(LinkError::Blob("a ticket that there is not"));
-        }
+        // Not dropped under the lock.
         let mut found = Vec::with_capacity(entries.len());
         let mut tables = lock(&self.tables);
-        let before = tables.due.len() + tables.taken.len();
-        for entry in entries {
-            match tables.find(entry) {
-                Ok(memory) => found.push(memory),
-                Err(error) => return Err(error),
-            }
-        }
+        let before = tables.news();
+        let result = entries
+            .map(|entry| tables.find(entry))
+            .try_for_each(|one| one.map(|one| found.push(one)));
         self.note_due(&tables);
-        let is_news = tables.due.len() + tables.taken.len() != before;
+        let is_news = tables.news() != before;
         drop(tables);
+        result?;
         if is_news {
             self.wake();
         }
-        // Not under the lock, for one that is dropped tells us so.
-        let beside = found.into_iter().map(|found| match found {
-            Ok(memory) => Beside::Here(memory.hold()),
-            Err(lost) => Beside::Lost(lost),
-        });
-        Ok(Attached::new(beside.collect()))
+        Ok(found.into_iter().collect())
     }
 
     /// Lets all go, and the way with it: the peer is gone, or as good as that.
@@ -434,19 +384,16 @@ impl Porter {
         self.listens.load(Ordering::Relaxed)
     }
 
+    /// Called under the lock after each change of what is due, and so of what numbers mean.
+    ///
     /// Relaxed: the flags only spare a look under the lock, and who has changed something wakes who
     /// looks.
     fn note_due(&self, tables: &Tables) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.is_due.store(!tables.due.is_empty(), Ordering::Relaxed);
         let listens = !tables.taken.is_empty() || tables.is_forgetting();
         self.listens.store(listens, Ordering::Relaxed);
     }
-}
-
-/// Whether the peer's end is closed.
-fn is_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
 /// What came of a record.
@@ -487,20 +434,27 @@ impl Tables {
         }
     }
 
+    /// Changes when something comes in, or is due to be said for it.
+    fn news(&self) -> usize {
+        self.due.len() + self.taken.len()
+    }
+
     /// The memory of an entry.
-    fn find(&mut self, entry: u64) -> Result<Result<Arc<Memory>, Lost>, LinkError> {
+    #[inline]
+    fn find(&mut self, entry: u64) -> Result<Beside, LinkError> {
         let number = entry >> 1;
         if entry & YOURS != 0 {
             let shown = self.shown.get(&number);
-            let memory = shown.map(|shown| Ok(Arc::clone(&shown.memory)));
+            let memory = shown.map(|shown| Beside::Here(shown.memory.hold()));
             return memory.ok_or(LinkError::Blob("memory that it was not shown"));
         }
-        self.fetch(number)?;
-        match self.taken.get(&number) {
-            Some(Taken::Here(memory)) => Ok(Ok(Arc::clone(memory))),
-            Some(Taken::Lost(lost)) => Ok(Err(lost.clone())),
-            None => Err(LinkError::Blob("memory that it has not sent")),
+        if let Some(taken) = self.taken.get(&number) {
+            return Ok(taken.beside());
         }
+        self.fetch(number)?;
+        let taken = self.taken.get(&number);
+        let beside = taken.map(Taken::beside);
+        beside.ok_or(LinkError::Blob("memory that it has not sent"))
     }
 
     /// Takes in what lies in the socket, up to this number.
@@ -587,6 +541,9 @@ impl fmt::Debug for Porter {
 
 #[path = "convey.rs"]
 mod convey;
+
+#[path = "naming.rs"]
+mod naming;
 
 #[cfg(test)]
 #[path = "porter_tests.rs"]

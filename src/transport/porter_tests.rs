@@ -15,7 +15,9 @@ use super::*;
 use crate::sys::body::Body;
 use crate::sys::sealed::BlobBuilder;
 use crate::transport::board::Geometry;
+use crate::transport::sender::SendError;
 use crate::transport::{Link, kinds};
+use crate::wire::holding::Hold;
 
 /// Both ends of a socket, with every step of the way in the test's hands.
 struct Ends {
@@ -56,15 +58,15 @@ impl Ends {
     }
 }
 
-fn hold(byte: u8) -> Arc<Hold> {
+fn hold(byte: u8) -> Hold {
     let mut builder = BlobBuilder::alloc(10).unwrap();
     builder.as_mut_slice().fill(byte);
     Memory::enter(builder.into_sealed().unwrap()).hold()
 }
 
-fn attached(holds: &[&Arc<Hold>]) -> Attached {
-    let beside = holds.iter().map(|hold| Beside::Here(Arc::clone(hold)));
-    Attached::new(beside.collect())
+fn attached(holds: &[&Hold]) -> Attached {
+    let beside = holds.iter().map(|hold| Beside::Here((*hold).clone()));
+    beside.collect()
 }
 
 fn listed(from: &Porter, attached: &Attached) -> Vec<u8> {
@@ -78,6 +80,11 @@ fn took(to: &Porter, list: &[u8]) -> Attached {
         Heard::Attached(attached) => attached,
         other => panic!("{other:?}"),
     }
+}
+
+fn is_one(attached: &Attached, hold: &Hold) -> bool {
+    let only = attached.only();
+    only.is_some_and(|(only, _)| only.is_same(hold))
 }
 
 fn refused(to: &Porter, head: &Head, list: &[u8]) -> &'static str {
@@ -98,16 +105,13 @@ fn memory_is_shown_once_and_let_go() {
     let there = took(&ends.far, &first);
     let seen: Vec<_> = there.holds().collect();
     assert!(
-        Arc::ptr_eq(seen[0], &one) && Arc::ptr_eq(seen[1], &two),
+        seen[0].is_same(&one) && seen[1].is_same(&two),
         "in one process it is one"
     );
     // The other side speaks of it by the same number.
     let back = listed(&ends.far, &attached(&[&two]));
     assert_eq!(back, (2_u64 << 1 | YOURS).to_le_bytes());
-    assert!(Arc::ptr_eq(
-        took(&ends.near, &back).holds().next().unwrap(),
-        &two
-    ));
+    assert!(is_one(&took(&ends.near, &back), &two));
     assert_eq!(ends.sizes(), [2, 0, 0, 2]);
     assert!(ends.near.next_due().is_none() && !ends.near.listens() && ends.far.listens());
     drop((one, there));
@@ -126,7 +130,7 @@ fn memory_is_shown_once_and_let_go() {
 fn words_cross_each_other() {
     let ends = Ends::new();
     let one = hold(1);
-    let memory = Arc::clone(one.memory());
+    let memory = one.keep();
     let list = listed(&ends.near, &attached(&[&one]));
     drop(one);
     // The list lies in the ring before the word that it is over.
@@ -142,10 +146,7 @@ fn words_cross_each_other() {
     );
     ends.far.hear(&forget, &[]).unwrap();
     // This was sent before the far side has heard.
-    assert!(Arc::ptr_eq(
-        took(&ends.near, &back).holds().next().unwrap(),
-        &anew
-    ));
+    assert!(is_one(&took(&ends.near, &back), &anew));
     ends.settle();
     took(&ends.far, &(2_u64 << 1).to_le_bytes());
     assert_eq!(ends.sizes(), [1, 0, 0, 1]);
@@ -230,12 +231,20 @@ fn made_up_words_are_refused() {
     refused(&ends.near, &Word::Forgotten.head(1), &[]);
     refused(&ends.near, &Word::Forgotten.head(9), &[]);
     refused(&ends.near, &Word::Lost.head(9), &[]);
+    // The same where a frame names a single one.
+    let named = |end: &Porter, entry| match end.take_named(entry) {
+        Err(LinkError::Blob(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    for number in [0, 2, u64::MAX >> 1] {
+        assert_eq!(named(&ends.far, number << 1), "memory that it has not sent");
+        let why = named(&ends.far, number << 1 | YOURS);
+        assert_eq!(why, "memory that it was not shown");
+    }
     let [here, there] = Porter::here();
     refused(&here, &Word::Forget.head(1), &[]);
-    assert_eq!(
-        refused(&there, &attach, &entry(1, 0)),
-        "a ticket that there is not"
-    );
+    refused(&there, &attach, &entry(1, 0));
+    assert_eq!(named(&there, 1), "a ticket that there is not");
 }
 
 /// A descriptor that is not the sealed memory which was announced breaks the rules, and is closed:
@@ -398,24 +407,96 @@ async fn a_full_way_is_rung_for() {
     last.await.unwrap().unwrap();
 }
 
-/// Within one process the blobs' own parts are handed over, and what is not taken is gone with the
-/// link.
+/// A single memory is named in the frame that it goes with, and known from then on as one that was
+/// listed is.
+#[test]
+fn one_is_named_and_not_listed() {
+    let ends = Ends::new();
+    let (one, two) = (hold(1), hold(2));
+    let name =
+        |end: &Porter, holds: &[&Hold]| end.name(&attached(holds), &mut Known::default()).unwrap();
+    assert_eq!(name(&ends.near, &[&one, &two]), None, "these are listed");
+    let entry = name(&ends.near, &[&one]).unwrap();
+    assert_eq!(
+        entry.to_le_bytes()[..],
+        listed(&ends.near, &attached(&[&one]))
+    );
+    for is_new in [true, false] {
+        let (there, is_news) = ends.far.take_named(entry).unwrap();
+        assert!(is_one(&there, &one) && is_news == is_new);
+        assert_eq!(name(&ends.far, &[&one]), Some(entry | YOURS));
+    }
+    let (back, is_news) = ends.near.take_named(entry | YOURS).unwrap();
+    assert!(is_one(&back, &one) && !is_news);
+    drop((one, back));
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+}
+
+/// Who names the same memory again and again is right each time, whatever has happened meanwhile:
+/// it was let go, lost, or shown anew; and so is who names what the peer has shown.
+#[test]
+fn what_is_named_again_is_what_it_was() {
+    let ends = Ends::new();
+    let (mut near, mut far) = (Known::default(), Known::default());
+    let mut one = hold(1);
+    for round in 0..12 {
+        let mut named = || {
+            let entry = ends.near.name(&attached(&[&one]), &mut near).unwrap();
+            let (there, _) = ends.far.take_named(entry.unwrap()).unwrap();
+            assert!(is_one(&there, &one), "round {round}");
+            let back = ends.far.name(&there, &mut far).unwrap();
+            assert!(is_one(
+                &ends.near.take_named(back.unwrap()).unwrap().0,
+                &one
+            ));
+            entry
+        };
+        let entry = named();
+        assert_eq!(named(), entry, "nothing has changed");
+        match round % 3 {
+            // Another one, perhaps where this one was.
+            0 => one = hold(round),
+            1 => {
+                let number = entry.unwrap() >> 1;
+                ends.near.hear(&Word::Lost.head(number), &[]).unwrap();
+            }
+            _ => {
+                let memory = one.keep();
+                drop(one);
+                one = memory.hold();
+            }
+        }
+        if round % 2 == 0 {
+            ends.settle();
+        }
+    }
+    drop(one);
+    ends.settle();
+    assert_eq!(ends.sizes(), [0; 4]);
+}
+
+/// Within one process the blobs' own parts are handed over, and what is not sent after all, or not
+/// taken, is gone with the link at the latest.
 #[test]
 fn within_one_process_parts_are_handed_over() {
     let [near, far] = Porter::here();
     let one = hold(1);
-    let (first, second) = (
-        listed(&near, &attached(&[&one, &one])),
-        listed(&near, &attached(&[&one])),
-    );
-    assert!(
-        took(&far, &second)
-            .holds()
-            .all(|there| Arc::ptr_eq(there, &one))
-    );
-    assert_eq!(took(&far, &first).holds().count(), 2);
-    listed(&far, &attached(&[&one]));
-    assert_eq!(Arc::strong_count(&one), 2);
+    let name = |end: &Porter, holds: &[&Hold]| {
+        let named = end.name(&attached(holds), &mut Known::default());
+        named.unwrap().unwrap()
+    };
+    let take = |entry| far.take_named(entry).unwrap().0;
+    let memory = one.keep();
+    let (first, second) = (name(&near, &[&one, &one]), name(&near, &[&one]));
+    assert!(is_one(&take(second), &one));
+    assert_eq!(take(first).holds().count(), 2);
+    let unsent = name(&near, &[&one]);
+    near.take_back(unsent);
+    assert!(far.take_named(unsent).is_err());
+    name(&far, &[&one]);
+    drop(one);
+    assert_eq!(Arc::strong_count(&memory), 2, "it lies there");
     drop((near, far));
-    assert_eq!(Arc::strong_count(&one), 1);
+    assert_eq!(Arc::strong_count(&memory), 1);
 }

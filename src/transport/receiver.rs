@@ -16,7 +16,7 @@ use crate::sys::body::Body;
 use crate::wire::attached::Attached;
 use crate::wire::chain::CHAIN_LEN_MAX;
 use crate::wire::codec::Buffer;
-use crate::wire::frame::{FrameError, HEAD_LEN_MAX, Head, Kind};
+use crate::wire::frame::{FrameError, HEAD_LEN_MAX, Head, Kind, LISTED};
 
 /// The peer broke the rules of the link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +88,7 @@ pub(crate) struct Receiver {
     noted: u64,
     /// Who brings the memory beside the frames, if it can travel at all.
     porter: Option<Arc<Porter>>,
-    /// What the next frame that says so has with it.
+    /// What the next frame has with it that says so.
     listed: Attached,
     /// What the frame has with it that comes in pieces.
     kept: Attached,
@@ -208,6 +208,32 @@ impl Receiver {
                 return Ok(Some(head));
             }
         }
+        self.try_recv_more(body)
+    }
+
+    /// The same, if there is no such frame: it may be as short, with one memory beside it.
+    #[inline(never)]
+    fn try_recv_more(&mut self, body: &mut Body) -> Result<Option<Head>, LinkError> {
+        if self.relay.is_none() && self.partial.is_none() {
+            let Some(record) = self.consumer.read()? else {
+                return Ok(None);
+            };
+            let mut words = [0; 16];
+            let len = record.len().checked_sub(words.len());
+            let read = || {
+                record.copy_to(0, &mut words);
+                let (words, _) = words.as_chunks();
+                [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
+            };
+            if let Some(len) = len
+                && let Some((head, memory)) = Head::plain_attached(record.tag(), read)
+            {
+                body.fill(len, |own| record.copy_to(size_of_val(&words), own));
+                record.release();
+                self.attached = self.take_beside(memory)?;
+                return Ok(Some(head));
+            }
+        }
         self.try_recv_any(body)
     }
 
@@ -227,7 +253,9 @@ impl Receiver {
             }
             let mut head_bytes = [0; HEAD_LEN_MAX];
             record.copy_to(0, &mut head_bytes[..head_len]);
-            let mut head = Head::decode(record.tag(), &head_bytes[..head_len])?;
+            let head_bytes = &head_bytes[..head_len];
+            let mut head = Head::decode(record.tag(), head_bytes)?;
+            let memory = Head::memory(record.tag(), head_bytes);
             if let Some(relay) = &self.relay {
                 relay.note_read(record.end() - self.noted);
                 self.noted = record.end();
@@ -247,7 +275,7 @@ impl Receiver {
             if head.place.is_some() && self.partial.is_none() {
                 body.fill(len, |own| record.copy_to(head_len, own));
                 record.release();
-                return self.fetch(head, body).map(Some);
+                return self.fetch(head, memory, body).map(Some);
             }
             let is_between = self.is_interleaved && head.kind != Kind::Abort;
             let is_piece = head.kind == Kind::Chunk || head.total.is_some();
@@ -256,7 +284,7 @@ impl Receiver {
                 piece.resize(len, 0);
                 record.copy_to(head_len, piece);
                 record.release();
-                if let Some(whole) = self.assemble(head, piece)? {
+                if let Some(whole) = self.assemble(head, memory, piece)? {
                     *body = whole.body.into();
                     self.attached = std::mem::take(&mut self.kept);
                     return Ok(Some(whole.head));
@@ -270,7 +298,7 @@ impl Receiver {
             body.fill(len, |own| record.copy_to(head_len, own));
             record.release();
             if head.attached {
-                self.attached = self.take_listed()?;
+                self.attached = self.take_beside(memory)?;
             }
             return Ok(Some(head));
         }
@@ -290,6 +318,18 @@ impl Receiver {
             Heard::Nothing => {}
         }
         Ok(())
+    }
+
+    /// What is beside the frame that comes now: what its header names, or what was listed.
+    #[inline]
+    fn take_beside(&mut self, memory: u64) -> Result<Attached, LinkError> {
+        if memory == LISTED {
+            return self.take_listed();
+        }
+        let porter = self.porter.as_ref().ok_or(LinkError::Unexpected)?;
+        let (attached, is_news) = porter.take_named(memory)?;
+        self.has_taken |= is_news;
+        Ok(attached)
     }
 
     /// What was listed for the frame that comes now.
@@ -326,7 +366,7 @@ impl Receiver {
 
     /// Takes a payload that lies in the arena; of the frame itself `body` has the chain.
     #[inline(never)]
-    fn fetch(&mut self, mut head: Head, body: &mut Body) -> Result<Head, LinkError> {
+    fn fetch(&mut self, mut head: Head, memory: u64, body: &mut Body) -> Result<Head, LinkError> {
         let (Some(place), Some(len)) = (head.place.take(), head.total.take()) else {
             return Err(LinkError::Arena);
         };
@@ -341,14 +381,19 @@ impl Receiver {
             });
         }
         if head.attached {
-            self.attached = self.take_listed()?;
+            self.attached = self.take_beside(memory)?;
         }
         let shelf = self.shelf.as_ref().ok_or(LinkError::Arena)?;
         shelf.take(place, len, body).map(|()| head)
     }
 
     /// Takes a frame of a payload in pieces; gives the whole with its last piece.
-    fn assemble(&mut self, head: Head, piece: &[u8]) -> Result<Option<Frame>, LinkError> {
+    fn assemble(
+        &mut self,
+        head: Head,
+        memory: u64,
+        piece: &[u8],
+    ) -> Result<Option<Frame>, LinkError> {
         if head.place.is_some() {
             return Err(LinkError::Chunks);
         }
@@ -359,7 +404,7 @@ impl Receiver {
             }
             (None, kind, Some(total)) if kind != Kind::Chunk => {
                 if head.attached {
-                    self.kept = self.take_listed()?;
+                    self.kept = self.take_beside(memory)?;
                 }
                 let chain_len = head.chain_len.min(CHAIN_LEN_MAX as u64);
                 let len = total.saturating_sub(chain_len);

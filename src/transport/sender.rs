@@ -27,12 +27,12 @@ use super::arena::{Arena, Draft};
 use super::bell::Bell;
 use super::board::Memory;
 use super::direct::{Addressee, Reader};
-use super::porter::{LIST_LEN_MAX, Porter, Word};
+use super::porter::{Known, LIST_LEN_MAX, Porter, Word};
 use super::receiver::Receiver;
 use super::sleeper::Bed;
 use crate::ring::{Claim, ClaimError, Corrupt, Producer};
 use crate::wire::attached::Attached;
-use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind};
+use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind, LISTED};
 use crate::wire::id::CallId;
 
 /// Why a frame was not sent.
@@ -102,6 +102,8 @@ pub(crate) struct Outbox {
     inline_len_max: usize,
     /// Who carries the memory beside the frames, if it can travel at all.
     porter: Option<Arc<Porter>>,
+    /// What it was asked for last.
+    known: Known,
     arena: Option<Arena>,
 }
 
@@ -124,6 +126,7 @@ impl Sender {
             abort_due: false,
             inline_len_max,
             porter: None,
+            known: Known::default(),
             arena,
         };
         Self::guarding(outbox, ())
@@ -454,31 +457,55 @@ impl Outbox {
         }
     }
 
-    /// Lists the memory, and sends the frame behind the list. If there is no room for the frame,
-    /// another list takes the place of this one.
-    #[cold]
+    /// Sends a frame that names the memory beside it; several are listed before it. If there is no
+    /// room for the frame, another list takes the place of this one.
+    #[inline(never)]
     fn write_attached(
         &mut self,
         head: &Head,
         body: &[u8],
         attached: &Attached,
     ) -> Result<u64, SendError> {
-        if self.closed {
-            return Err(SendError::Closed);
-        }
-        let porter = self.porter.clone().ok_or(SendError::Unattached)?;
-        let mut list = [0; LIST_LEN_MAX];
-        let len = porter.list(attached, &mut list)?;
-        self.commit(&Word::Attach.head(0), &list[..len])?;
-        let head = Head {
-            attached: true,
-            ..*head
+        self.settle()?;
+        let porter = self.porter.as_ref().ok_or(SendError::Unattached)?;
+        let memory = match porter.name(attached, &mut self.known)? {
+            Some(memory) => memory,
+            None => {
+                let mut list = [0; LIST_LEN_MAX];
+                let len = porter.list(attached, &mut list)?;
+                self.commit(&Word::Attach.head(0), &list[..len])?;
+                LISTED
+            }
         };
-        self.write(&head, body)
+        let attached = true;
+        let head = Head { attached, ..*head };
+        let (tag, mut head_bytes) = head.encode();
+        head_bytes.set_memory(memory);
+        match self.commit_as(&head, (tag, head_bytes.as_slice()), body) {
+            Ok(position) => {
+                self.call();
+                Ok(position)
+            }
+            Err(error) => {
+                if let Some(porter) = &self.porter {
+                    porter.take_back(memory);
+                }
+                Err(error)
+            }
+        }
     }
 
     #[inline]
     fn write(&mut self, head: &Head, body: &[u8]) -> Result<u64, SendError> {
+        self.settle()?;
+        let position = self.commit(head, body)?;
+        self.call();
+        Ok(position)
+    }
+
+    /// Says what is to be said before the next frame.
+    #[inline]
+    fn settle(&mut self) -> Result<(), SendError> {
         if self.closed {
             return Err(SendError::Closed);
         }
@@ -486,13 +513,17 @@ impl Outbox {
             self.commit(&Head::new(Kind::Abort, 0, CallId::NONE), &[])?;
             self.abort_due = false;
         }
-        let position = self.commit(head, body)?;
+        Ok(())
+    }
+
+    /// Has the reader look.
+    #[inline]
+    fn call(&self) {
         match &self.reader {
             Some(reader) => reader.call(),
             None if self.producer.announce() => self.bell.ring(),
             None => {}
         }
-        Ok(position)
     }
 
     #[inline]
@@ -502,7 +533,18 @@ impl Outbox {
             return put(&mut self.producer, &call, body).map(|claim| claim.commit(tag));
         }
         let (tag, head_bytes) = head.encode();
-        let claim = put(&mut self.producer, head_bytes.as_slice(), body)?;
+        self.commit_as(head, (tag, head_bytes.as_slice()), body)
+    }
+
+    /// The same, where it is known how the header is written.
+    #[inline]
+    fn commit_as(
+        &mut self,
+        head: &Head,
+        (tag, head_bytes): (u32, &[u8]),
+        body: &[u8],
+    ) -> Result<u64, SendError> {
+        let claim = put(&mut self.producer, head_bytes, body)?;
         if let (Some(place), Some(arena)) = (head.place, &self.arena) {
             arena.tell(place);
             crate::sys::failpoint::at("send.placed");

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use rkyv::rancor::{Fallible, Source};
@@ -72,7 +71,7 @@ use crate::sys::shared::{ArrayError, Atoms, Element, Shared};
 /// ```
 pub struct Array<T: Element> {
     atoms: Atoms<T>,
-    hold: Arc<Hold>,
+    hold: Hold,
     /// Where in its memory it lies, in numbers.
     place: Range<usize>,
 }
@@ -143,15 +142,15 @@ impl<T: Element> Array<T> {
     }
 
     /// What lies there in the memory of `hold`; `place` counts numbers.
-    fn found(hold: Arc<Hold>, place: Range<usize>) -> Result<Self, NoArray> {
-        let shared = hold.memory().shared().ok_or(NoArray::Sealed)?;
+    fn found(hold: Hold, place: Range<usize>) -> Result<Self, NoArray> {
+        let shared = hold.shared().ok_or(NoArray::Sealed)?;
         let atoms = Atoms::new(shared, place.start, place.len());
         let atoms = atoms.ok_or(NoArray::OtherNumbers)?;
         Ok(Self { atoms, hold, place })
     }
 
     /// Numbers that lie there for certain.
-    fn part(hold: Arc<Hold>, place: Range<usize>) -> Self {
+    fn part(hold: Hold, place: Range<usize>) -> Self {
         Self::found(hold, place).expect("the memory was made for them")
     }
 
@@ -398,7 +397,7 @@ impl<T: Element> Array<T> {
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self, OutOfRange> {
         let range = self.range(range)?;
         let place = self.place.start + range.start..self.place.start + range.end;
-        Ok(Self::part(Arc::clone(&self.hold), place))
+        Ok(Self::part(self.hold.clone(), place))
     }
 
     /// Whether both are of one memory, in whatever processes it came about.
@@ -413,7 +412,7 @@ impl<T: Element> Array<T> {
     /// ```
     #[must_use]
     pub fn shares_memory(&self, other: &Self) -> bool {
-        self.hold.memory().identity() == other.hold.memory().identity()
+        self.hold.identity() == other.hold.identity()
     }
 
     #[inline]
@@ -474,7 +473,7 @@ impl<T: Element> Clone for Array<T> {
     fn clone(&self) -> Self {
         Self {
             atoms: self.atoms.clone(),
-            hold: Arc::clone(&self.hold),
+            hold: self.hold.clone(),
             place: self.place.clone(),
         }
     }
@@ -508,7 +507,7 @@ where
 {
     fn serialize(&self, _: &mut S) -> Result<u32, S::Error> {
         // All of it, wherever its numbers lie: arrays are not carried in parts.
-        let all = 0..self.hold.memory().pages().len();
+        let all = 0..self.hold.pages().len();
         attach(&self.hold, &all).map_err(S::Error::new)
     }
 }

@@ -10,26 +10,39 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::holding::Hold;
+use crate::sys::at_hand::AtHand;
 
 /// The most memories beside one message.
 pub(crate) const ATTACHED_MAX: usize = 64;
 
-/// The memory beside one message; mostly none. A clone is one count.
+/// The memory beside one message; mostly none, and if there is some, mostly one. It is moved about
+/// with all messages, and so is small.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attached(Option<Arc<All>>);
+pub(crate) struct Attached(Several);
 
+#[derive(Clone, Debug, Default)]
+enum Several {
+    #[default]
+    None,
+    /// One that is here. The message is about all of it, or it is not known about what.
+    One(Hold),
+    /// At least one.
+    Some(Arc<Vec<Part>>),
+}
+
+/// One of them.
 #[derive(Debug)]
-struct All {
-    beside: Vec<Beside>,
-    /// Of each the part that the message is about, if it was collected.
-    used: Vec<Range<usize>>,
+struct Part {
+    beside: Beside,
+    /// What the message is about of it, if it was collected.
+    used: Option<Range<usize>>,
 }
 
 /// One memory beside a message.
 #[derive(Clone, Debug)]
 pub(crate) enum Beside {
     /// It is here.
-    Here(Arc<Hold>),
+    Here(Hold),
     /// It came, and could not be kept.
     Lost(Lost),
 }
@@ -46,37 +59,52 @@ impl Lost {
     }
 }
 
-impl Attached {
-    /// These.
-    pub(crate) fn new(beside: Vec<Beside>) -> Self {
-        Self::collected(beside, Vec::new())
+impl FromIterator<Beside> for Attached {
+    fn from_iter<I: IntoIterator<Item = Beside>>(iter: I) -> Self {
+        Self::of(iter.into_iter().map(|beside| Part { beside, used: None }))
     }
+}
 
-    fn collected(beside: Vec<Beside>, used: Vec<Range<usize>>) -> Self {
-        Self((!beside.is_empty()).then(|| Arc::new(All { beside, used })))
+impl Attached {
+    #[inline]
+    fn of(mut parts: impl Iterator<Item = Part>) -> Self {
+        Self(match (parts.next(), parts.next()) {
+            (None, _) => Several::None,
+            (Some(one), None) => one.alone(),
+            (Some(one), two) => Several::Some(Arc::new(
+                [one].into_iter().chain(two).chain(parts).collect(),
+            )),
+        })
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Several::None)
+    }
+
+    /// The only one, if it is that and here.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<(&Hold, Range<usize>)> {
+        match &self.0 {
+            Several::One(hold) => Some((hold, whole(hold))),
+            Several::Some(parts) if parts.len() == 1 => parts[0].used(),
+            Several::None | Several::Some(_) => None,
+        }
     }
 
     /// Each of them that is here, in their order. None is missing of those that were collected.
-    pub(crate) fn holds(&self) -> impl Iterator<Item = &Arc<Hold>> {
+    pub(crate) fn holds(&self) -> impl Iterator<Item = &Hold> {
         self.used().map(|(hold, _)| hold)
     }
 
     /// The same, each with the part of it that the message is about.
-    pub(crate) fn used(&self) -> impl Iterator<Item = (&Arc<Hold>, Range<usize>)> {
-        let all = self.0.as_deref();
-        let beside = all.map_or(&[][..], |all| all.beside.as_slice());
-        beside.iter().enumerate().filter_map(move |(at, beside)| {
-            let Beside::Here(hold) = beside else {
-                return None;
-            };
-            let used = all.and_then(|all| all.used.get(at)).cloned();
-            Some((hold, used.unwrap_or_else(|| 0..hold.memory().pages().len())))
-        })
+    pub(crate) fn used(&self) -> impl Iterator<Item = (&Hold, Range<usize>)> {
+        let (one, parts) = match &self.0 {
+            Several::None => (None, &[][..]),
+            Several::One(hold) => (Some((hold, whole(hold))), &[][..]),
+            Several::Some(parts) => (None, parts.as_slice()),
+        };
+        one.into_iter().chain(parts.iter().filter_map(Part::used))
     }
 
     /// Runs `read`, which reads the message beside which these have come.
@@ -89,34 +117,57 @@ impl Attached {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn at_hand<R>(&self, read: impl FnOnce() -> R) -> R {
-        struct Before(Attached);
-        impl Drop for Before {
-            fn drop(&mut self) {
-                let before = std::mem::take(&mut self.0);
-                drop(HERE.replace(before));
-            }
-        }
-        let _before = Before(HERE.replace(self.clone()));
-        read()
+        HERE.with(|here| here.within(self, read))
     }
 
     /// Those of the message that this thread reads.
     pub(crate) fn here() -> Self {
-        HERE.with_borrow(Self::clone)
+        HERE.with(|here| here.look(|here| here.cloned().unwrap_or_default()))
     }
 
     /// One of those of the message that this thread reads.
     pub(crate) fn at(index: u32) -> Option<Beside> {
         let index = usize::try_from(index).ok()?;
-        HERE.with_borrow(|here| here.0.as_ref()?.beside.get(index).cloned())
+        let find = |here: &Self| match &here.0 {
+            Several::One(hold) if index == 0 => Some(Beside::Here(hold.clone())),
+            Several::None | Several::One(_) => None,
+            Several::Some(parts) => Some(parts.get(index)?.beside.clone()),
+        };
+        HERE.with(|here| here.look(|here| here.and_then(find)))
     }
+}
+
+impl Part {
+    fn used(&self) -> Option<(&Hold, Range<usize>)> {
+        let Beside::Here(hold) = &self.beside else {
+            return None;
+        };
+        let used = self.used.clone();
+        Some((hold, used.unwrap_or_else(|| whole(hold))))
+    }
+
+    /// It, where there is no other.
+    #[inline]
+    fn alone(self) -> Several {
+        match self {
+            Self {
+                beside: Beside::Here(hold),
+                used,
+            } if used.as_ref().is_none_or(|used| *used == whole(&hold)) => Several::One(hold),
+            part => Several::Some(Arc::new(vec![part])),
+        }
+    }
+}
+
+fn whole(hold: &Hold) -> Range<usize> {
+    0..hold.pages().len()
 }
 
 thread_local! {
     /// Beside the message that is read.
-    static HERE: RefCell<Attached> = const { RefCell::new(Attached(None)) };
+    static HERE: AtHand<Attached> = const { AtHand::new() };
     /// Beside the messages that are written, each with its depth: one that is being archived may
     /// archive another.
     static COLLECTED: RefCell<Vec<Collected>> = const { RefCell::new(Vec::new()) };
@@ -130,7 +181,7 @@ thread_local! {
 #[derive(Debug)]
 struct Collected {
     depth: u32,
-    hold: Arc<Hold>,
+    hold: Hold,
     /// What the message is about of it.
     used: Range<usize>,
 }
@@ -160,10 +211,7 @@ impl Collecting {
     #[inline]
     pub(crate) fn finish(self) -> Attached {
         if IS_USED.get() {
-            let taken = take().into_iter();
-            let taken = taken.map(|one| (Beside::Here(one.hold), one.used));
-            let (beside, used) = taken.unzip();
-            Attached::collected(beside, used)
+            take()
         } else {
             Attached::default()
         }
@@ -182,11 +230,20 @@ impl Drop for Collecting {
 
 /// What was collected for the innermost message.
 #[cold]
-fn take() -> Vec<Collected> {
+fn take() -> Attached {
     let depth = DEPTH.get();
     COLLECTED.with_borrow_mut(|collected| {
         let first = collected.partition_point(|one| one.depth < depth);
-        let taken = collected.drain(first..).collect();
+        let part = |one: Collected| Part {
+            beside: Beside::Here(one.hold),
+            used: Some(one.used),
+        };
+        // Mostly there is one.
+        let last = collected.pop_if(|one| one.depth >= depth);
+        let taken = match last {
+            Some(one) if collected.len() == first => Attached(part(one).alone()),
+            last => Attached::of(collected.drain(first..).chain(last).map(part)),
+        };
         IS_USED.set(!collected.is_empty());
         taken
     })
@@ -197,7 +254,7 @@ fn take() -> Vec<Collected> {
 ///
 /// # Errors
 /// [`AttachError`].
-pub(crate) fn attach(hold: &Arc<Hold>, place: &Range<usize>) -> Result<u32, AttachError> {
+pub(crate) fn attach(hold: &Hold, place: &Range<usize>) -> Result<u32, AttachError> {
     let depth = DEPTH.get();
     if depth == 0 {
         return Err(AttachError::NoMessage);
@@ -205,7 +262,7 @@ pub(crate) fn attach(hold: &Arc<Hold>, place: &Range<usize>) -> Result<u32, Atta
     COLLECTED.with_borrow_mut(|collected| {
         let first = collected.partition_point(|one| one.depth < depth);
         let own = &mut collected[first..];
-        let known = own.iter().position(|one| Arc::ptr_eq(&one.hold, hold));
+        let known = own.iter().position(|one| one.hold.is_same(hold));
         let index = known.unwrap_or(own.len());
         if index >= ATTACHED_MAX {
             return Err(AttachError::TooMany);
@@ -214,7 +271,7 @@ pub(crate) fn attach(hold: &Arc<Hold>, place: &Range<usize>) -> Result<u32, Atta
             let used = &mut known.used;
             *used = used.start.min(place.start)..used.end.max(place.end);
         } else {
-            let (hold, used) = (Arc::clone(hold), place.clone());
+            let (hold, used) = (hold.clone(), place.clone());
             collected.push(Collected { depth, hold, used });
             IS_USED.set(true);
         }
@@ -228,14 +285,14 @@ mod tests {
     use super::*;
     use crate::sys::sealed::BlobBuilder;
 
-    fn hold() -> Arc<Hold> {
+    fn hold() -> Hold {
         let sealed = BlobBuilder::alloc(1).unwrap().into_sealed().unwrap();
         Memory::enter(sealed).hold()
     }
 
-    fn is_same(attached: &Attached, holds: &[&Arc<Hold>]) -> bool {
+    fn is_same(attached: &Attached, holds: &[&Hold]) -> bool {
         attached.holds().count() == holds.len()
-            && attached.holds().zip(holds).all(|(a, b)| Arc::ptr_eq(a, b))
+            && attached.holds().zip(holds).all(|(a, b)| a.is_same(b))
     }
 
     /// Each message collects its own, each memory once, also if one is written within another or
@@ -262,7 +319,9 @@ mod tests {
         drop(given_up);
         assert!(is_same(&outer.finish(), &[&one, &two]));
         assert!(Collecting::begin().finish().is_empty());
-        assert_eq!(Arc::strong_count(&one), 1, "nothing is kept");
+        let memory = one.keep();
+        drop(one);
+        assert_eq!(Arc::strong_count(&memory), 1, "nothing is used");
     }
 
     /// Of each memory it is known which part of it a message is about.
@@ -278,8 +337,19 @@ mod tests {
         let attached = message.finish();
         let used: Vec<_> = attached.used().map(|(_, used)| used).collect();
         assert_eq!(used, [20..60, 0..1]);
-        let came = Attached::new(vec![Beside::Here(large)]);
+        assert!(attached.only().is_none());
+        let came = Attached::from_iter([Beside::Here(large.clone())]);
         assert!(came.used().all(|(_, used)| used == (0..100)));
+        for place in [0..100, 7..9] {
+            let message = Collecting::begin();
+            assert_eq!(attach(&large, &place), Ok(0));
+            let attached = message.finish();
+            let (only, used) = attached.only().unwrap();
+            assert!(only.is_same(&large) && used == place && attached.used().count() == 1);
+        }
+        let lost = Lost::new(&std::io::Error::other("no room"));
+        let lost = Attached::from_iter([Beside::Lost(lost)]);
+        assert!(!lost.is_empty() && lost.only().is_none() && lost.used().next().is_none());
     }
 
     /// More than the limit are refused, and the next message is fine.
@@ -301,11 +371,11 @@ mod tests {
     #[test]
     fn what_came_is_at_hand() {
         let (one, two) = (hold(), hold());
-        let here = |hold: &Arc<Hold>| Beside::Here(Arc::clone(hold));
-        let outer = Attached::new(vec![here(&one)]);
-        let inner = Attached::new(vec![here(&two), here(&one)]);
-        let is = |index, hold: &Arc<Hold>| match Attached::at(index) {
-            Some(Beside::Here(there)) => Arc::ptr_eq(&there, hold),
+        let here = |hold: &Hold| Beside::Here(hold.clone());
+        let outer = Attached::from_iter([here(&one)]);
+        let inner = Attached::from_iter([here(&two), here(&one)]);
+        let is = |index, hold: &Hold| match Attached::at(index) {
+            Some(Beside::Here(there)) => there.is_same(hold),
             _ => false,
         };
         outer.within(|| {

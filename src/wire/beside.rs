@@ -1,7 +1,6 @@
 //! What a message says of a blob or an array in it: where it lies in the memory beside it. Pure.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use rkyv::{Archive, Deserialize, Place, Serialize};
 
@@ -65,7 +64,7 @@ impl ArchivedPart {
     ///
     /// # Errors
     /// [`PartError`].
-    pub(super) fn find(&self) -> Result<(Arc<Hold>, Range<usize>), PartError> {
+    pub(super) fn find(&self) -> Result<(Hold, Range<usize>), PartError> {
         let hold = match Attached::at(self.memory.into()) {
             Some(Beside::Here(hold)) => hold,
             Some(Beside::Lost(lost)) => return Err(PartError::Lost(lost)),
@@ -74,7 +73,7 @@ impl ArchivedPart {
         let place = || {
             let begin = usize::try_from(self.begin.to_native()).ok()?;
             let end = begin.checked_add(usize::try_from(self.len.to_native()).ok()?)?;
-            (end <= hold.memory().pages().len()).then_some(begin..end)
+            (end <= hold.pages().len()).then_some(begin..end)
         };
         let place = place().ok_or(PartError::Beyond)?;
         Ok((hold, place))

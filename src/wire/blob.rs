@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::ops::{Bound, Deref, Range, RangeBounds};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use rkyv::rancor::{Fallible, Source};
@@ -13,7 +12,7 @@ use super::attached::attach;
 use super::beside::{ArchivedPart, Part};
 use super::codec::{self, DecodeError, Message};
 use super::holding::{Hold, Memory};
-use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_numbers};
+use crate::sys::sealed::{BlobBuilder, BlobError, Number, Sealed, Window, as_bytes, as_numbers};
 
 /// Immutable bytes, numbers or a value in shared memory, which travel without being copied.
 ///
@@ -97,8 +96,8 @@ use crate::sys::sealed::{BlobBuilder, BlobError, Number, Window, as_bytes, as_nu
 /// }
 /// ```
 pub struct Blob<T: BlobContent + ?Sized = [u8]> {
-    window: Window<T::View>,
-    hold: Arc<Hold>,
+    /// It is in use as long as this is here.
+    window: Window<T::View, Hold>,
     /// Where in its memory it lies, in bytes.
     place: Range<usize>,
 }
@@ -166,23 +165,31 @@ struct NoNumbers;
 #[error("its memory may be written")]
 struct NotSealed;
 
+/// The memory that blobs lie in.
+fn bytes_of(memory: &Memory) -> Option<&Sealed> {
+    memory.sealed().map(|sealed| &**sealed)
+}
+
 impl<T: BlobContent + ?Sized> Blob<T> {
     /// What lies there in the memory of `hold`.
-    fn found(hold: Arc<Hold>, place: Range<usize>) -> Result<Self, DecodeError> {
-        let memory = hold.memory();
+    fn found(hold: Hold, place: Range<usize>) -> Result<Self, DecodeError> {
         let refused = || codec::refused::<&T>(place.len(), NotSealed);
-        let sealed = memory.sealed().ok_or_else(refused)?;
         let window = if T::IS_REMEMBERED {
-            memory.checked(sealed, place.clone(), T::__find)?
+            let sealed = hold.sealed().ok_or_else(refused)?;
+            let known = hold.checked(sealed, place.clone(), T::__find)?;
+            known.kept_by(hold, bytes_of).ok_or_else(refused)?
         } else {
-            let within = place.clone();
-            Window::new(Arc::clone(sealed), |bytes| T::__find(&bytes[within]))?
+            Window::new(hold, |memory| {
+                let sealed = memory.sealed().ok_or_else(refused)?;
+                T::__find(&sealed.bytes()[place.clone()])
+            })?
         };
-        Ok(Self {
-            window,
-            hold,
-            place,
-        })
+        Ok(Self { window, place })
+    }
+
+    /// Its part in the use of its memory.
+    fn hold(&self) -> &Hold {
+        self.window.owner()
     }
 
     /// How many bytes of memory it shows.
@@ -210,7 +217,7 @@ impl<T: BlobContent + ?Sized> Blob<T> {
     /// ```
     #[must_use]
     pub fn shares_memory<U: BlobContent + ?Sized>(&self, other: &Blob<U>) -> bool {
-        self.hold.memory().identity() == other.hold.memory().identity()
+        self.hold().identity() == other.hold().identity()
     }
 
     /// The bytes that it shows, as a blob.
@@ -224,7 +231,7 @@ impl<T: BlobContent + ?Sized> Blob<T> {
     /// ```
     #[must_use]
     pub fn untyped(&self) -> Blob {
-        Blob::part(&self.hold, self.place.clone())
+        Blob::part(self.hold().clone(), self.place.clone())
     }
 }
 
@@ -262,7 +269,7 @@ impl Blob {
     /// ```
     pub fn from_bytes(bytes: &Bytes) -> Result<Self, BlobError> {
         match Memory::around(bytes) {
-            Some((memory, begin)) => Ok(Self::part(&memory.hold(), begin..begin + bytes.len())),
+            Some((memory, begin)) => Ok(Self::part(memory.hold(), begin..begin + bytes.len())),
             None => Self::copy_from(bytes),
         }
     }
@@ -283,12 +290,12 @@ impl Blob {
     /// # callboard::Result::<()>::Ok(())
     /// ```
     pub fn typed<T: BlobContent + ?Sized>(&self) -> Result<Blob<T>, BlobError> {
-        Blob::found(Arc::clone(&self.hold), self.place.clone()).map_err(content)
+        Blob::found(self.hold().clone(), self.place.clone()).map_err(content)
     }
 
     /// Bytes that lie there for certain.
-    fn part(hold: &Arc<Hold>, place: Range<usize>) -> Self {
-        Self::found(Arc::clone(hold), place).expect("bytes lie anywhere")
+    fn part(hold: Hold, place: Range<usize>) -> Self {
+        Self::found(hold, place).expect("bytes lie anywhere")
     }
 }
 
@@ -342,8 +349,7 @@ impl<N: Number> Blob<[N]> {
             "{begin}..{end} is no part of {len}"
         );
         let at = |index: usize| self.place.start + index * size_of::<N>();
-        let hold = Arc::clone(&self.hold);
-        Self::found(hold, at(begin)..at(end)).expect("a part of numbers is numbers")
+        Self::found(self.hold().clone(), at(begin)..at(end)).expect("a part of numbers is numbers")
     }
 }
 
@@ -409,7 +415,7 @@ impl BlobBuilder {
     pub fn seal(self) -> Result<Blob, BlobError> {
         let len = self.len();
         let memory = Memory::enter(self.into_sealed()?);
-        Ok(Blob::part(&memory.hold(), 0..len))
+        Ok(Blob::part(memory.hold(), 0..len))
     }
 
     /// Appends what `reader` gives, until that ends or there is no more room; says how much it was.
@@ -463,7 +469,6 @@ impl<T: BlobContent + ?Sized> Clone for Blob<T> {
     fn clone(&self) -> Self {
         Self {
             window: self.window.clone(),
-            hold: Arc::clone(&self.hold),
             place: self.place.clone(),
         }
     }
@@ -501,7 +506,7 @@ where
     S: Fallible<Error: Source> + ?Sized,
 {
     fn serialize(&self, _: &mut S) -> Result<u32, S::Error> {
-        attach(&self.hold, &self.place).map_err(S::Error::new)
+        attach(self.hold(), &self.place).map_err(S::Error::new)
     }
 }
 

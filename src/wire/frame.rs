@@ -1,4 +1,4 @@
-//! What travels as one record: a header of 8 to 40 bytes and a payload. Pure.
+//! What travels as one record: a header of 8 to 48 bytes and a payload. Pure.
 //!
 //! ```text
 //! tag (32 bits, in the record's word)   kind | flags | method
@@ -7,6 +7,8 @@
 //! +..  total length                     8 bytes, if flagged: the payload goes on in chunks, or
 //! +..  place                            8 bytes, if flagged: lies in the arena and not here
 //! +..  chain length                     8 bytes, if flagged: so much of the end is a chain
+//! +..  memory                           8 bytes, if flagged: what is beside it, or 0: a list of it
+//!                                       was the record before
 //! +..  payload
 //! ```
 //!
@@ -15,16 +17,18 @@
 use super::id::CallId;
 
 /// The longest header, in bytes.
-pub(crate) const HEAD_LEN_MAX: usize = 40;
+pub(crate) const HEAD_LEN_MAX: usize = 48;
 
 const DEADLINE: u8 = 1;
 const LARGE: u8 = 2;
 const CHAINED: u8 = 4;
 const PLACED: u8 = 16;
-/// Those that say that the header has another word.
-const WORDS: u8 = DEADLINE | LARGE | CHAINED | PLACED;
 const ATTACHED: u8 = 128;
-const FLAGS: u8 = WORDS | ATTACHED;
+/// Each says that the header has another word.
+const FLAGS: u8 = DEADLINE | LARGE | CHAINED | PLACED | ATTACHED;
+
+/// Says in the place of memory that several were listed.
+pub(crate) const LISTED: u64 = 0;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +131,7 @@ pub(crate) struct Head {
     pub(crate) place: Option<Place>,
     /// How many bytes at the end of the whole payload are a [chain](super::chain::Chain).
     pub(crate) chain_len: u64,
-    /// It has the memory with it that the record before it listed.
+    /// It has memory with it; which, is for those to say who carry it.
     pub(crate) attached: bool,
 }
 
@@ -174,6 +178,7 @@ impl Head {
         }
         if self.attached {
             flags |= ATTACHED;
+            bytes.push(LISTED);
         }
         let [low, high] = self.method.to_le_bytes();
         (
@@ -199,6 +204,26 @@ impl Head {
         Some(Self::new(kind, method, CallId::from_bits(call())))
     }
 
+    /// The same for one that also says what memory is beside it, and so has two words.
+    #[inline]
+    pub(crate) fn plain_attached(
+        tag: u32,
+        words: impl FnOnce() -> [u64; 2],
+    ) -> Option<(Self, u64)> {
+        let [kind, flags, low, high] = tag.to_le_bytes();
+        if flags != ATTACHED {
+            return None;
+        }
+        let mut memory = LISTED;
+        let head = Self::plain(u32::from_le_bytes([kind, 0, low, high]), || {
+            let [call, beside] = words();
+            memory = beside;
+            call
+        })?;
+        let attached = true;
+        Some((Self { attached, ..head }, memory))
+    }
+
     /// The tag of a header that says which call it belongs to and nothing else. None: it says more.
     #[inline]
     pub(crate) fn plain_tag(&self) -> Option<u32> {
@@ -214,7 +239,14 @@ impl Head {
     /// How many header bytes a frame with this tag has.
     pub(crate) fn len_of(tag: u32) -> usize {
         let [_, flags, ..] = tag.to_le_bytes();
-        8 + 8 * (flags & WORDS).count_ones() as usize
+        8 + 8 * (flags & FLAGS).count_ones() as usize
+    }
+
+    /// What a header with this tag says of the memory beside it; `bytes` are those of the header.
+    pub(crate) fn memory(tag: u32, bytes: &[u8]) -> u64 {
+        let [_, flags, ..] = tag.to_le_bytes();
+        let last = bytes.last_chunk().filter(|_| flags & ATTACHED != 0);
+        last.map_or(LISTED, |word| u64::from_le_bytes(*word))
     }
 
     /// Reads a header; `bytes` are the first [`Head::len_of`] bytes of the frame.
@@ -251,6 +283,10 @@ impl Head {
             Some(Place::from_bits(next()?).ok_or(FrameError::Place)?)
         };
         let chain_len = if flags & CHAINED == 0 { 0 } else { next()? };
+        let attached = flags & ATTACHED != 0;
+        if attached {
+            next()?;
+        }
         Ok(Self {
             kind,
             method: u16::from_le_bytes([low, high]),
@@ -259,7 +295,7 @@ impl Head {
             total,
             place,
             chain_len,
-            attached: flags & ATTACHED != 0,
+            attached,
         })
     }
 }
@@ -275,6 +311,11 @@ impl HeadBytes {
     fn push(&mut self, word: u64) {
         self.bytes[self.len..self.len + 8].copy_from_slice(&word.to_le_bytes());
         self.len += 8;
+    }
+
+    /// Says that this one memory is beside the frame, whose header speaks of some.
+    pub(crate) fn set_memory(&mut self, memory: u64) {
+        self.bytes[self.len - 8..self.len].copy_from_slice(&memory.to_le_bytes());
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -328,9 +369,15 @@ mod tests {
                         attached: chain_len == 0,
                         ..Head::new(kind, 0xBEEF, CallId::new(9, 3))
                     };
-                    let (tag, bytes) = head.encode();
+                    let (tag, mut bytes) = head.encode();
                     assert_eq!(bytes.as_slice().len(), Head::len_of(tag));
                     assert_eq!(Head::decode(tag, bytes.as_slice()), Ok(head));
+                    assert_eq!(Head::memory(tag, bytes.as_slice()), LISTED);
+                    if head.attached {
+                        bytes.set_memory(77);
+                        assert_eq!(Head::decode(tag, bytes.as_slice()), Ok(head));
+                        assert_eq!(Head::memory(tag, bytes.as_slice()), 77);
+                    }
                     assert!(head.plain_tag().is_none_or(|plain| plain == tag));
                 }
             }
@@ -359,17 +406,38 @@ mod tests {
         }
     }
 
+    /// The short way of what has one memory with it gives what the long one gives.
+    #[test]
+    fn plain_attached_heads_are_heads() {
+        for tag in 0..=u32::from(u16::MAX) {
+            let words = [77, 78];
+            let decoded = Head::decode(tag, words.map(u64::to_le_bytes).as_flattened());
+            if let Some((head, memory)) = Head::plain_attached(tag, || words) {
+                assert_eq!(decoded, Ok(head));
+                assert!(head.attached && memory == 78 && Head::plain(tag, || 77).is_none());
+                assert_eq!(head.encode().0, tag);
+            } else {
+                let is_missed = matches!(
+                    decoded,
+                    Ok(head) if head.attached && Head::len_of(tag) == 16
+                        && !matches!(head.kind, Kind::Chunk | Kind::Abort | Kind::Beside)
+                );
+                assert!(!is_missed, "{tag:#x}");
+            }
+        }
+    }
+
     /// Unknown kinds and flags and short headers are errors, never panics.
     #[test]
     fn strange_heads_are_refused() {
         for tag in (0..=u32::from(u16::MAX)).chain([u32::MAX]) {
-            for len in [0, 7, 8, 24, 32, 40] {
+            for len in [0, 7, 8, 24, 32, 40, 48] {
                 let flags = (tag >> 8) as u8;
                 let fits = flags & !FLAGS == 0 && flags & (PLACED | LARGE) != PLACED;
                 let known = Kind::parse((tag & 0xFF) as u8).is_some() && fits;
                 let long_enough = len >= Head::len_of(tag);
                 assert_eq!(
-                    Head::decode(tag, &[0; 40][..len]).is_ok(),
+                    Head::decode(tag, &[0; 48][..len]).is_ok(),
                     known && long_enough
                 );
             }

@@ -1,21 +1,24 @@
 //! Which memory of blobs and arrays this process has, and whether anybody here still uses it.
 //!
 //! ```text
-//!  blobs ──> Hold ──> Memory <── links that know it: the peer may name it again
-//!             └─ dropped with the last blob here: tells the links to whose peers it was shown
+//!  blobs ── Hold ──> Memory <── links that know it: the peer may name it again
+//!            └─ with the last blob here: tells the links to whose peers it was shown
 //! ```
 //!
-//! Memory that comes in twice, by whatever ways, is mapped once: a table knows what is there. It
-//! holds nothing itself.
+//! A blob that comes, is looked at and is dropped costs counts, and no allocation. Memory that
+//! comes in twice, by whatever ways, is mapped once: a table knows what is there. It holds nothing
+//! itself.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::sys::pages::{Access, Descriptor, DescriptorError, Identity, Pages};
+use crate::sys::counted::{Counted, Unused, Used};
+use crate::sys::pages::{Access, ByIdentity, Descriptor, DescriptorError, Identity, Pages};
 use crate::sys::sealed::{Sealed, Window};
 use crate::sys::shared::Shared;
 
@@ -23,12 +26,20 @@ use crate::sys::shared::Shared;
 const CHECKED_MAX: usize = 8;
 
 /// Memory of blobs or of an array, as this process has it.
-pub(crate) struct Memory {
+pub(crate) type Memory = Counted<Content>;
+
+/// That somebody here uses memory: each blob has one of these.
+pub(crate) type Hold = Used<Content>;
+
+/// What is known of memory.
+pub(crate) struct Content {
     mapped: Mapped,
-    /// While anybody uses it.
-    hold: Mutex<Weak<Hold>>,
     /// What was found in it: windows, by their type and place.
     checked: Mutex<Vec<Found>>,
+    /// To whom it was shown by those who use it.
+    shown: Mutex<Vec<Weak<dyn Showing>>>,
+    /// Whether it was, for the last user.
+    is_shown: AtomicBool,
     /// Counts it, for as long as it is here.
     _toll: Option<Toll>,
 }
@@ -57,15 +68,11 @@ impl From<Shared> for Mapped {
     }
 }
 
+/// A window that the memory keeps: it does not use it.
+pub(crate) type Remembered<V> = Window<V, Arc<Sealed>>;
+
 /// A window by its type and place.
 type Found = (TypeId, Range<usize>, Box<dyn Any + Send + Sync>);
-
-/// That somebody here uses memory: each blob has a part in one of these.
-pub(crate) struct Hold {
-    memory: Arc<Memory>,
-    /// To whom it was shown.
-    shown: Mutex<Vec<Weak<dyn Showing>>>,
-}
 
 /// Who has shown memory to a peer, and is told when nobody here uses it any more.
 pub(crate) trait Showing: Send + Sync {
@@ -77,7 +84,7 @@ pub(crate) trait Showing: Send + Sync {
 /// All memory of this process.
 #[derive(Default)]
 struct All {
-    by_identity: HashMap<Identity, Weak<Memory>>,
+    by_identity: ByIdentity<Weak<Memory>>,
     /// That of blobs by the address of its first byte.
     by_place: BTreeMap<usize, Identity>,
 }
@@ -98,10 +105,11 @@ impl Memory {
 
     /// The same, with what is dropped together with it.
     pub(crate) fn enter_with(mapped: impl Into<Mapped>, toll: Option<Toll>) -> Arc<Self> {
-        let memory = Arc::new(Self {
+        let memory = Self::new(Content {
             mapped: mapped.into(),
-            hold: Mutex::default(),
             checked: Mutex::default(),
+            shown: Mutex::default(),
+            is_shown: AtomicBool::new(false),
             _toll: toll,
         });
         let identity = memory.identity();
@@ -152,6 +160,14 @@ impl Memory {
         is_within.then_some((found, offset))
     }
 
+    /// A part in the use of it.
+    #[inline]
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        Hold::of(self)
+    }
+}
+
+impl Content {
     /// The memory as it is passed on.
     pub(crate) fn pages(&self) -> &Pages {
         match &self.mapped {
@@ -189,18 +205,14 @@ impl Memory {
         self.pages().identity()
     }
 
-    /// A part in the use of it.
-    pub(crate) fn hold(self: &Arc<Self>) -> Arc<Hold> {
-        let mut hold = lock(&self.hold);
-        if let Some(hold) = hold.upgrade() {
-            return hold;
-        }
-        let new = Arc::new(Hold {
-            memory: Arc::clone(self),
-            shown: Mutex::default(),
-        });
-        *hold = Arc::downgrade(&new);
-        new
+    /// Has `showing` told when nobody here uses the memory any more, as long as who says so does.
+    pub(crate) fn note_shown(&self, showing: Weak<dyn Showing>) {
+        let mut shown = lock(&self.shown);
+        // Of links that are gone nothing is kept, and of the others each once.
+        shown.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&showing));
+        shown.push(showing);
+        // Relaxed: who is the last to use it comes after this one, by the count of users.
+        self.is_shown.store(true, Ordering::Relaxed);
     }
 
     /// The value of type `V` that lies at `range` of its `sealed` memory: found before, or by
@@ -213,20 +225,20 @@ impl Memory {
         sealed: &Arc<Sealed>,
         range: Range<usize>,
         find: impl FnOnce(&[u8]) -> Result<&V, E>,
-    ) -> Result<Window<V>, E> {
-        let type_id = TypeId::of::<Window<V>>();
+    ) -> Result<Remembered<V>, E> {
+        let type_id = TypeId::of::<Remembered<V>>();
         let is_this = |kind: &TypeId, place: &Range<usize>| (*kind, place) == (type_id, &range);
         let known = lock(&self.checked)
             .iter()
             .find_map(|(kind, place, window)| {
-                let window = window.downcast_ref::<Window<V>>();
+                let window = window.downcast_ref::<Remembered<V>>();
                 window.filter(|_| is_this(kind, place)).cloned()
             });
         if let Some(known) = known {
             return Ok(known);
         }
         let place = range.clone();
-        let window = Window::new(Arc::clone(sealed), |bytes| find(&bytes[place]))?;
+        let window = Window::new(Arc::clone(sealed), |sealed| find(&sealed.bytes()[place]))?;
         let mut checked = lock(&self.checked);
         if checked.len() == CHECKED_MAX {
             checked.remove(0);
@@ -241,14 +253,14 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for Content {
     fn drop(&mut self) {
         let identity = self.identity();
         let mut all = lock(&ALL);
         let Some(all) = all.as_mut() else { return };
         // The same memory may have come in again after the last one of this let it go.
-        let is_this = |there: &Weak<Self>| std::ptr::eq(there.as_ptr(), self);
-        if all.by_identity.get(&identity).is_some_and(is_this) {
+        let is_gone = |there: &Weak<Memory>| there.strong_count() == 0;
+        if all.by_identity.get(&identity).is_some_and(is_gone) {
             all.by_identity.remove(&identity);
         }
         if let Some(place) = self.place()
@@ -259,7 +271,7 @@ impl Drop for Memory {
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("mapped", &self.mapped)
@@ -267,37 +279,27 @@ impl fmt::Debug for Memory {
     }
 }
 
-impl Hold {
-    /// What is used.
-    pub(crate) fn memory(&self) -> &Arc<Memory> {
-        &self.memory
-    }
-
-    /// Has `showing` told when nobody here uses the memory any more.
-    pub(crate) fn note_shown(&self, showing: Weak<dyn Showing>) {
-        let mut shown = lock(&self.shown);
-        // Of links that are gone nothing is kept.
-        shown.retain(|showing| showing.strong_count() > 0);
-        shown.push(showing);
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let shown = self.shown.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for showing in shown.drain(..) {
-            if let Some(showing) = showing.upgrade() {
-                showing.forget(self.memory.identity());
-            }
+impl Unused for Content {
+    #[inline]
+    fn unused(&self) {
+        if self.is_shown.load(Ordering::Relaxed) {
+            self.tell();
         }
     }
 }
 
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold")
-            .field("memory", &self.memory)
-            .finish_non_exhaustive()
+impl Content {
+    /// Tells those who have shown it that nobody here uses it any more.
+    #[cold]
+    fn tell(&self) {
+        let told = {
+            let mut shown = lock(&self.shown);
+            self.is_shown.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *shown)
+        };
+        for showing in told.iter().filter_map(Weak::upgrade) {
+            showing.forget(self.identity());
+        }
     }
 }
 
@@ -402,7 +404,7 @@ mod tests {
         let (memory, told) = (memory(b"x"), Arc::new(Told::default()));
         let showing: Arc<dyn Showing> = told.clone();
         let (one, two) = (memory.hold(), memory.hold());
-        assert!(Arc::ptr_eq(&one, &two));
+        assert!(one.is_same(&two));
         one.note_shown(Arc::downgrade(&showing));
         drop(one);
         assert!(lock(&told.0).is_empty());
