@@ -248,9 +248,9 @@ async fn who_cannot_be_reached_is_told() {
     let waiting = open.wait().start();
     shelf.kill().await.unwrap();
     let error = within(LONG, waiting).await.unwrap_err();
-    assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, CallError::Died { .. }), "{error:?}");
     let error = within(LONG, open.add(1)).await.unwrap_err();
-    assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, CallError::Died { .. }), "{error:?}");
     assert_eq!(error.outcome(), Outcome::NotRun);
 }
 

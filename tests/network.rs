@@ -50,12 +50,8 @@ async fn connected_proxies_call() {
     assert!(matches!(late, Err(CallError::Timeout { .. })), "{late:?}");
     let error = remote.panic("oh".to_owned()).await.unwrap_err();
     assert!(matches!(&error, CallError::Panicked(report) if report.message() == "oh"));
-    let error = within(SOON, remote.exited()).await;
-    assert_eq!(
-        error,
-        Exit::Disconnected,
-        "what became of it is not known here"
-    );
+    let exit = within(SOON, remote.exited()).await;
+    assert_eq!(exit, Exit::Code(101), "its owner says so");
 }
 
 /// The traits of an actor and its live table are there by address, too; another type is told.

@@ -277,7 +277,8 @@ async fn they_leave_nothing() {
     for _ in 0..3 {
         once().await;
     }
-    assert_eq!(Holdings::settled().await, before);
+    // How the last ones ended is told for some seconds.
+    before.back().await;
     eventually(SOON, "nobody is left", || {
         common::children_of(std::process::id()).is_empty()
     })

@@ -27,9 +27,10 @@ const HERE: &str = "tcp://127.0.0.1:0";
 /// Larger than anything on the way between could hold.
 const LARGE: usize = 256 << 20;
 
-fn is_unreachable<T: Debug>(result: Result<T, CallError>) {
+fn is_gone<T: Debug>(result: Result<T, CallError>) {
     match result {
-        Err(CallError::Unreachable { .. }) => {}
+        // Whoever has started it says that it died.
+        Err(CallError::Died { .. }) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -44,7 +45,7 @@ fn checked<T: Debug, E: Debug>(
             assert!(is_right(found), "what comes is right");
             true
         }
-        Err(CallError::Unreachable { .. }) => false,
+        Err(CallError::Unreachable { .. } | CallError::Died { .. }) => false,
         other => panic!("{other:?}"),
     }
 }
@@ -73,13 +74,13 @@ async fn the_dead_end_transfers() {
             signal(pid, Signal::SIGKILL);
             let error = within(SOON, call).await.unwrap_err();
             assert_eq!(error.outcome(), Outcome::NotRun, "{error:?}");
-            is_unreachable::<usize>(Err(error));
+            is_gone::<usize>(Err(error));
         } else {
             store.keep(large(LARGE)).await.unwrap();
             let call: Pending<Option<Blob>> = remote.kept(0).no_timeout().start();
             under_way(std::process::id()).await;
             signal(pid, Signal::SIGKILL);
-            is_unreachable(within(SOON, call).await);
+            is_gone(within(SOON, call).await);
         }
         no_blobs(&[std::process::id()]).await;
     }

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Address, ConnectError, Unreached};
+use callboard::{Address, ConnectError, Exit, Unreached};
 use nix::sys::signal::Signal;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::time::{Instant, sleep};
@@ -35,10 +35,17 @@ async fn the_dead_and_the_silent_are_noticed() {
     assert!(remote.seen().await.unwrap().is_empty());
     signal(counter.process_id(), Signal::SIGKILL);
     let error = within(SOON, waiting).await.unwrap_err();
-    let CallError::Unreachable { why, outcome } = error else {
+    let CallError::Died { death, outcome } = error else {
         panic!("{error:?}");
     };
-    assert!(matches!(why, Unreached::Closed | Unreached::Reset), "{why}");
+    let killed = matches!(
+        death.exit(),
+        Exit::Signal {
+            number: libc::SIGKILL,
+            ..
+        }
+    );
+    assert!(killed, "its owner says so: {death}");
     assert_eq!(outcome, Outcome::MayHaveRun);
     let later = remote.add(1).await.unwrap_err();
     assert_eq!(later.outcome(), Outcome::NotRun);

@@ -238,7 +238,8 @@ impl Being {
         match self {
             Self::Process(ward) => super::ending::death(exchange, tails, (ward.pid(), exit)),
             Self::Task(leash) => leash.death(exit),
-            Self::Itself(_) | Self::Remote(_) => Death::new(self.pid(), exit, None, None),
+            Self::Itself(_) => Death::new(self.pid(), exit, None, None),
+            Self::Remote(tie) => tie.death(exit),
             Self::Many(group) => group.death(exit),
         }
     }

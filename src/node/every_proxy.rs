@@ -40,8 +40,8 @@ use crate::transport::link_kind::LinkKind;
 ///   [`CallError::Auth`](crate::CallError::Auth).
 /// - It owns nothing, as a connected one: the actor ends with the proxies of the process that has
 ///   started it: hand on a clone. Its `shutdown` [asks](Self::end_asked) the owner, its `kill` ends
-///   the link, and the next call makes another one. How an actor's process died is known only to
-///   whoever has started it; others are told [`Died`](crate::CallError::Died) and no more.
+///   the link, and the next call makes another one. How the actor died is told by whoever has
+///   started it, for some seconds; where that has gone, too, `Died` knows no more than that.
 /// - One that comes home, to the process that has started its actor, uses the link that is there.
 /// - A [supervised](crate::supervision) actor's is handed on as that of the actor that lives now.
 /// - A [pool's](crate::pool) is not handed on: hand on its members. A
@@ -365,8 +365,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
     }
 
     /// Waits until the actor's process has ended, and tells how. Of a [connected](crate::Connect)
-    /// actor, until the connection has: [`Exit::Disconnected`], or code 0 where the actor had ended
-    /// in order.
+    /// actor, until the connection has: code 0 where the actor had ended in order, how it died
+    /// where that is told, else [`Exit::Disconnected`].
     ///
     /// # Cancel safety
     /// Nothing is lost: it can be asked again.

@@ -24,6 +24,7 @@ use super::forward::resident::{self, Resident};
 use super::handover::{self, State};
 use super::registry::{self, ActorType};
 use super::remote::door::{Behind, Door};
+use super::remote::grave;
 use super::remote::listen::Places;
 use super::road::Road;
 use super::{census, ending, family, family_key, limits, ward};
@@ -49,6 +50,7 @@ use crate::transport::relay::Relay;
 use crate::wire::chain::ActorKey;
 use crate::wire::codec::Message;
 use crate::wire::hello::{self, GreetRefusal, Greeted, Greeting, Hello, PACKET_LEN_MAX, Tables};
+use crate::wire::passport::BYE;
 
 /// The variable that makes a process an actor. Its value says only where the lifeline is.
 pub(crate) const MARK: &str = "CALLBOARD_ACTOR";
@@ -210,6 +212,10 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
         addresses,
     };
     send(lifeline, &Greeting::Ok(greeted))?;
+    grave::set_parent(lifeline);
+    if let Some(places) = &seat.places {
+        grave::entrust_doors(&places.copies());
+    }
     Ok((actor, seat))
 }
 
@@ -414,7 +420,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
         // The actors that it has started are there for its hooks, and end in order before it.
         let end = server::serve::<A>(inbox, census::shutdown_all).await;
-        resident.leave(matches!(end, End::Stopped));
+        resident.leave(matches!(end, End::Stopped).then_some(BYE));
         if let Some(door) = &door {
             door.close(matches!(end, End::Stopped)).await;
         }

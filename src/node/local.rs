@@ -12,6 +12,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -26,6 +27,7 @@ use super::handover::Handover;
 use super::leash::{Leash, Watch};
 use super::output::Tails;
 use super::remote::door::{Behind, Door};
+use super::remote::grave::Will;
 use super::remote::listen::{Listening, Places};
 use super::spawn;
 use super::spawn_error::SpawnError;
@@ -54,6 +56,7 @@ use crate::wire::frame::Kind;
 use crate::wire::hello::Tables;
 use crate::wire::interface::Interface;
 use crate::wire::lent::Encoded;
+use crate::wire::passport::BYE;
 
 /// Starts the task or thread of one type's actors: chosen where `#[actor]` stands.
 type Start = fn(LocalSeat) -> io::Result<()>;
@@ -285,6 +288,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             key: spawn::key_of(id).bits(),
             signals: signals.clone(),
         };
+        let will = places.as_ref().map(Places::will).unwrap_or_default();
         let door = door(places, behind, (&owner, &leash)).map_err(no_thread)?;
         census::enter(id, life);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -298,13 +302,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             idle: options.idle,
             mailbox: options.mailbox,
             signals,
-            leaving: Leaving {
-                id,
-                leash: leash.clone(),
-                exchange: Arc::clone(&exchange),
-                exit: Exit::Dropped,
-                resident: None,
-            },
+            leaving: Leaving::of(id, (&leash, &exchange), will),
         };
         let starting = Starting(Some(leash.clone()));
         Cut(leash).hold(Arc::clone(&exchange));
@@ -477,9 +475,22 @@ pub struct Leaving {
     exit: Exit,
     /// While it lives here.
     resident: Option<Arc<Resident>>,
+    /// For those who ask how it ended.
+    will: Will,
 }
 
 impl Leaving {
+    fn of(id: u64, (leash, exchange): (&Leash, &Arc<Exchange>), will: Will) -> Self {
+        Self {
+            id,
+            leash: leash.clone(),
+            exchange: Arc::clone(exchange),
+            exit: Exit::Dropped,
+            resident: None,
+            will,
+        }
+    }
+
     /// Whether the actor has ended in order.
     pub(super) fn is_orderly(&self) -> bool {
         self.exit == Exit::Code(0)
@@ -505,14 +516,21 @@ impl Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         census::leave(self.id);
+        let death = self.leash.death(self.exit);
+        let obituary = death.obituary().filter(|_| !self.is_orderly());
         if let Some(resident) = &self.resident {
-            resident.leave(self.exit == Exit::Code(0));
+            let bye = self.is_orderly().then(|| BYE.to_vec());
+            let told = obituary.as_ref().and_then(|told| told.packet().ok());
+            resident.leave(bye.or(told).as_deref());
+        }
+        if let Some(obituary) = obituary {
+            mem::take(&mut self.will).open().tell(&obituary);
         }
         self.leash.end_tasks();
         let ended = if self.exchange.was_stopped(self.exit) {
             Ended::Stopped
         } else {
-            Ended::Died(self.leash.death(self.exit))
+            Ended::Died(death)
         };
         self.exchange.end(ended);
         self.leash.set_exit(self.exit);

@@ -504,12 +504,15 @@ fn on_exit(
     Box::new(move |exit| {
         census::leave(id);
         let pid = pid.get().copied().unwrap_or_default();
+        let stopped = exchange.was_stopped(exit);
+        let told = (!stopped).then(|| death(&exchange, &tails, (pid, exit)));
         let report = move || report_end(&exchange, &tails, (pid, exit));
         match pumping {
             None => report(),
             // What it had sent before its end comes before the end.
             Some(pumping) => pumping.finish(Box::new(report)),
         }
+        told.and_then(|death| death.obituary())
     })
 }
 

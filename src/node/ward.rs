@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::exited::Exited;
+use super::family_key;
 use super::heartbeat::Heartbeat;
-use crate::node::remote::listen::entrance_keys;
+use super::remote::grave::{Sockets, Will};
+use super::remote::listen::{entrance_keys, keys_of_doors};
 use crate::node::warden::{Command, Office};
 use crate::sys::gateway::{self, Name, Opener};
 use crate::sys::process::{Child, Exit};
@@ -34,8 +36,11 @@ pub(crate) const ASKED: &[u8] = b"asked";
 /// The packet that asks a process whether it still works, and its answer.
 pub(crate) const BEAT: &[u8] = b"beat";
 
-/// The packet with the socket at which the process's family enters.
+/// The packet with the socket at which the process's family enters; from a process, with a copy.
 pub(crate) const ENTRANCE: &[u8] = b"entrance";
+
+/// The packet with copies of the sockets at which others connect to the process.
+pub(crate) const DOORS: &[u8] = b"doors";
 
 /// A handle of a started process; dropping it does nothing to the process.
 #[derive(Clone)]
@@ -66,6 +71,8 @@ struct State {
     hung: bool,
     /// Where its family enters, once somebody was told.
     entrance: Option<(Name, Opener)>,
+    /// Copies of what it listens at, for those who ask how it ended.
+    sockets: Sockets,
 }
 
 /// What those need to know who are to enter.
@@ -84,6 +91,12 @@ impl Terms {
             is_other_program,
             network,
         }
+    }
+
+    /// What opens each place at which it listens, where the family has this key in common.
+    fn keys_of_doors(&self, family: &AuthKey) -> Vec<Arc<[AuthKey]>> {
+        let network = self.network.as_ref();
+        network.map_or_else(Vec::new, |network| keys_of_doors(network, family))
     }
 
     /// Of which they must have one, where the family has this one in common.
@@ -110,6 +123,7 @@ impl Ward {
             overdue: false,
             hung: false,
             entrance: None,
+            sockets: Sockets::default(),
         };
         let exit = Exited::new();
         Self(Arc::new(Shared {
@@ -160,10 +174,45 @@ impl Ward {
                 // Of one that is ending, the name is gone when we let go of it.
                 Ok(()) | Err(_) => {}
             }
+            state.sockets.keep_gateway(socket);
         }
         let entrance = (name, Opener::here());
         state.entrance = Some(entrance);
         Ok(entrance)
+    }
+
+    /// The warden's: the process listens at these, too, and has sent copies.
+    pub(crate) fn keep_sockets(&self, is_gateway: bool, sockets: Vec<OwnedFd>) {
+        let mut state = lock(&self.0.state);
+        if state.body.is_none() {
+            return;
+        }
+        if is_gateway {
+            let sockets = sockets.into_iter();
+            sockets.for_each(|socket| state.sockets.keep_gateway(socket));
+        } else {
+            state.sockets.keep_doors(sockets);
+        }
+    }
+
+    /// The warden's: it has ended, and this is for those who ask how. Of one that ended as it was
+    /// asked to there is nothing to ask.
+    pub(crate) fn take_will(&self, exit: Exit) -> Will {
+        let mut state = lock(&self.0.state);
+        let sockets = std::mem::take(&mut state.sockets);
+        if state.asked && exit == Exit::Code(0) {
+            return Will::default();
+        }
+        drop(state);
+        let Ok(family) = family_key::of_this_process() else {
+            return Will::default();
+        };
+        let terms = self.terms();
+        Will {
+            sockets,
+            keys: terms.keys(&family),
+            keys_of_doors: terms.keys_of_doors(&family),
+        }
     }
 
     /// Tells what those need to know who are to enter.

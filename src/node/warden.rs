@@ -36,13 +36,14 @@ use crate::node::heartbeat::{Beat, Heartbeat, Pulse};
 use crate::node::limits::Limited;
 use crate::node::output::{Tail, Tails};
 use crate::node::token::Token;
-use crate::node::ward::{ASKED, BEAT, Body, lock};
+use crate::node::ward::{ASKED, BEAT, Body, DOORS, ENTRANCE, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::limits::NO_MEMORY_CODE;
 use crate::sys::oom::OomKills;
 use crate::sys::process::{self, Exit, Launch};
 use crate::sys::socket::Lifeline;
+use crate::wire::obituary::Obituary;
 
 /// Longer than any packet that a socket queues by default.
 const GREETING_LEN_MAX: usize = 256 * 1024;
@@ -50,8 +51,8 @@ const GREETING_LEN_MAX: usize = 256 * 1024;
 /// So that a burst of starts, about a millisecond each, does not hide the deaths meanwhile.
 const COMMANDS_PER_TURN: usize = 8;
 
-/// What is told at the end of a process.
-pub(crate) type OnExit = Box<dyn FnOnce(Exit) + Send>;
+/// What is told at the end of a process. It gives what others are told who had a link to it.
+pub(crate) type OnExit = Box<dyn FnOnce(Exit) -> Option<Obituary> + Send>;
 
 /// A process to be started.
 pub(crate) struct Order {
@@ -226,6 +227,8 @@ impl Watched {
         }
         match packet {
             ASKED => self.ward.note_asked(),
+            ENTRANCE => self.ward.keep_sockets(true, fds),
+            DOORS => self.ward.keep_sockets(false, fds),
             BEAT => {
                 if let Some(pulse) = &mut self.pulse {
                     pulse.answered();
@@ -531,12 +534,18 @@ impl Warden {
         // Before anybody hears of the end: then nothing is left of the process.
         drop(limited);
         tracing::debug!(pid = ward.pid(), %exit, "process ended");
+        let waiting = ward.take_will(exit).open();
         ward.tell(exit);
         if let Some(greeting) = greeting {
             // Nobody may be waiting any more.
             let _ = greeting.send(Err(GreetError::Exited));
         }
-        if panic::catch_unwind(AssertUnwindSafe(|| on_exit(exit))).is_err() {
+        let telling = || {
+            if let Some(obituary) = on_exit(exit) {
+                waiting.tell(&obituary);
+            }
+        };
+        if panic::catch_unwind(AssertUnwindSafe(telling)).is_err() {
             tracing::error!(
                 pid = ward.pid(),
                 "what was to run at the process's end has panicked"

@@ -24,7 +24,10 @@ fn order(script: &str) -> (Order, oneshot::Receiver<Exit>) {
         handover: None,
         greet_within: LONG,
         limited: None,
-        on_exit: Box::new(|end| exit.send(end).unwrap_or(())),
+        on_exit: Box::new(|end| {
+            exit.send(end).unwrap_or(());
+            None
+        }),
     };
     (order, told)
 }

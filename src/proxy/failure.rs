@@ -11,6 +11,7 @@ use crate::transport::address::Address;
 use crate::transport::unreached::Unreached;
 use crate::wire::chain::DEPTH_MAX;
 use crate::wire::codec::{DecodeError, EncodeError};
+use crate::wire::obituary::Obituary;
 use crate::wire::report::PanicReport;
 
 /// What is known about a call that failed.
@@ -91,6 +92,23 @@ impl Death {
             stderr: None,
             is_task: true,
         }))
+    }
+
+    /// The end of an actor that this process has not started, as it was told.
+    pub(crate) fn told(obituary: Obituary) -> Self {
+        Self(Arc::new(Facts {
+            pid: obituary.pid,
+            exit: obituary.exit(),
+            report: obituary.report,
+            stderr: None,
+            // Of a process that is not this one.
+            is_task: false,
+        }))
+    }
+
+    /// What others are told of it who had a link to the actor. None: it is not known how it ended.
+    pub(crate) fn obituary(&self) -> Option<Obituary> {
+        Obituary::new(self.pid(), self.exit(), self.report())
     }
 
     /// The process's id while it lived. Of a [local](crate::Local) actor, which is a task, this

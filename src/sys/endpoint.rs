@@ -53,6 +53,21 @@ impl Endpoint {
         rustix::net::listen(&socket, BACKLOG)?;
         Ok((socket.into(), endpoint))
     }
+
+    /// The name of a socket that listens at `path` already, to be removed by whoever drops this
+    /// first.
+    ///
+    /// # Errors
+    /// The system's: there is no such name.
+    pub(crate) fn known(path: PathBuf) -> io::Result<Self> {
+        let file = identity(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// Leaves the name to whoever [knows](Self::known) it, too.
+    pub(crate) fn leave(mut self) {
+        self.path = PathBuf::new();
+    }
 }
 
 impl Drop for Endpoint {
@@ -90,6 +105,12 @@ mod tests {
         drop(endpoint);
         assert!(path.exists(), "it is another's by now");
         drop(second);
+        assert!(!path.exists());
+        let (_listener, third) = Endpoint::bind(&path).unwrap();
+        let known = Endpoint::known(path.clone()).unwrap();
+        third.leave();
+        assert!(path.exists(), "it is left to another one");
+        drop(known);
         assert!(!path.exists());
         fs::write(&path, "a file").unwrap();
         assert!(Endpoint::bind(&path).is_err());

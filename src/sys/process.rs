@@ -234,8 +234,8 @@ pub enum Exit {
     /// grace was over, or its runtime ended.
     Dropped,
     /// The connection to a [connected](crate::Connect) actor has ended, or the link to one whose
-    /// proxy came [in a message](crate::Proxy#in-messages). What became of the actor is not known
-    /// here.
+    /// proxy came [in a message](crate::Proxy#in-messages), and nobody has told what became of the
+    /// actor.
     Disconnected,
     /// Other code of this program took its exit status, or SIGCHLD is ignored.
     Unknown,

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
@@ -114,6 +115,17 @@ impl Bound {
         })
     }
 
+    /// A copy of its socket.
+    ///
+    /// # Errors
+    /// The system's: no descriptors are free.
+    pub(crate) fn copy(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            BoundSocket::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
     /// Where it listens: as it was asked to, with the port that the system gave.
     pub(crate) fn address(&self) -> &Address {
         &self.address
@@ -147,6 +159,18 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
+    /// A copy of one that another process had. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn of(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(match sockopt::socket_domain(&socket)? {
+            AddressFamily::UNIX => Self::Unix(UnixListener::from_std(socket.into())?),
+            _ => Self::Tcp(TcpListener::from_std(socket.into())?),
+        })
+    }
+
     /// The next connection, and whose it is.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub(crate) mod interface;
 #[cfg(feature = "json")]
 pub(crate) mod json;
 pub(crate) mod lent;
+pub(crate) mod obituary;
 pub(crate) mod parts;
 pub(crate) mod passport;
 pub(crate) mod report;

@@ -7,8 +7,10 @@ use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::node::census::Life;
+use crate::node::remote::connect::TOLD_WITHIN;
 use crate::node::spawn::{MESSAGE_LEN_MAX, geometry, message_len_max};
 use crate::node::spawn_options::ARENA_LIMIT;
 use crate::proxy::Caller;
@@ -33,6 +35,7 @@ use crate::transport::unreached::Unreached;
 use crate::wire::chain::ActorKey;
 use crate::wire::hello::{self, Secret, Tables};
 use crate::wire::interface::Interface;
+use crate::wire::obituary::{OBITUARY_LEN_MAX, Obituary};
 use crate::wire::passport::{BUSY, BYE, Enter, Entrance, LOCKED, NO_ROOM};
 
 /// A link to an actor.
@@ -70,7 +73,7 @@ impl Whom<'_> {
         self.addresses.first().cloned()
     }
 
-    /// It is gone, and who did not start it does not know how.
+    /// It is gone, and nobody says how.
     pub(super) fn died(&self) -> Ended {
         Ended::Died(Death::new(self.pid, Exit::Disconnected, None, None))
     }
@@ -139,6 +142,11 @@ impl Whom<'_> {
             exchange: Arc::downgrade(&exchange),
             died: self.died(),
             address: self.address(),
+            asking: Asking {
+                pid: self.pid,
+                entrance: entrance.clone(),
+                enter: packet,
+            },
         };
         let hearing = runtime.spawn(hearing.run()).abort_handle();
         drop(within);
@@ -211,24 +219,59 @@ struct Hearing {
     exchange: Weak<Exchange>,
     died: Ended,
     address: Option<Address>,
+    asking: Asking,
 }
 
 impl Hearing {
     async fn run(self) {
-        let mut buffer = [0; 16];
+        let mut buffer = vec![0; OBITUARY_LEN_MAX];
         let len = self.lifeline.recv(&mut buffer).await;
         let word = &buffer[..len.map_or(0, |packet| packet.len)];
         let ended = match (word, self.address) {
+            ([], _) => {
+                let told = self.asking.ask(buffer).await;
+                told.map_or(self.died, Ended::Died)
+            }
             (BYE, _) => Ended::Stopped,
             (BUSY, _) => Ended::Unreachable(Unreached::Busy),
             (NO_ROOM, _) => Ended::Unreachable(Unreached::NoRoom),
             (LOCKED, Some(address)) => Ended::Auth(AuthError::Rejected { address }),
             (LOCKED, None) => Ended::Unreachable(Unreached::NoWay),
-            _ => self.died,
+            (word, _) => self.asking.told(word).map_or(self.died, Ended::Died),
         };
         if let Some(exchange) = self.exchange.upgrade() {
             exchange.end(ended);
         }
+    }
+}
+
+/// Asks how an actor ended whose lifeline has broken: whoever has started it answers where that had
+/// entered.
+struct Asking {
+    pid: u32,
+    entrance: Entrance,
+    /// What opens.
+    enter: Vec<u8>,
+}
+
+impl Asking {
+    /// None: nobody is there who knows.
+    async fn ask(&self, mut buffer: Vec<u8>) -> Option<Death> {
+        let asking = async {
+            let (pid, uid) = self.entrance.opener;
+            let lifeline = gateway::enter(&self.entrance.name, Opener { pid, uid })?;
+            let lifeline = Listening::to(lifeline)?;
+            lifeline.send(&self.enter, &[])?;
+            lifeline.recv(&mut buffer).await
+        };
+        let len = timeout(TOLD_WITHIN, asking).await.ok()?.ok()?.len;
+        self.told(&buffer[..len])
+    }
+
+    /// What a packet tells of the actor.
+    fn told(&self, packet: &[u8]) -> Option<Death> {
+        let obituary = Obituary::read(packet)?.ok()?;
+        (obituary.pid == self.pid).then(|| Death::told(obituary))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::link::{Link, Whom};
-use crate::node::remote::bond;
+use crate::node::remote::bond::{self, WhenLost};
 use crate::node::remote::connect::{ConnectError, Place};
 use crate::node::remote::credentials::{self, Credential};
 use crate::node::remote::door;
@@ -51,9 +51,10 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
     let pumps = pumps().map_err(no_room)?;
     let runtime = Handle::try_current().unwrap_or_else(|_| pumps.clone());
     let place = Place::new(at.clone(), key);
-    let laid = bond::lay(&welcome, &place, &runtime, Box::new(|_| None));
+    let lost = WhenLost::Ask;
+    let laid = bond::lay(&welcome, (&place, lost), &runtime, Box::new(|_| None));
     let (handle, way) = laid.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
-    let (exchange, died) = (Arc::clone(handle.exchange()), whom.died());
+    let (exchange, died, pid) = (Arc::clone(handle.exchange()), whom.died(), whom.pid);
     pumps.spawn(async move {
         let ended = match place.enter().await {
             Ok((sealed, found)) if is_same(&welcome, &found) => {
@@ -63,6 +64,8 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
             }
             // The address is another's by now.
             Ok(_) => died,
+            Err(ConnectError::Died { death, .. }) if death.pid() == pid => Ended::Died(death),
+            Err(ConnectError::Died { .. }) => died,
             Err(error) => ended_of(error, at),
         };
         // Nothing was sent: no call has run.

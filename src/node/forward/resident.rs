@@ -24,6 +24,7 @@ use crate::actor::context::Itself;
 use crate::actor::port::Port;
 use crate::actor::signals::{Arrival, Line, Signals};
 use crate::node::remote::door::Plate;
+use crate::node::remote::grave;
 use crate::node::spawn::MESSAGE_LEN_MAX;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::gateway::{self, Gateway, Listening, Name, Opener};
@@ -39,7 +40,7 @@ use crate::transport::porter::Porter;
 use crate::transport::shm::{Bells, connect};
 use crate::wire::chain::ActorKey;
 use crate::wire::hello;
-use crate::wire::passport::{BUSY, BYE, ENTER_LEN_MAX, Enter, Entrance, LOCKED, NO_ROOM};
+use crate::wire::passport::{BUSY, ENTER_LEN_MAX, Enter, Entrance, LOCKED, NO_ROOM};
 
 /// How many callers an actor has at most that have entered.
 const CALLERS_MAX: usize = 1024;
@@ -122,8 +123,9 @@ impl Resident {
         resident
     }
 
-    /// It lives here no more. Those who have entered are told, if it `has_ended` in order.
-    pub(crate) fn leave(&self, has_ended: bool) {
+    /// It lives here no more. Those who have entered are told by this `word`: `BYE` if it has
+    /// ended in order. None: whoever has started it will tell.
+    pub(crate) fn leave(&self, word: Option<&[u8]>) {
         let mut residents = RESIDENTS.lock().unwrap_or_else(PoisonError::into_inner);
         let own = residents.as_mut();
         let own = own.and_then(|residents| residents.remove(&self.itself.actor));
@@ -134,9 +136,9 @@ impl Resident {
         let callers = std::mem::take(&mut state.callers);
         drop(state);
         for Entered { lifeline, hearing } in callers.into_values() {
-            if has_ended {
+            if let Some(word) = word {
                 // Who is gone need not hear it.
-                let _ = lifeline.send(BYE, &[]);
+                let _ = lifeline.send(word, &[]);
             }
             hearing.abort();
         }
@@ -161,6 +163,7 @@ impl Resident {
             Some(known) => known,
             None => {
                 let (socket, name) = gateway::open()?;
+                grave::entrust_gateway(&socket);
                 self.accept_at(socket, name)?;
                 *self
                     .lock()

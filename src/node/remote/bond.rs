@@ -16,6 +16,7 @@ use crate::node::spawn_options::GRACE;
 use crate::proxy::Caller;
 use crate::proxy::driver::drive;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::failure::Death;
 use crate::transport::Link;
 use crate::transport::address::Address;
 use crate::transport::board::{Geometry, Side};
@@ -27,6 +28,7 @@ use crate::transport::relay::Parting;
 use crate::transport::sealed_stream::Sealed;
 use crate::transport::stream::lay_remote;
 use crate::transport::unix::pumps;
+use crate::transport::unreached::Unreached;
 use crate::wire::chain::ActorKey;
 use crate::wire::hello::{HelloError, Tables};
 use crate::wire::interface::Interface;
@@ -69,6 +71,15 @@ pub(super) fn fits(old: &Welcome, new: &Welcome) -> bool {
     rings(old) == rings(new) && old.tables == new.tables
 }
 
+/// What is done when a connection is gone without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenLost {
+    /// Whoever has started the actor is asked how it ended, and then all are told.
+    Ask,
+    /// All are told at once.
+    Tell,
+}
+
 /// A handle of the actor at `place` that said `welcome`. Its calls are answered once the connection
 /// is there.
 ///
@@ -76,7 +87,7 @@ pub(super) fn fits(old: &Welcome, new: &Welcome) -> bool {
 /// [`ConnectError`]: what it said is nonsense, or there is no room.
 pub(crate) fn lay(
     welcome: &Welcome,
-    place: &Place,
+    (place, when_lost): (&Place, WhenLost),
     runtime: &runtime::Handle,
     before_end: BeforeEnd,
 ) -> Result<(Handle, Way), ConnectError> {
@@ -89,12 +100,23 @@ pub(crate) fn lay(
     let pumps = pumps().map_err(ConnectError::Resources)?;
     let tie = Tie::new(welcome.pid);
     let (told, parted) = (Arc::new(OnceLock::<Arc<Exchange>>::new()), tie.clone());
-    let heard = Arc::clone(&told);
-    let on_parting = Box::new(move |parting: Parting| {
+    let (heard, asking) = (Arc::clone(&told), pumps.clone());
+    let part = move |parting: Parting, death: Option<Death>| {
         let former = before_end(&parting);
-        parted.part(heard.wait(), parting);
+        parted.part(heard.wait(), parting, death);
         // Whoever waits has been told by now: it ends nothing any more.
         drop(former);
+    };
+    let (pid, asked) = (welcome.pid, place.clone());
+    let on_parting = Box::new(move |parting: Parting| {
+        let is_untold = matches!(parting, Parting::Lost(Unreached::Closed | Unreached::Reset));
+        match when_lost {
+            WhenLost::Ask if is_untold => drop(asking.spawn(async move {
+                let death = asked.ask_death(pid).await;
+                part(parting, death);
+            })),
+            WhenLost::Ask | WhenLost::Tell => part(parting, None),
+        }
     });
     let (coming, way) = Coming::later();
     let (laid, pumping) = lay_remote(

@@ -1,6 +1,5 @@
 //! A proxy of an actor that another program has started, by its address and key.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
@@ -12,16 +11,18 @@ use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::bond;
+use super::bond::{self, WhenLost};
+pub use super::connect_error::ConnectError;
 use super::credentials;
 use super::reconnect::Reconnect;
 use super::returning::Returning;
 use crate::actor::Actor;
 use crate::node::faces::{AnyProxy, DowncastError, Face};
 use crate::node::handle::Proxy;
+use crate::proxy::failure::Death;
 use crate::sys::clock;
 use crate::sys::machine;
-use crate::transport::address::{Address, ParseAddressError};
+use crate::transport::address::Address;
 use crate::transport::auth_key::AuthKey;
 use crate::transport::freight::TAKEN_LEN_MAX;
 use crate::transport::handshake::{KnockError, knock, recv_packet, send_packet};
@@ -30,7 +31,12 @@ use crate::transport::noise::VERSION;
 use crate::transport::sealed_stream::Sealed;
 use crate::transport::unix::pumps;
 use crate::wire::hello::{self, HelloError, PACKET_LEN_MAX, Tables};
+use crate::wire::obituary::Obituary;
 use crate::wire::welcome::{Join, Welcome};
+
+/// How long whoever has started an actor may take to tell how it ended: until then nobody is told
+/// that it did.
+pub(crate) const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -127,8 +133,11 @@ where
 ///   as the actor goes on taking it: only when it has taken nothing for 30 s is the rest thrown
 ///   away. At its end, [`main`](macro@crate::main) waits for that, 5 s at most.
 /// - When the other side is gone without a word, calls get
-///   [`Unreachable`](crate::CallError::Unreachable) with the reason: at once when its process has
-///   ended, and after ten seconds of silence when its machine or the network has.
+///   [`Unreachable`](crate::CallError::Unreachable) with the reason: at once when its program has
+///   ended, and after ten seconds of silence when its machine or the network has. When only the
+///   actor has died, its program says how, by the same address and key, and calls get
+///   [`Died`](crate::CallError::Died) as its owner does. (A proxy that
+///   [reconnects](Self::reconnect) does not ask.)
 /// - A message has at most 16 MiB. [Blobs](crate::Blob#over-a-network) go with it as far as there
 ///   is memory for them; [arrays](crate::Array) do not go at all
 ///   ([`EncodeError::Arrays`](crate::EncodeError::Arrays)): they are memory of one machine.
@@ -287,7 +296,8 @@ impl<P: Proxy> Connecting<P> {
                 let (sealed, welcome) = entered;
                 let runtime = runtime::Handle::current();
                 let nobody = Box::new(|_: &_| None);
-                let (handle, way) = bond::lay(&welcome, &place, &runtime, nobody)?;
+                let lost = WhenLost::Ask;
+                let (handle, way) = bond::lay(&welcome, (&place, lost), &runtime, nobody)?;
                 // The link waits for it.
                 let _ = way.send(sealed);
                 handle
@@ -304,6 +314,7 @@ impl<P: Proxy> Connecting<P> {
 }
 
 /// Where an actor is to be found, and what is to be there.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(super) address: Address,
     key: AuthKey,
@@ -350,6 +361,16 @@ impl Place {
         };
         let entered = timeout(self.within, entering).await;
         entered.unwrap_or_else(|_| Err(self.is_late()))
+    }
+
+    /// Asks how an actor ended that lived in process `pid`: whoever has started it answers at its
+    /// address. None: nobody is there who knows, or the actor lives.
+    pub(super) async fn ask_death(&self, pid: u32) -> Option<Death> {
+        let told = timeout(TOLD_WITHIN, enter(&self.address, &self.key)).await;
+        match told.ok()? {
+            Err(ConnectError::Died { death, .. }) if death.pid() == pid => Some(death),
+            _ => None,
+        }
     }
 
     /// It took too long.
@@ -428,12 +449,18 @@ async fn enter(address: &Address, key: &AuthKey) -> Result<(Sealed<Wire>, Welcom
         },
     })?;
     crate::sys::failpoint::at("connect.welcomed");
-    let welcome = hello::decode::<Welcome>(&packet);
-    let welcome = welcome.map_err(|source| ConnectError::Hello {
+    let cannot_talk = |source| ConnectError::Hello {
         address: address(),
         source,
-    })?;
-    Ok((sealed, welcome))
+    };
+    if let Some(obituary) = Obituary::read(&packet) {
+        return Err(ConnectError::Died {
+            address: address(),
+            death: Death::told(obituary.map_err(cannot_talk)?),
+        });
+    }
+    let welcome = hello::decode::<Welcome>(&packet);
+    Ok((sealed, welcome.map_err(cannot_talk)?))
 }
 
 /// Whether the actor is what the proxy's type stands for. Single methods that an actor of this
@@ -487,88 +514,5 @@ impl<P> fmt::Debug for Connecting<P> {
             .field("blob_limit", &self.blob_limit)
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
-    }
-}
-
-/// No connection was made.
-///
-/// # Examples
-/// ```
-/// use callboard::ConnectError;
-///
-/// fn is_worth_another_try(error: &ConnectError) -> bool {
-///     use ConnectError::{Busy, Io, Timeout};
-///
-///     matches!(error, Io { .. } | Busy { .. } | Timeout { .. })
-/// }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The address is none.
-    #[error(transparent)]
-    Address(#[from] ParseAddressError),
-    /// Nobody listens there, the name is unknown, the network is down, or the connection was lost
-    /// before it was one.
-    #[error("{address} cannot be reached")]
-    Io {
-        /// The address.
-        address: Address,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// It was not done in time.
-    #[error("{address} did not answer within {after:?}")]
-    Timeout {
-        /// The address.
-        address: Address,
-        /// The time it had.
-        after: Duration,
-    },
-    /// The other side has another key, or something on the way has answered in its place: nothing
-    /// but a connection that is made shows who it was.
-    #[error("{address} has rejected the key: there is another one, or it is another's address")]
-    Auth {
-        /// The address.
-        address: Address,
-    },
-    /// The other side takes no more callers just now, or none from this machine, from which too
-    /// many have had the wrong key; such a machine may try once a second.
-    #[error("{address} takes no more callers just now")]
-    Busy {
-        /// The address.
-        address: Address,
-    },
-    /// The other side speaks another protocol, or another version of it.
-    #[error("{address} cannot be talked to")]
-    Hello {
-        /// The address.
-        address: Address,
-        /// Why not.
-        #[source]
-        source: HelloError,
-    },
-    /// The actor there is not what the proxy's type stands for.
-    #[error(transparent)]
-    Type(#[from] DowncastError),
-    /// This process has no room for it: no thread, no descriptors.
-    #[error("there is no room for a connection")]
-    Resources(#[source] io::Error),
-}
-
-impl ConnectError {
-    /// Whether there is sense in another try.
-    pub(super) fn is_passing(&self) -> bool {
-        match self {
-            Self::Io { .. } | Self::Timeout { .. } | Self::Busy { .. } | Self::Resources(_) => true,
-            Self::Address(_) | Self::Auth { .. } | Self::Hello { .. } | Self::Type(_) => false,
-        }
-    }
-}
-
-impl From<Infallible> for ConnectError {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }

@@ -213,7 +213,7 @@ impl Door {
 
     /// Closes it: those who are there are told, if the actor `has_ended` in order, that it has.
     pub(crate) async fn close(&self, has_ended: bool) {
-        self.0.close();
+        self.0.close(has_ended);
         let callers: Vec<_> = {
             let state = self.0.lock();
             let relays = state.callers.values();
@@ -226,7 +226,7 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close(false);
         let callers = std::mem::take(&mut self.0.lock().callers);
         // Its end is told under the lock.
         drop(callers);
@@ -238,11 +238,15 @@ impl Inside {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits nobody any more.
-    fn close(&self) {
+    /// Admits nobody any more. Its names are gone if the actor `has_ended` in order; else those ask
+    /// there how it ended who had been admitted.
+    fn close(&self, has_ended: bool) {
         let mut state = self.lock();
         state.closed = true;
-        state.names.clear();
+        let names = std::mem::take(&mut state.names);
+        if !has_ended {
+            names.into_iter().for_each(Endpoint::leave);
+        }
         let strangers = std::mem::take(&mut state.strangers).into_iter();
         let strangers = strangers.map(|stranger| stranger.task);
         let accepting = std::mem::take(&mut state.accepting);

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::connect::ConnectError;
 use super::door::{Behind, Door, Limits, bind};
+use super::grave::{self, SOCKETS_MAX, Sockets, Will};
 use crate::node::family_key;
 use crate::node::handle::Handle;
 use crate::node::spawn::Spawn;
@@ -113,6 +115,9 @@ impl Listening {
         if let Some(reason) = self.error.take().or_else(|| self.too_many()) {
             return Err(SpawnError::Listen { reason });
         }
+        // Who was there before is dead.
+        let addresses = self.listen.iter().map(|(address, _)| address.clone());
+        grave::make_room(&addresses.collect::<Vec<_>>());
         let secrets = |keys: &[AuthKey]| keys.iter().map(|key| Secret(*key.bytes())).collect();
         let entries = self.listen.iter().map(|(address, keys)| Entry {
             address: address.to_string(),
@@ -154,6 +159,20 @@ pub(crate) fn entrance_keys(network: Option<&Network>, family: &AuthKey) -> Box<
     keys.into()
 }
 
+/// The keys of which one opens each place at which an actor listens so.
+pub(crate) fn keys_of_doors(network: &Network, family: &AuthKey) -> Vec<Arc<[AuthKey]>> {
+    let given = |keys: &[Secret]| keys.iter().map(|key| AuthKey::from(key.0)).collect();
+    let usual: Arc<[_]> = match network.keys.as_slice() {
+        [] => Arc::from([family.clone()]),
+        keys => given(keys),
+    };
+    let keys = network.listen.iter().map(|entry| match &*entry.keys {
+        [] => Arc::clone(&usual),
+        keys => given(keys),
+    });
+    keys.collect()
+}
+
 /// What an actor's process has of its network before the actor is there.
 pub(crate) struct Places {
     /// Each with the keys that open it.
@@ -191,15 +210,7 @@ impl Places {
         }
         let family = family_key::of_this_process();
         let family = family.map_err(|error| GreetRefusal::System(error.to_string()))?;
-        let given = |keys: &[Secret]| keys.iter().map(|key| AuthKey::from(key.0)).collect();
-        let usual: Arc<[_]> = match network.keys.as_slice() {
-            [] => Arc::from([family.clone()]),
-            keys => given(keys),
-        };
-        let keys = network.listen.iter().map(|entry| match &*entry.keys {
-            [] => Arc::clone(&usual),
-            keys => given(keys),
-        });
+        let keys = keys_of_doors(network, &family);
         let connections_max = usize::try_from(network.connections_max);
         Ok(Self {
             bound: bound.into_iter().zip(keys).collect(),
@@ -215,6 +226,28 @@ impl Places {
     /// Where callers reach the actor.
     pub(crate) fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Copies of the sockets, as many as are kept; none, if they are not to be had.
+    pub(crate) fn copies(&self) -> Vec<OwnedFd> {
+        let copies = self.bound.iter().take(SOCKETS_MAX);
+        let copies = copies.map(|(bound, _)| bound.copy());
+        copies.collect::<io::Result<_>>().unwrap_or_default()
+    }
+
+    /// What is left of them when the actor has ended.
+    pub(crate) fn will(&self) -> Will {
+        let mut sockets = Sockets::default();
+        sockets.keep_doors(self.copies());
+        Will {
+            sockets,
+            keys: self.keys.clone(),
+            keys_of_doors: self
+                .bound
+                .iter()
+                .map(|(_, keys)| Arc::clone(keys))
+                .collect(),
+        }
     }
 
     /// A door at these places, which opens once the actor is there.

@@ -10,8 +10,10 @@
 
 pub(crate) mod bond;
 pub(crate) mod connect;
+pub(crate) mod connect_error;
 pub(crate) mod credentials;
 pub(crate) mod door;
+pub(crate) mod grave;
 pub(crate) mod listen;
 mod listen_local;
 pub(crate) mod reconnect;

@@ -21,7 +21,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::bond::{self, BeforeEnd, Way};
+use super::bond::{self, BeforeEnd, Way, WhenLost};
 use super::connect::{ConnectError, Entered, Place};
 use super::reconnect::Reconnect;
 use crate::node::being::{Being, Group};
@@ -86,7 +86,8 @@ impl Returning {
         let runtime = runtime::Handle::current();
         let told = Arc::new(OnceLock::new());
         let before = before_end(Arc::clone(&told), 0);
-        let (handle, way) = bond::lay(&welcome, &place, &runtime, before)?;
+        let lost = WhenLost::Tell;
+        let (handle, way) = bond::lay(&welcome, (&place, lost), &runtime, before)?;
         let made = Arc::new_cyclic(|this: &Weak<Self>| Self {
             this: Weak::clone(this),
             place,
@@ -108,7 +109,8 @@ impl Returning {
     fn lay(&self, welcome: &Welcome, number: u64) -> Result<(Handle, Way), ConnectError> {
         let told = Arc::new(OnceLock::from(Weak::clone(&self.this)));
         let before = before_end(told, number);
-        bond::lay(welcome, &self.place, &self.runtime, before)
+        let place = (&self.place, WhenLost::Tell);
+        bond::lay(welcome, place, &self.runtime, before)
     }
 
     /// The link of this number has ended so: gives who was called over it, once somebody follows.

@@ -1,14 +1,15 @@
 //! A tie: an actor of another program in the hands of those who call it.
 //!
 //! It says nothing about the actor's life but what the connection tells: that it is there, that it
-//! has ended in order, that nothing is known any more.
+//! has ended in order, that nothing is known any more; and what is told after that by whoever has
+//! started it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::node::exited::Exited;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::failure::Ended;
+use crate::proxy::failure::{Death, Ended};
 use crate::sys::process::Exit;
 use crate::transport::farewell::Farewell;
 use crate::transport::relay::Parting;
@@ -24,6 +25,8 @@ struct Shared {
     /// Until the connection is to end.
     pumping: Mutex<Option<Pumping>>,
     exit: Exited,
+    /// What was told of the actor's end, if somebody knew.
+    death: OnceLock<Death>,
 }
 
 impl Tie {
@@ -33,6 +36,7 @@ impl Tie {
             pid,
             pumping: Mutex::new(None),
             exit: Exited::new(),
+            death: OnceLock::new(),
         }))
     }
 
@@ -46,13 +50,21 @@ impl Tie {
         *held = Some(pumping);
     }
 
-    /// The connection has ended.
-    pub(super) fn part(&self, exchange: &Exchange, parting: Parting) {
-        let (ended, exit) = match parting {
-            Parting::Bye => (Ended::Stopped, Exit::Code(0)),
-            Parting::Cut => (Ended::Unreachable(Unreached::Cut), Exit::Disconnected),
-            Parting::Lost(why) => (Ended::Unreachable(why), Exit::Disconnected),
-            Parting::Broken(error) => (Ended::Corrupt(error.to_string()), Exit::Disconnected),
+    /// The connection has ended, and whoever has started the actor may have told of its `death`.
+    pub(super) fn part(&self, exchange: &Exchange, parting: Parting, death: Option<Death>) {
+        let (ended, exit) = match (parting, death) {
+            (_, Some(death)) => {
+                // Set once, here.
+                let _ = self.0.death.set(death.clone());
+                let exit = death.exit();
+                (Ended::Died(death), exit)
+            }
+            (Parting::Bye, None) => (Ended::Stopped, Exit::Code(0)),
+            (Parting::Cut, None) => (Ended::Unreachable(Unreached::Cut), Exit::Disconnected),
+            (Parting::Lost(why), None) => (Ended::Unreachable(why), Exit::Disconnected),
+            (Parting::Broken(error), None) => {
+                (Ended::Corrupt(error.to_string()), Exit::Disconnected)
+            }
         };
         exchange.end(ended);
         self.0.exit.tell(exit);
@@ -66,6 +78,12 @@ impl Tie {
     /// How it ended, as far as is known here.
     pub(crate) fn exit(&self) -> Option<Exit> {
         self.0.exit.get()
+    }
+
+    /// All that is known about the actor's end by `exit`.
+    pub(crate) fn death(&self, exit: Exit) -> Death {
+        let told = self.0.death.get().cloned();
+        told.unwrap_or_else(|| Death::new(self.pid(), exit, None, None))
     }
 
     /// Waits for the end of the connection.
