@@ -130,6 +130,13 @@ impl<W: Words> Producer<W> {
         self.words.words()[self.place.asleep()].swap(0, Ordering::AcqRel) != 0
     }
 
+    /// Whether the consumer sleeps, as far as can be seen without waking it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        // ORDERING: Relaxed: a hint, on the strength of which nothing is read. `announce` is what
+        // wakes.
+        self.words.words()[self.place.asleep()].load(Ordering::Relaxed) != 0
+    }
+
     /// Asks the consumer to ring when it releases room. Announce what was committed before, or both
     /// ends may sleep; then claim once more before waiting.
     pub(crate) fn want_room(&self) {

@@ -22,6 +22,7 @@ pub(crate) mod doorbell;
 pub(crate) mod tally;
 pub(crate) mod numbers;
 pub(crate) mod socket;
+pub(crate) mod portable;
 pub(crate) mod endpoint;
 pub(crate) mod gateway;
 pub(crate) mod process;

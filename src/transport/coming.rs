@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::carried::Carried;
 use super::unreached::GivenUp;
 
 /// A stream once it has come. Until then it gives nothing and takes nothing; dropped, whoever was
@@ -65,6 +66,39 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coming<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.get_mut().poll_here(cx))?.poll_shutdown(cx)
+    }
+}
+
+impl<S: Carried> Carried for Coming<S> {
+    fn attach(&mut self) -> io::Result<()> {
+        match self {
+            Self::Here(stream) => stream.attach(),
+            Self::Awaited(_) | Self::Never => Ok(()),
+        }
+    }
+
+    fn detach(&mut self) -> bool {
+        match self {
+            Self::Here(stream) => stream.detach(),
+            Self::Awaited(_) | Self::Never => false,
+        }
+    }
+
+    fn has_input(&self) -> bool {
+        matches!(self, Self::Here(stream) if stream.has_input())
+    }
+
+    fn cut(&self) {
+        if let Self::Here(stream) = self {
+            stream.cut();
+        }
+    }
+
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self {
+            Self::Here(stream) => stream.poll_beat(cx),
+            Self::Awaited(_) | Self::Never => Ok(()),
+        }
     }
 }
 

@@ -13,14 +13,8 @@ use std::future::Future;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-
-use super::coming::Coming;
-use super::net::Wire;
-use super::sealed_stream::Sealed;
-use super::unix::Socket;
 
 /// How long the peer may take nothing of what was sent: as long as a call usually may take. A peer
 /// that is gone is given up sooner, by its silence.
@@ -82,52 +76,6 @@ pub(super) async fn while_it_goes<P: PartialEq>(
     true
 }
 
-/// A stream that can be ended so that the peer sees that it was cut.
-pub(crate) trait Cut {
-    /// When it is closed, what was not taken yet is thrown away, and the peer is told so.
-    fn cut(&self);
-}
-
-impl Cut for TcpStream {
-    fn cut(&self) {
-        // One that cannot be reset is just closed.
-        let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
-    }
-}
-
-impl Cut for Socket {
-    /// On one machine, what was taken has arrived.
-    fn cut(&self) {}
-}
-
-impl Cut for Wire {
-    fn cut(&self) {
-        match self {
-            Self::Tcp(stream) => stream.cut(),
-            Self::Unix(socket) => socket.cut(),
-        }
-    }
-}
-
-impl<S: Cut> Cut for Sealed<S> {
-    fn cut(&self) {
-        self.socket().cut();
-    }
-}
-
-impl<S: Cut> Cut for Coming<S> {
-    fn cut(&self) {
-        if let Self::Here(stream) = self {
-            stream.cut();
-        }
-    }
-}
-
-#[cfg(test)]
-impl Cut for tokio::io::DuplexStream {
-    fn cut(&self) {}
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
@@ -143,14 +91,15 @@ mod tests {
     use super::*;
     use crate::transport::Link;
     use crate::transport::board::{Geometry, Side};
-    use crate::transport::stream::{Pumping, lay_remote};
+    use crate::transport::carried::Carried;
+    use crate::transport::stream::{Pumping, Runtimes, lay_remote};
     use crate::wire::frame::{Head, Kind};
     use crate::wire::id::CallId;
 
     /// A stream that notes whether it was cut.
     struct Noting(DuplexStream, Arc<AtomicBool>);
 
-    impl Cut for Noting {
+    impl Carried for Noting {
         fn cut(&self) {
             self.1.store(true, Ordering::Relaxed);
         }
@@ -194,7 +143,9 @@ mod tests {
         let was_cut = Arc::new(AtomicBool::new(false));
         let stream = Noting(near, Arc::clone(&was_cut));
         let geometry = Geometry::new(4096, 8).unwrap();
-        let told = (&Handle::current(), Box::new(|_| {}) as _);
+        let here = &Handle::current();
+        let (links, owner) = (here, here);
+        let told = (Runtimes { links, owner }, Box::new(|_| {}) as _);
         let (laid, pumping) = lay_remote(stream, (geometry, Side::Caller), (0, u64::MAX), told);
         let link = laid.connect(1 << 20);
         let head = Head::new(Kind::Tell, 7, CallId::new(1, 0));

@@ -312,6 +312,12 @@ impl Freight {
         }
     }
 
+    /// Whether nothing is on its way, in either direction.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        state.outgoing.is_empty() && state.incoming.is_empty()
+    }
+
     /// Whether there are pieces that may go out.
     pub(super) fn has_pieces(&self) -> bool {
         let state = lock(&self.state);

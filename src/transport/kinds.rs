@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 
 use super::Link;
@@ -19,14 +17,14 @@ use super::arena::Parcel;
 use super::aside::Aside;
 use super::auth_key::AuthKey;
 use super::board::{Geometry, Side};
-use super::farewell::Cut;
 use super::freight::TAKEN_LEN_MAX;
+use super::net::Wire;
 use super::noise::{self, Records, Suite};
 use super::sealed_stream::Sealed;
 use super::sender::{SendError, Sender};
 use super::shm::{Bells, connect};
-use super::stream::{Laid, Pumping, lay, lay_remote};
-use super::unix::{Plug, Socket};
+use super::stream::{Laid, Pumping, Runtimes, lay, lay_remote};
+use super::unix::Plug;
 use crate::sys::doorbell::Doorbell;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::memory::Segment;
@@ -133,10 +131,7 @@ pub(super) fn tcp(geometry: Geometry) -> (Link, Link) {
     let listener = StdTcpListener::bind("127.0.0.1:0").unwrap();
     let near = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (far, _) = listener.accept().unwrap();
-    let ends = [near, far].map(|stream| {
-        stream.set_nonblocking(true).unwrap();
-        TcpStream::from_std(stream).unwrap()
-    });
+    let ends = [near, far].map(|stream| Wire::tcp_from(stream).unwrap());
     sealed(ends, geometry)
 }
 
@@ -151,24 +146,22 @@ pub(super) fn unix(geometry: Geometry) -> (Link, Link) {
     let (far, _) = listener.accept().unwrap();
     drop(endpoint);
     assert!(!path.exists(), "the name is gone");
-    let ends = [near, far].map(|stream| {
-        stream.set_nonblocking(true).unwrap();
-        Socket(UnixStream::from_std(stream).unwrap())
-    });
+    let ends = [near, far].map(|stream| Wire::unix_from(stream).unwrap());
     sealed(ends, geometry)
 }
 
-/// A link over both ends of a stream, as between strangers: sealed, and nothing beside it.
-fn sealed<S>([near, far]: [S; 2], geometry: Geometry) -> (Link, Link)
-where
-    S: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
-{
+/// A link over both ends of a connection, as between strangers: sealed, and nothing beside it. One
+/// runtime carries all of it, so that a test knows when nothing moves any more.
+fn sealed(ends: [Wire; 2], geometry: Geometry) -> (Link, Link) {
+    let [near, far] = ends;
     let keys = noise::pair(&AuthKey::from([7; 32]), Suite::preferred());
-    let link = |stream, side, records: Records| {
+    let here = &Handle::current();
+    let link = |stream: Wire, side, records: Records| {
         let stream = Sealed::new(stream, records.rekeyed_after(50));
-        let pumps = (&Handle::current(), Box::new(|_| {}) as _);
+        let (links, owner) = (here, here);
+        let runtimes = (Runtimes { links, owner }, Box::new(|_| {}) as _);
         let terms = (0, TAKEN_LEN_MAX);
-        kept(lay_remote(stream, (geometry, side), terms, pumps))
+        kept(lay_remote(stream, (geometry, side), terms, runtimes))
     };
     (
         link(near, Side::Caller, keys.0),

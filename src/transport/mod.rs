@@ -31,6 +31,8 @@ pub(crate) mod relay;
 pub(crate) mod pump;
 pub(crate) mod aside;
 mod traffic;
+pub(crate) mod carried;
+mod carrier;
 pub(crate) mod stream;
 pub(crate) mod unix;
 

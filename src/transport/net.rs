@@ -13,35 +13,69 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
 use super::address::Address;
+use super::carried::Carried;
 use super::gate::Source;
-use super::unix::Socket;
 use crate::sys::endpoint::Endpoint;
+use crate::sys::portable::Portable;
 
 /// After how long without a byte the kernel asks whether the peer's machine is there. (The peer's
 /// process is asked more often, by the beat of the records.)
 const KEPT_ALIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// A connection.
-pub(crate) enum Wire {
-    Tcp(TcpStream),
-    Unix(Socket),
-}
+#[derive(Debug)]
+pub(crate) struct Wire(Portable);
 
 impl Wire {
     fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
         sockopt::set_tcp_keepidle(&stream, KEPT_ALIVE_AFTER)?;
-        Ok(Self::Tcp(stream))
+        Ok(Self(Portable::new(stream.into_std()?.into())?))
+    }
+
+    fn unix(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self(Portable::new(stream.into_std()?.into())?))
+    }
+
+    /// One end of a connection that was made elsewhere.
+    #[cfg(test)]
+    pub(super) fn tcp_from(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Self::tcp(TcpStream::from_std(stream)?)
+    }
+
+    /// The same of a Unix socket.
+    #[cfg(test)]
+    pub(super) fn unix_from(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Self::unix(UnixStream::from_std(stream)?)
     }
 
     /// Says something short to somebody who is sent away at once.
     pub(crate) fn say_now(&self, bytes: &[u8]) {
         // Who is gone need not hear it.
-        let _ = match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(socket) => socket.try_write(bytes),
-        };
+        let _ = self.0.try_write(bytes);
+    }
+}
+
+impl Carried for Wire {
+    fn attach(&mut self) -> io::Result<()> {
+        self.0.attach()
+    }
+
+    fn detach(&mut self) -> bool {
+        self.0.detach();
+        true
+    }
+
+    fn has_input(&self) -> bool {
+        self.0.has_input()
+    }
+
+    fn cut(&self) {
+        // One that cannot be reset, as between processes of one machine, is just closed.
+        let _ = sockopt::set_socket_linger(self.0.descriptor(), Some(Duration::ZERO));
     }
 }
 
@@ -54,7 +88,7 @@ impl Wire {
 /// Dropped, there is no connection.
 pub(crate) async fn dial(address: &Address) -> io::Result<Wire> {
     if let Some(path) = address.path() {
-        return Ok(Wire::Unix(Socket(UnixStream::connect(path).await?)));
+        return Wire::unix(UnixStream::connect(path).await?);
     }
     let host = address.host().unwrap_or_default();
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
@@ -186,7 +220,7 @@ impl Listener {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Wire::Unix(Socket(stream)), Source::Here))
+                Ok((Wire::unix(stream)?, Source::Here))
             }
         }
     }
@@ -198,10 +232,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
     }
 }
 
@@ -211,21 +242,15 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }
 
@@ -242,13 +267,11 @@ mod tests {
         let address = bound.address().clone();
         let (listener, _) = bound.open().unwrap();
         let (dialled, accepted) = tokio::join!(dial(&address), listener.accept());
-        for wire in [dialled.unwrap(), accepted.unwrap().0] {
-            let Wire::Tcp(stream) = wire else {
-                panic!("it is TCP");
-            };
-            assert!(stream.nodelay().unwrap());
-            assert!(sockopt::socket_keepalive(&stream).unwrap());
-            assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEPT_ALIVE_AFTER);
+        for Wire(socket) in [dialled.unwrap(), accepted.unwrap().0] {
+            let socket = socket.descriptor();
+            assert!(sockopt::tcp_nodelay(socket).unwrap());
+            assert!(sockopt::socket_keepalive(socket).unwrap());
+            assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), KEPT_ALIVE_AFTER);
         }
     }
 }

@@ -35,8 +35,8 @@ use crate::wire::id::CallId;
 /// Bytes of a frame's header.
 pub(crate) const HEADER_LEN: usize = 16;
 
-/// How much is put out at once, and a record more.
-const OUTPUT_LEN: usize = 64 * 1024;
+/// How much is put out at once, and a record more: the other side opens it while more is sealed.
+const OUTPUT_LEN: usize = 24 * 1024;
 
 /// A word of the bits that say whose cancels are still to be told.
 const BITS: usize = 64;
@@ -246,6 +246,17 @@ impl Pump {
         freight.is_some_and(|freight| freight.has_pieces())
     }
 
+    /// Whether no blob is on its way.
+    pub(crate) fn is_light(&self) -> bool {
+        let freight = self.freight.as_ref();
+        freight.is_none_or(|freight| freight.is_idle())
+    }
+
+    /// Whether the owner waits for its bell.
+    pub(crate) fn is_owner_asleep(&self) -> bool {
+        self.incoming.is_awaited()
+    }
+
     /// Nothing goes or comes any more.
     pub(crate) fn end(&self) {
         if let Some(freight) = &self.freight {
@@ -315,6 +326,11 @@ impl Pump {
             }
         }
         Ok(input.len() - rest.len())
+    }
+
+    /// Behind the last record that was taken in, in bytes of the ring.
+    pub(crate) fn received(&self) -> u64 {
+        self.incoming.position()
     }
 
     /// Whether the owner sleeps and must be rung for what was taken in.

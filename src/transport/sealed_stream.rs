@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::carried::Carried;
 use super::noise::{NoiseError, PLAIN_LEN_MAX, PREFIX_LEN, RECORD_LEN_MAX, Records, TAG_LEN};
 
 /// How often a side that has nothing to say says so.
@@ -82,11 +83,6 @@ impl<S> Sealed<S> {
                 stuck: 0,
             },
         }
-    }
-
-    /// What carries the records.
-    pub(super) fn socket(&self) -> &S {
-        &self.stream
     }
 
     /// The next record without its prefix, if it is there whole.
@@ -185,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sealed<S> {
     ///
     /// # Errors
     /// The peer is gone without a word.
-    fn poll_pulse(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn keep_beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.pulse.clock.as_mut().poll(cx).is_ready() {
             self.pulse.clock.as_mut().reset(Instant::now() + BEAT);
             let is_waiting = self.written < self.output.len();
@@ -223,14 +219,12 @@ fn damaged(error: NoiseError) -> io::Error {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Sealed<S> {
-    /// Also keeps the beat: who wants to know that the peer is gone has to ask for its bytes.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.poll_pulse(cx)?;
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -287,6 +281,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sealed<S> {
     }
 }
 
+/// Who wants to know that the peer is gone has to ask for the beat.
+impl<S: Carried> Carried for Sealed<S> {
+    fn attach(&mut self) -> io::Result<()> {
+        self.stream.attach()
+    }
+
+    fn detach(&mut self) -> bool {
+        self.stream.detach()
+    }
+
+    fn has_input(&self) -> bool {
+        self.stream.has_input()
+    }
+
+    fn cut(&self) {
+        self.stream.cut();
+    }
+
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.keep_beat(cx)
+    }
+}
+
 impl<S> fmt::Debug for Sealed<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealed")
@@ -337,6 +354,17 @@ mod tests {
         }
     }
 
+    /// Reads and keeps the beat, as whoever carries a stream on does.
+    async fn hear(end: &mut Sealed<DuplexStream>, bytes: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            end.poll_beat(cx)?;
+            let mut room = ReadBuf::new(bytes);
+            ready!(Pin::new(&mut *end).poll_read(cx, &mut room))?;
+            Poll::Ready(Ok(room.filled().len()))
+        })
+        .await
+    }
+
     /// Two that have nothing to say stay connected for as long as both are there.
     #[tokio::test(start_paused = true)]
     async fn the_quiet_stay() {
@@ -344,8 +372,8 @@ mod tests {
         let mut bytes = ([0; 16], [0; 16]);
         let hour = tokio::time::timeout(Duration::from_secs(3600), async {
             tokio::select! {
-                read = client.read(&mut bytes.0) => read,
-                read = server.read(&mut bytes.1) => read,
+                read = hear(&mut client, &mut bytes.0) => read,
+                read = hear(&mut server, &mut bytes.1) => read,
             }
         });
         assert!(hour.await.is_err(), "nothing ends it");
@@ -360,7 +388,7 @@ mod tests {
     async fn the_silent_are_given_up() {
         let began = Instant::now();
         let (mut client, _server) = ends(4096);
-        let error = client.read(&mut [0; 16]).await.unwrap_err();
+        let error = hear(&mut client, &mut [0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!((SILENT_MAX * BEAT..SILENT_MAX * BEAT + BEAT).contains(&began.elapsed()));
         let (mut client, mut server) = ends(64);
@@ -377,6 +405,7 @@ mod tests {
             let mut read = [0; 16];
             std::future::poll_fn(|cx| {
                 let _ = Pin::new(&mut client).poll_write(cx, &[7; 1000]);
+                client.poll_beat(cx)?;
                 let mut room = ReadBuf::new(&mut read);
                 Pin::new(&mut client).poll_read(cx, &mut room)
             })

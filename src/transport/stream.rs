@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  Sender ── kick ──┐                                    reads, takes in, rings the owner
-//!  Board ── cancel ─┼─> Conduit (lock): Pump, stream <── a task, on a thread of its own
-//!  Receiver ─ kick ─┘   writes as much as there is room for; the task writes the rest
+//!  Board ── cancel ─┼─> Conduit (lock): Pump, stream <── a task: on a thread of its own, or,
+//!  Receiver ─ kick ─┘   writes as much as there is room for   of a remote stream, its owner's
 //! ```
 //!
 //! Who sends writes to the stream itself, in the bell's place: an answer that was sent is on its
-//! way when its sender goes on, as in shared memory. The task does what has to wait. It runs beside
+//! way when its sender goes on, as in shared memory, or in the hands of a task that writes at that
+//! moment. The task does what has to wait. It runs beside
 //! the owner's runtime: an owner that computes, or whose runtime ends, does not hold up what was
-//! sent, cancelled or asked.
+//! sent, cancelled or asked. While neither is the case and little is on its way, a task in the
+//! owner's runtime has its [turn](super::carrier).
 //!
 //! What it does not know: what kind of stream it is. [`Aside`] has what two processes of one
 //! machine tell each other beside it; without one, cancels come behind what was sent before, and a
@@ -22,10 +24,9 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -34,7 +35,9 @@ use super::Link;
 use super::aside::Aside;
 use super::bell::Chime;
 use super::board::{Board, Geometry, Memory, Side};
-use super::farewell::{self, Cut, while_it_goes};
+use super::carried::Carried;
+use super::carrier::{Carrier, Carrying, Kicks, Watch, attend, hand_over};
+use super::farewell::{self, while_it_goes};
 use super::freight::Freight;
 use super::porter::Porter;
 use super::pump::Pump;
@@ -45,7 +48,10 @@ use crate::sys::memory::Segment;
 use crate::wire::id::CallId;
 
 /// How many reads one poll does before other links get their turn.
-const READS_MAX: u32 = 16;
+const READS_MAX: usize = 16;
+
+/// Fewer bytes in one read are small frames.
+const SMALL: usize = 1024;
 
 /// How long the peer's end may be closed before its process is seen to be dead.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
@@ -81,7 +87,7 @@ pub(crate) fn lay<S>(
     runtime: &Handle,
 ) -> (Laid, Pumping)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Carried,
 {
     let (conduit, laid) = lay_out(stream, (geometry, side), (aside, 0), None);
     let (end, ended) = oneshot::channel();
@@ -89,25 +95,50 @@ where
     (laid, Pumping { end })
 }
 
+/// Where a stream to a remote peer is carried on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runtimes<'a> {
+    /// That of the links, which nothing holds up.
+    pub(crate) links: &'a Handle,
+    /// The owner's.
+    pub(crate) owner: &'a Handle,
+}
+
 /// The same to a peer of which nothing is known but this stream. What it calls a time is `skew`
 /// later on this machine's clock, and as many bytes of its blobs may be in use here as `taken_max`.
 pub(crate) fn lay_remote<S>(
     stream: S,
-    (geometry, side): (Geometry, Side),
-    (skew, taken_max): (i64, u64),
-    (runtime, on_parting): (&Handle, OnParting),
+    ends: (Geometry, Side),
+    terms: (i64, u64),
+    (runtimes, on_parting): (Runtimes<'_>, OnParting),
 ) -> (Laid, Pumping)
 where
-    S: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
+    S: Carried,
+{
+    let (conduit, laid) = lay_out_remote(stream, ends, terms);
+    let (end, ended) = oneshot::channel();
+    let Runtimes { links, owner } = runtimes;
+    if links.id() != owner.id() {
+        owner.spawn(attend(Arc::clone(&conduit)));
+    }
+    links.spawn(drive_remote(conduit, ended, on_parting));
+    (laid, Pumping { end })
+}
+
+pub(super) fn lay_out_remote<S>(
+    stream: S,
+    ends: (Geometry, Side),
+    (skew, taken_max): (i64, u64),
+) -> (Arc<Conduit<S>>, Laid)
+where
+    S: Carried,
 {
     let freight = Freight::new(taken_max);
     let carried = Some(Arc::clone(&freight));
-    let (conduit, laid) = lay_out(stream, (geometry, side), (None, skew), carried);
+    let (conduit, laid) = lay_out(stream, ends, (None, skew), carried);
     let conduit_of = Arc::downgrade(&conduit);
     freight.set_relay(conduit_of);
-    let (end, ended) = oneshot::channel();
-    runtime.spawn(drive_remote(conduit, ended, on_parting));
-    (laid, Pumping { end })
+    (conduit, laid)
 }
 
 fn lay_out<S>(
@@ -117,7 +148,7 @@ fn lay_out<S>(
     freight: Option<Arc<Freight>>,
 ) -> (Arc<Conduit<S>>, Laid)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Carried,
 {
     let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
     let mut pump = Pump::new(&memory, geometry, side);
@@ -132,6 +163,7 @@ where
         skew,
         fault: OnceLock::new(),
         flushed: Notify::new(),
+        kicks: Kicks::default(),
         state: Mutex::new(State::new(stream, pump)),
     });
     let laid = Laid {
@@ -179,8 +211,8 @@ impl Pumping {
     }
 }
 
-/// One end of a stream, shared by its task and the parts of its link.
-struct Conduit<S> {
+/// One end of a stream, shared by its tasks and the parts of its link.
+pub(super) struct Conduit<S> {
     state: Mutex<State<S>>,
     /// Rings the owner of this end.
     chime: Chime,
@@ -191,6 +223,7 @@ struct Conduit<S> {
     skew: i64,
     fault: OnceLock<LinkError>,
     flushed: Notify,
+    pub(super) kicks: Kicks,
 }
 
 /// What goes beside the stream.
@@ -204,18 +237,26 @@ enum Beside {
     },
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
-    /// Carries on until the stream ends, or cannot go on.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.lock().waker = Some(cx.waker().clone());
+impl<S: Carried> Conduit<S> {
+    /// Carries on, as whoever `own` says, until the stream ends or cannot go on, or it is another
+    /// one's turn.
+    pub(super) fn carry(&self, cx: &mut Context<'_>, own: Carrier) -> Poll<()> {
+        let (mut came, mut was_asleep) = (0, false);
         for _ in 0..READS_MAX {
             if self.fault.get().is_some() {
                 return Poll::Ready(());
             }
             // Let go each time: who sends something does not wait for all that comes.
+            let _carrying = Carrying::new(self);
             let mut state = self.lock();
+            if state.turns.carrier() != own {
+                return Poll::Pending;
+            }
             let fetched = match self.advance(&mut state, cx) {
-                Ok(fetched) => fetched,
+                Ok((fetched, rung)) => {
+                    was_asleep |= rung;
+                    fetched
+                }
                 Err(error) => {
                     drop(state);
                     self.fail(error);
@@ -232,22 +273,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
             match fetched {
                 Fetched::End => return Poll::Ready(()),
                 _ if state.is_parted_from() => return Poll::Ready(()),
-                Fetched::Nothing if !state.has_piece() && state.rests() => return Poll::Pending,
-                Fetched::Nothing | Fetched::Some => {}
+                Fetched::Nothing if !state.has_piece() && state.rests() => {
+                    if state.is_full() {
+                        self.take_over(&mut state);
+                    } else if came > 0 {
+                        hand_over(&mut state, was_asleep);
+                    }
+                    return Poll::Pending;
+                }
+                Fetched::Nothing => {}
+                Fetched::Some(len) => {
+                    came += len;
+                    if !state.pump.is_light() {
+                        self.take_over(&mut state);
+                    }
+                }
             }
+        }
+        // Others are to have their turn. Many small frames are better read beside the owner.
+        if came < READS_MAX * SMALL {
+            self.take_over(&mut self.lock());
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn advance(&self, state: &mut State<S>, cx: &mut Context<'_>) -> Result<Fetched, LinkError> {
+    /// What came, and whether the owner was asleep and is rung for it.
+    fn advance(
+        &self,
+        state: &mut State<S>,
+        cx: &mut Context<'_>,
+    ) -> Result<(Fetched, bool), LinkError> {
         let (mut cancelled, board) = (false, &self.board);
+        let before = state.pump.received();
         let fetched = state.fetch(cx, |call| {
             board.note_cancel(call);
             cancelled = true;
         });
-        // Also what came before a lie is the owner's.
-        if state.pump.announce() || cancelled {
+        // Also what came before a lie is the owner's. Of pieces of blobs it need not hear.
+        let has_some = state.pump.received() > before;
+        let is_rung = has_some && state.pump.announce();
+        if is_rung || cancelled {
             self.chime.ring();
         }
         let fetched = fetched?;
@@ -255,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
         if state.begin_piece() {
             self.flush(state, cx)?;
         }
-        Ok(fetched)
+        Ok((fetched, is_rung))
     }
 
     fn flush(&self, state: &mut State<S>, cx: &mut Context<'_>) -> Result<(), LinkError> {
@@ -267,27 +333,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
     }
 
     /// Writes in the task's place; before the task has begun it will find out by itself.
-    fn write_now(&self, state: &mut State<S>) {
-        let Some(waker) = state.waker.take() else {
+    pub(super) fn write_now(&self, state: &mut State<S>) {
+        let Some((carrier, waker)) = state.turns.lend() else {
             return;
         };
         let mut cx = Context::from_waker(&waker);
-        loop {
+        let is_done = loop {
             if let Err(error) = self.flush(state, &mut cx) {
                 self.fail(error);
                 waker.wake_by_ref();
-                break;
+                break true;
             }
             if state.has_piece() {
                 // It is the task's, which may take its time.
                 waker.wake_by_ref();
-                break;
+                break false;
             }
             if state.rests() {
-                break;
+                break !state.is_full();
             }
+        };
+        state.turns.give_back(carrier, waker);
+        if !is_done {
+            self.take_over(state);
         }
-        state.waker = Some(waker);
     }
 
     /// Notes what ended the stream; the owner learns of it when it has read what came before.
@@ -301,11 +370,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conduit<S> {
     fn close(&self) {
         let mut state = self.lock();
         state.stream = None;
-        state.waker = None;
+        let wakers = state.turns.end();
         state.pump.end();
         let settled = state.settled.take();
         self.flushed.notify_waiters();
         drop(state);
+        // The task in the owner's runtime ends, too.
+        wakers.into_iter().flatten().for_each(Waker::wake);
         if let Some(then) = settled {
             then();
         }
@@ -334,19 +405,17 @@ impl<S> Conduit<S> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<S>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<S>> {
         // Nothing of the user's runs under this lock, and no step of ours can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The task of one end.
-async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
-    conduit: Arc<Conduit<S>>,
-    mut end: oneshot::Receiver<OnEnd>,
-) {
+async fn drive<S: Carried>(conduit: Arc<Conduit<S>>, mut end: oneshot::Receiver<OnEnd>) {
     let closing = Closing(&conduit);
-    let mut pumping = pin!(poll_fn(|cx| conduit.poll(cx)));
+    let mut watch = Watch::default();
+    let mut pumping = pin!(poll_fn(|cx| conduit.poll(cx, &mut watch)));
     let then = tokio::select! {
         then = &mut end => {
             if then.is_ok() {
@@ -372,20 +441,21 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The task of one end of a stream to a remote peer.
-async fn drive_remote<S: AsyncRead + AsyncWrite + Cut + Unpin>(
+pub(super) async fn drive_remote<S: Carried>(
     conduit: Arc<Conduit<S>>,
     mut end: oneshot::Receiver<OnEnd>,
     on_parting: OnParting,
 ) {
     let closing = Closing(&conduit);
+    let mut watch = Watch::default();
     let ended = tokio::select! {
         biased; // What was sent goes out first.
-        () = poll_fn(|cx| conduit.poll(cx)) => None,
+        () = poll_fn(|cx| conduit.poll(cx, &mut watch)) => None,
         ended = &mut end => Some(ended),
     };
     if let Some(Ok(_)) = &ended {
         crate::sys::failpoint::at("pump.hung.up");
-        hang_up(&conduit).await;
+        hang_up(&conduit, &mut watch).await;
     }
     let state = conduit.lock();
     let parting = match conduit.fault.get() {
@@ -404,8 +474,9 @@ async fn drive_remote<S: AsyncRead + AsyncWrite + Cut + Unpin>(
 
 /// Lets all go out that was sent, also where nobody was rung for it any more, and then waits for
 /// the peer to see the end, and to close its own.
-async fn hang_up<S: AsyncRead + AsyncWrite + Cut + Unpin>(conduit: &Conduit<S>) {
-    let flushing = poll_fn(|cx| match conduit.poll(cx) {
+async fn hang_up<S: Carried>(conduit: &Conduit<S>, watch: &mut Watch) {
+    conduit.stay();
+    let flushing = poll_fn(|cx| match conduit.poll(cx, watch) {
         Poll::Pending if conduit.lock().has_to_flush() => Poll::Pending,
         Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
     });
@@ -417,30 +488,32 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Cut + Unpin>(conduit: &Conduit<S>) 
     let closing = async {
         if poll_fn(|cx| conduit.lock().poll_shutdown(cx)).await.is_ok() {
             // What comes until then is read: a close with bytes unread is a reset.
-            poll_fn(|cx| conduit.poll(cx)).await;
+            poll_fn(|cx| conduit.poll(cx, watch)).await;
         }
     };
     let _ = timeout(farewell::CLOSED_WITHIN, closing).await;
 }
 
 /// Closes the stream with its task, also where the task's runtime ends before.
-struct Closing<'a, S: AsyncRead + AsyncWrite + Unpin>(&'a Conduit<S>);
+struct Closing<'a, S: Carried>(&'a Conduit<S>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Closing<'_, S> {
+impl<S: Carried> Drop for Closing<'_, S> {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Relay for Conduit<S> {
+impl<S: Carried> Relay for Conduit<S> {
     fn kick(&self) {
-        self.write_now(&mut self.lock());
+        if !self.kicks.are_heeded() {
+            self.write_now(&mut self.lock());
+        }
     }
 
     fn stir(&self) {
-        if let Some(waker) = &self.lock().waker {
-            waker.wake_by_ref();
-        }
+        let mut state = self.lock();
+        self.take_over(&mut state);
+        state.turns.wake(Carrier::Links);
     }
 
     fn cancel(&self, call: CallId) {

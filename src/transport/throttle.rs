@@ -9,16 +9,16 @@
 use std::time::Duration;
 
 /// The least that may be on its way.
-const WINDOW_MIN: u64 = 256 * 1024;
+const WINDOW_MIN: u64 = 128 * 1024;
 
 /// The most: a tenth of a second of a gigabyte each.
 const WINDOW_MAX: u64 = 64 << 20;
 
-/// How much longer than twice the shortest time it may take.
-const SLACK: Duration = Duration::from_micros(500);
+/// How much longer than one and a half times the shortest time it may take.
+const SLACK: Duration = Duration::from_micros(300);
 
 /// After how many bytes the other side says that they were taken in.
-pub(crate) const TOLD_EVERY: u64 = 64 * 1024;
+pub(crate) const TOLD_EVERY: u64 = 32 * 1024;
 
 /// What of a way's content is sent and what was taken in.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Throttle {
     /// Sets the window by how long it took.
     fn learn(&mut self, time: Duration) {
         self.shortest = self.shortest.min(time);
-        let is_long = time > self.shortest.saturating_mul(2) + SLACK;
+        let is_long = time > self.shortest.saturating_add(self.shortest / 2) + SLACK;
         if is_long {
             self.window = (self.window / 2).max(WINDOW_MIN);
         } else if std::mem::take(&mut self.is_full) {

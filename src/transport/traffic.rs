@@ -2,13 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::bell::Chime;
 use super::board::Side;
-use super::farewell::Cut;
+use super::carried::Carried;
+use super::carrier::Turns;
 use super::pump::Pump;
 use super::receiver::LinkError;
 use super::unreached::Unreached;
@@ -33,8 +34,8 @@ pub(super) struct State<S> {
     pub(super) is_held: bool,
     /// How the stream ended, once it has.
     pub(super) lost: Unreached,
-    /// The task's, for those who write in its place.
-    pub(super) waker: Option<Waker>,
+    /// Whose turn it is to carry on.
+    pub(super) turns: Turns,
     /// To be called when the caller has told that all is out.
     pub(super) settled: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -42,7 +43,8 @@ pub(super) struct State<S> {
 /// What a look into the stream has shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fetched {
-    Some,
+    /// So many bytes.
+    Some(usize),
     Nothing,
     End,
 }
@@ -59,22 +61,20 @@ impl<S> State<S> {
             pump,
             stream: Some(stream),
             lost: Unreached::Closed,
-            waker: None,
+            turns: Turns::default(),
             settled: None,
         }
     }
 }
 
-impl<S: Cut> State<S> {
+impl<S: Carried> State<S> {
     /// Has the peer see that it was cut, when the stream is closed.
     pub(super) fn cut(&self) {
         if let Some(stream) = &self.stream {
             stream.cut();
         }
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     /// Ends our half of the stream.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
         let taken = self.pump.take_in(&self.input[..self.filled], cancel)?;
         self.input.copy_within(taken..self.filled, 0);
         self.filled -= taken;
-        Ok(Fetched::Some)
+        Ok(Fetched::Some(len))
     }
 
     /// Writes what is to go out, as far as there is room.
@@ -185,6 +185,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
 
     pub(super) fn is_done(&self) -> bool {
         self.stream.is_none() || self.is_unheard
+    }
+
+    /// Whether the stream takes no more just now.
+    pub(super) fn is_full(&self) -> bool {
+        !self.is_done() && (self.is_held || self.written < self.output.len())
+    }
+
+    /// Whether nothing is half-way: neither in the stream nor of a blob.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.filled == 0 && !self.is_done() && !self.is_full() && self.pump.is_light()
     }
 
     /// Whether something is still to go out that can.

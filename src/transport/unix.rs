@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Handle};
 
 use super::aside::{self, Aside};
 use super::board::{Geometry, Side};
+use super::carried::Carried;
 use super::stream::{Laid, Pumping, lay};
 use crate::sys::socket::send_now;
 
@@ -117,18 +118,9 @@ pub(crate) fn pumps() -> io::Result<Handle> {
 }
 
 /// A socket that raises no signal when the peer is gone, whatever the program does about SIGPIPE.
-pub(crate) struct Socket(pub(super) UnixStream);
+struct Socket(UnixStream);
 
-impl Socket {
-    /// Sends what there is room for.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let send = || send_now(self.0.as_fd(), bytes);
-        self.0.try_io(Interest::WRITABLE, send)
-    }
-}
+impl Carried for Socket {}
 
 impl AsyncRead for Socket {
     fn poll_read(

@@ -26,7 +26,7 @@ use crate::transport::link_kind::LinkKind;
 use crate::transport::net::Wire;
 use crate::transport::relay::Parting;
 use crate::transport::sealed_stream::Sealed;
-use crate::transport::stream::lay_remote;
+use crate::transport::stream::{Runtimes, lay_remote};
 use crate::transport::unix::pumps;
 use crate::transport::unreached::Unreached;
 use crate::wire::chain::ActorKey;
@@ -119,11 +119,13 @@ pub(crate) fn lay(
         }
     });
     let (coming, way) = Coming::later();
+    let (links, owner) = (&pumps, runtime);
+    let runtimes = Runtimes { links, owner };
     let (laid, pumping) = lay_remote(
         coming,
         (geometry, Side::Caller),
         (0, *blob_limit),
-        (&pumps, on_parting as _),
+        (runtimes, on_parting as _),
     );
     tie.hold(pumping);
     let link: Link = laid.connect(welcome.message_len_max);

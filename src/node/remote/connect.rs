@@ -165,7 +165,7 @@ where
 /// Awaiting gives a [`ConnectError`]; nothing is left of the attempt.
 ///
 /// # Panics
-/// Awaited outside a tokio runtime.
+/// Awaited outside a tokio runtime with its clock and I/O.
 ///
 /// # Cancel safety
 /// Dropped before it is done, nothing is left of it.

@@ -38,7 +38,7 @@ use crate::transport::net::{Bound, Listener, Wire};
 use crate::transport::noise::Preamble;
 use crate::transport::relay::{Parting, Relay, part};
 use crate::transport::sealed_stream::Sealed;
-use crate::transport::stream::{Pumping, lay_remote};
+use crate::transport::stream::{Pumping, Runtimes, lay_remote};
 use crate::transport::unix::pumps;
 use crate::wire::codec::EncodeError;
 use crate::wire::hello::{self, Tables};
@@ -99,6 +99,8 @@ struct Inside {
     signals: Signals,
     limits: Limits,
     pumps: Handle,
+    /// Where the actor runs.
+    runtime: Handle,
     began: Instant,
     state: Mutex<State>,
     /// A stranger has gone, or is none any more.
@@ -150,7 +152,7 @@ struct Caller {
 }
 
 impl Door {
-    /// A door that is still closed: those who knock wait.
+    /// A door that is still closed: those who knock wait. Must be called where the actor runs.
     ///
     /// # Errors
     /// The system's: no thread.
@@ -177,6 +179,7 @@ impl Door {
             signals: behind.signals,
             limits,
             pumps: pumps()?,
+            runtime: Handle::current(),
             began: Instant::now(),
             state: Mutex::default(),
             moved: Notify::new(),
@@ -408,9 +411,10 @@ impl Inside {
                 inside.signals.close(line);
             }
         });
-        let pumps = (&self.pumps, on_parting as _);
+        let (links, owner) = (&self.pumps, &self.runtime);
+        let runtimes = (Runtimes { links, owner }, on_parting as _);
         let terms = (skew, self.limits.blob_limit);
-        let (laid, pumping) = lay_remote(sealed, (geometry, Side::Server), terms, pumps);
+        let (laid, pumping) = lay_remote(sealed, (geometry, Side::Server), terms, runtimes);
         let relay = laid.relay();
         let link = laid.connect(MESSAGE_LEN_MAX);
         if let Some(porter) = &link.porter {
