@@ -285,11 +285,8 @@ impl Grave {
         let packet = lifeline.recv(&mut buffer).await?;
         let enter: Enter = hello::decode(&buffer[..packet.len]).map_err(io::Error::other)?;
         let proof = AuthKey::from(enter.proof.0);
-        // As at the door of the actor: of several keys, the family enters by the first.
-        let opens = self
-            .keys
-            .first()
-            .is_some_and(|key| key.proof(&name) == proof);
+        // As at the actor's own entrance: any of its keys.
+        let opens = self.keys.iter().any(|key| key.proof(&name) == proof);
         lifeline.send(if opens { &self.packet } else { LOCKED }, &[])
     }
 

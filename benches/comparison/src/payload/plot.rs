@@ -85,7 +85,7 @@ fn draw_panel(area: &Area<'_>, report: &Report, trip: Trip, top: i32) -> Outcome
     while tick <= most {
         let line = vec![(LEFT, y(tick)), (RIGHT, y(tick))];
         area.draw(&PathElement::new(line, GRID.stroke_width(1)))?;
-        let label = format!("{} us", tick / 1000.0);
+        let label = format!("{} µs", tick / 1000.0);
         write(area, &label, (LEFT - 8, y(tick)), 11, &FAINT, HPos::Right)?;
         tick *= 10.0;
     }

@@ -62,7 +62,7 @@ pub fn draw(rows: &[Row], cores: usize, path: &Path) -> Outcome {
 fn title(case: Case) -> String {
     match case {
         Case::Work => format!("pieces of {PIECE:?} at once: share of what the cores could do"),
-        Case::Idle => format!("calls of {SHORT:?}, one every 2 ms: p50, and p99 as the thin line"),
+        Case::Idle => format!("calls of {SHORT:?}, one every 2 ms: p50, thin to p99; logarithmic"),
         Case::Loaded => "the same beside a busy process on each core".to_owned(),
     }
 }
