@@ -12,6 +12,7 @@ mod network;
 #[path = "kill_matrix/turns.rs"]
 mod turns;
 
+use std::fmt;
 use std::fs;
 use std::future::Future;
 use std::io::Write as _;
@@ -86,6 +87,56 @@ impl Chief {
             victim.shutdown().await.map_err(|error| error.to_string())?;
         }
         Ok(sum)
+    }
+}
+
+/// What a cell of either matrix is: a process that is struck at a point.
+trait Cellular: fmt::Debug {
+    /// The point, at which passage of it, and how.
+    fn strike(&self) -> (&'static str, u32, Struck);
+
+    /// What arms the point.
+    fn setting(&self) -> String {
+        let (point, passage, struck) = self.strike();
+        format!("{point}={}@{passage}", struck.name())
+    }
+
+    async fn bounded<F: Future>(&self, future: F) -> F::Output {
+        let ended = tokio::time::timeout(SILENT, future).await;
+        ended.unwrap_or_else(|_| panic!("{self:?} does not end"))
+    }
+
+    /// The owner of who was struck ends it.
+    async fn bury(&self, actor: &impl Proxy) {
+        let (_, _, struck) = self.strike();
+        match self.bounded(actor.stop()).await {
+            Err(ShutdownError::Killed { grace: GRACE }) => assert_eq!(struck, Struck::Stop),
+            Err(ShutdownError::Died(death)) => {
+                let right = struck != Struck::Stop && struck.ends_as(death.exit());
+                assert!(right, "{self:?}: {death}");
+            }
+            other => panic!("{self:?} was not struck: {other:?}"),
+        }
+        assert!(is_gone(actor.process_id()) && !actor.is_alive());
+    }
+}
+
+/// Runs cells, so many at a time, and those that are stopped at once, for they only take time.
+async fn run_all<C, F>(cells: Vec<C>, width: usize, scratch: &Scratch, run: impl Fn(C, String) -> F)
+where
+    C: Cellular + Copy,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let is_stopped = |cell: &C| matches!(cell.strike(), (_, _, Struck::Stop));
+    let (stopped, killed): (Vec<_>, Vec<_>) = cells.into_iter().partition(is_stopped);
+    for (round, cells) in killed.chunks(width).chain([&stopped[..]]).enumerate() {
+        let mut running = JoinSet::new();
+        for (number, cell) in cells.iter().enumerate() {
+            running.spawn(run(*cell, scratch.path(&format!("{round}-{number}"))));
+        }
+        while let Some(ended) = running.join_next().await {
+            ended.expect("no cell panics");
+        }
     }
 }
 
@@ -173,17 +224,17 @@ const CHILD_POINTS: [(&str, u32, Stage); 18] = [
     ("child.end", 1, Stage::Shutdown),
 ];
 
+impl Cellular for Cell {
+    fn strike(&self) -> (&'static str, u32, Struck) {
+        (self.point, self.passage, self.struck)
+    }
+}
+
 impl Cell {
     async fn run(self, log: String) {
-        let Self {
-            point,
-            passage,
-            struck,
-            idle,
-            ..
-        } = self;
+        let Self { struck, idle, .. } = self;
         let spawn = Victim::spawn(log.clone())
-            .env(FAILPOINT, format!("{point}={}@{passage}", struck.name()))
+            .env(FAILPOINT, self.setting())
             .greet_within(GREET_WITHIN)
             .grace(GRACE)
             .idle(idle);
@@ -243,11 +294,6 @@ impl Cell {
             _ => panic!("{self:?}: {error:?}"),
         }
         assert!(is_gone(pid) && !victim.is_alive());
-    }
-
-    async fn bounded<F: Future>(&self, future: F) -> F::Output {
-        let ended = tokio::time::timeout(SILENT, future).await;
-        ended.unwrap_or_else(|_| panic!("{self:?} does not end"))
     }
 
     fn check_start(&self, error: &SpawnError, log: &str) {

@@ -44,7 +44,12 @@ impl ProxyType<'_> {
             &quote!(#ident #parameters),
             &quote!(#bounds),
         );
-        let archive = archive(self.generics, &quote!(#ident #parameters), &quote!(#bounds));
+        let archive = archive(
+            self.generics,
+            &quote!(#ident #parameters),
+            &quote!(#bounds),
+            Travels::AsActor,
+        );
         let conversions = self.conversions();
         quote! {
             #[doc = #doc]
@@ -156,8 +161,32 @@ fn values(impls: &TokenStream, ty: &TokenStream, bounds: &TokenStream) -> TokenS
     }
 }
 
+/// What a proxy is in a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Travels {
+    AsActor,
+    AsPart,
+}
+
 /// What lets a proxy travel in a message.
-fn archive(generics: &Generics, ty: &TokenStream, bounds: &TokenStream) -> TokenStream {
+pub(crate) fn archive(
+    generics: &Generics,
+    ty: &TokenStream,
+    bounds: &TokenStream,
+    travels: Travels,
+) -> TokenStream {
+    let (archived, resolver, serialized) = match travels {
+        Travels::AsActor => (
+            quote!(ArchivedPassport),
+            quote!(ProxyResolver),
+            quote!(serialize(serializer)),
+        ),
+        Travels::AsPart => (
+            quote!(ArchivedPartCard),
+            quote!(PartProxyResolver),
+            quote!(serialize_part::<Self, __S>(serializer)),
+        ),
+    };
     let (impls, _, _) = generics.split_for_impl();
     let mut with_serializer = generics.clone();
     with_serializer.params.push(syn::parse_quote!(__S));
@@ -168,8 +197,8 @@ fn archive(generics: &Generics, ty: &TokenStream, bounds: &TokenStream) -> Token
         .map(|clause| &clause.predicates);
     quote! {
         impl #impls ::callboard::__private::rkyv::Archive for #ty #bounds {
-            type Archived = ::callboard::__private::ArchivedPassport;
-            type Resolver = ::callboard::__private::ProxyResolver;
+            type Archived = ::callboard::__private::#archived;
+            type Resolver = ::callboard::__private::#resolver;
 
             fn resolve(
                 &self,
@@ -192,7 +221,7 @@ fn archive(generics: &Generics, ty: &TokenStream, bounds: &TokenStream) -> Token
                 Self::Resolver,
                 <__S as ::callboard::__private::rkyv::rancor::Fallible>::Error,
             > {
-                self.handle.serialize(serializer)
+                self.handle.#serialized
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
-use syn::{Error, Ident, Item, ItemImpl, Type, ext::IdentExt, parse2};
+use syn::{Error, Generics, Ident, Item, ItemImpl, Type, ext::IdentExt, parse2};
 
 use crate::{
     expand_proxy::{Through, method},
     expand_server::{Callee, PHASES, Phase, entry, wire_name},
-    expand_type::allowances,
+    expand_type::{Travels, allowances, archive},
     function::{Function, Written},
     helpers::Helpers,
     hooks::Hooks,
@@ -148,7 +148,15 @@ impl PartInterface {
             method(&self.name, function, &Through::Own).with_vis(&quote!(#vis))
         });
         let (accessors, allowances) = (self.parts().accessors(), allowances());
-        let (own_name, archive) = (proxy.to_string(), archive(&proxy));
+        let (own_name, archive) = (
+            proxy.to_string(),
+            archive(
+                &Generics::default(),
+                &quote!(#proxy),
+                &TokenStream::new(),
+                Travels::AsPart,
+            ),
+        );
         quote! {
             #[doc = #doc]
             #[derive(Clone)]
@@ -249,39 +257,6 @@ impl PartInterface {
                 call: ::callboard::__private::Incoming<'_>,
             ) -> ::callboard::__private::Answer {
                 #body
-            }
-        }
-    }
-}
-
-/// What lets a part's proxy travel in a message.
-fn archive(proxy: &Ident) -> TokenStream {
-    quote! {
-        impl ::callboard::__private::rkyv::Archive for #proxy {
-            type Archived = ::callboard::__private::ArchivedPartCard;
-            type Resolver = ::callboard::__private::PartProxyResolver;
-
-            fn resolve(
-                &self,
-                resolver: Self::Resolver,
-                out: ::callboard::__private::rkyv::Place<Self::Archived>,
-            ) {
-                resolver.resolve(out);
-            }
-        }
-
-        impl<__S> ::callboard::__private::rkyv::Serialize<__S> for #proxy
-        where
-            __S: ::callboard::__private::Serializes + ?::core::marker::Sized,
-        {
-            fn serialize(
-                &self,
-                serializer: &mut __S,
-            ) -> ::core::result::Result<
-                Self::Resolver,
-                <__S as ::callboard::__private::rkyv::rancor::Fallible>::Error,
-            > {
-                self.handle.serialize_part::<Self, __S>(serializer)
             }
         }
     }

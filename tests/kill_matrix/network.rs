@@ -6,19 +6,18 @@
 //! the next one.
 
 use std::fs;
-use std::future::{Future, IntoFuture as _};
+use std::future::IntoFuture as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{AuthKey, Blob, ConnectError, Exit, ShutdownError};
+use callboard::{AuthKey, Blob, ConnectError, Exit};
 use futures_util::stream;
-use tokio::task::JoinSet;
 
 use super::common::{
     Holdings, LONG, SOON, Scratch, alone, eventually, is_gone, is_stopped, within,
 };
-use super::{FAILPOINT, GRACE, SILENT, Struck, without_cores};
+use super::{Cellular, FAILPOINT, GRACE, SILENT, Struck, run_all, without_cores};
 
 /// Any free port of this machine.
 const HERE: &str = "tcp://127.0.0.1:0";
@@ -260,6 +259,12 @@ const SERVER_POINTS: [(&str, u32, Stage); 19] = [
     ("pump.bye.put", 1, Stage::Ending),
 ];
 
+impl Cellular for Cell {
+    fn strike(&self) -> (&'static str, u32, Struck) {
+        (self.point, self.passage, self.struck)
+    }
+}
+
 impl Cell {
     fn all(points: &[(&'static str, u32, Stage)]) -> Vec<Self> {
         let cells = points.iter().flat_map(|&(point, passage, stage)| {
@@ -271,15 +276,6 @@ impl Cell {
             })
         });
         cells.collect()
-    }
-
-    fn setting(&self) -> String {
-        format!("{}={}@{}", self.point, self.struck.name(), self.passage)
-    }
-
-    async fn bounded<F: Future>(&self, future: F) -> F::Output {
-        let ended = tokio::time::timeout(SILENT, future).await;
-        ended.unwrap_or_else(|_| panic!("{self:?} does not end"))
     }
 
     /// How many bumps are possible where the struck one came no further than the stage.
@@ -298,19 +294,6 @@ impl Cell {
             _ => is_gone(pid),
         };
         eventually(LONG, &format!("{self:?} strikes"), struck).await;
-    }
-
-    /// The owner of who was struck ends it.
-    async fn bury(&self, actor: &impl Proxy) {
-        match self.bounded(actor.stop()).await {
-            Err(ShutdownError::Killed { grace: GRACE }) => assert_eq!(self.struck, Struck::Stop),
-            Err(ShutdownError::Died(death)) => {
-                let right = self.struck != Struck::Stop && self.struck.ends_as(death.exit());
-                assert!(right, "{self:?}: {death}");
-            }
-            other => panic!("{self:?} was not struck: {other:?}"),
-        }
-        assert!(is_gone(actor.process_id()) && !actor.is_alive());
     }
 
     /// A visitor that is struck; the station serves the next one, and holds nothing of it.
@@ -467,24 +450,6 @@ async fn settled(pid: u32) -> usize {
     }
 }
 
-/// Runs cells, some at a time, and those that are stopped at once, for they only take time.
-async fn run_all<F>(cells: Vec<Cell>, scratch: &Scratch, run: impl Fn(Cell, String) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let is_stopped = |cell: &Cell| cell.struck == Struck::Stop;
-    let (stopped, killed): (Vec<_>, Vec<_>) = cells.into_iter().partition(is_stopped);
-    for (round, cells) in killed.chunks(5).chain([&stopped[..]]).enumerate() {
-        let mut running = JoinSet::new();
-        for (number, cell) in cells.iter().enumerate() {
-            running.spawn(run(*cell, scratch.path(&format!("{round}-{number}"))));
-        }
-        while let Some(ended) = running.join_next().await {
-            ended.expect("no cell panics");
-        }
-    }
-}
-
 /// What this process holds once it has connected and let go: what it opens once stays.
 async fn warm(scratch: &Scratch) -> Holdings {
     let station = Station::spawn(scratch.path("warm"))
@@ -505,7 +470,7 @@ async fn clients_may_be_struck_at_each_step() {
     without_cores();
     let scratch = Scratch::new();
     let before = warm(&scratch).await;
-    run_all(Cell::all(&CLIENT_POINTS), &scratch, Cell::strike_client).await;
+    run_all(Cell::all(&CLIENT_POINTS), 5, &scratch, Cell::strike_client).await;
     before.back().await;
 }
 
@@ -518,6 +483,6 @@ async fn servers_may_be_struck_at_each_step() {
     without_cores();
     let scratch = Scratch::new();
     let before = warm(&scratch).await;
-    run_all(Cell::all(&SERVER_POINTS), &scratch, Cell::strike_server).await;
+    run_all(Cell::all(&SERVER_POINTS), 5, &scratch, Cell::strike_server).await;
     before.back().await;
 }

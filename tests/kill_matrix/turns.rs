@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::future::{Future, IntoFuture as _, pending};
+use std::future::{IntoFuture as _, pending};
 use std::io::Write as _;
 
+use callboard::LinkKind;
 use callboard::prelude::*;
-use callboard::{LinkKind, ShutdownError};
-use tokio::task::JoinSet;
 
-use super::common::{self, Holdings, Scratch, alone, eventually, is_gone, within};
+use super::common::{self, Holdings, Scratch, alone, eventually, within};
 use super::{
-    CELL, FAILPOINT, GRACE, GREET_WITHIN, SILENT, Struck, Victim, processes_of, without_cores,
+    CELL, Cellular, FAILPOINT, GRACE, GREET_WITHIN, SILENT, Struck, Victim, processes_of, run_all,
+    without_cores,
 };
 
 /// Arms nothing, and hides from an actor's children what its parent has armed.
@@ -160,6 +160,12 @@ const PARENT_POINTS: [(&str, u32, LinkName); 16] = [
     ("pump.written", 3, LinkName::Socket),
 ];
 
+impl Cellular for Cell {
+    fn strike(&self) -> (&'static str, u32, Struck) {
+        (self.point, self.passage, self.struck)
+    }
+}
+
 impl Cell {
     fn all(points: &[(&'static str, u32, LinkName)]) -> Vec<Self> {
         let cells = points.iter().flat_map(|&(point, passage, link)| {
@@ -171,15 +177,6 @@ impl Cell {
             })
         });
         cells.collect()
-    }
-
-    fn setting(&self) -> String {
-        format!("{}={}@{}", self.point, self.struck.name(), self.passage)
-    }
-
-    async fn bounded<F: Future>(&self, future: F) -> F::Output {
-        let ended = tokio::time::timeout(SILENT, future).await;
-        ended.unwrap_or_else(|_| panic!("{self:?} does not end"))
     }
 
     /// A child that is struck somewhere in a life with a cancel in its middle.
@@ -231,16 +228,7 @@ impl Cell {
                 }
             }
         }
-        let pid = patient.process_id();
-        match self.bounded(patient.stop()).await {
-            Err(ShutdownError::Killed { grace: GRACE }) => assert_eq!(self.struck, Struck::Stop),
-            Err(ShutdownError::Died(death)) => {
-                let right = self.struck != Struck::Stop && self.struck.ends_as(death.exit());
-                assert!(right, "{self:?}: {death}");
-            }
-            other => panic!("{self:?} was not struck: {other:?}"),
-        }
-        assert!(is_gone(pid) && !patient.is_alive());
+        self.bury(&patient).await;
     }
 
     /// A parent that is struck somewhere, with all kinds of actors beneath it.
@@ -270,24 +258,6 @@ impl Cell {
     }
 }
 
-/// Runs cells, some at a time, and those that are stopped at once, for they only take time.
-async fn run_all<F>(cells: Vec<Cell>, scratch: &Scratch, run: impl Fn(Cell, String) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let is_stopped = |cell: &Cell| cell.struck == Struck::Stop;
-    let (stopped, killed): (Vec<_>, Vec<_>) = cells.into_iter().partition(is_stopped);
-    for (round, cells) in killed.chunks(8).chain([&stopped[..]]).enumerate() {
-        let mut running = JoinSet::new();
-        for (number, cell) in cells.iter().enumerate() {
-            running.spawn(run(*cell, scratch.path(&format!("{round}-{number}"))));
-        }
-        while let Some(ended) = running.join_next().await {
-            ended.expect("no cell panics");
-        }
-    }
-}
-
 /// A child at its hooks, when a call that it runs is given up, and at each step of a socket's pump.
 #[callboard::test]
 async fn children_may_be_struck_at_their_turns() -> callboard::Result<()> {
@@ -300,7 +270,7 @@ async fn children_may_be_struck_at_their_turns() -> callboard::Result<()> {
     let survivor = Victim::spawn(scratch.path("survivor"));
     let survivor = survivor.link(LinkKind::Socket).await?;
     let before = Holdings::settled().await;
-    run_all(Cell::all(&CHILD_POINTS), &scratch, Cell::strike_child).await;
+    run_all(Cell::all(&CHILD_POINTS), 8, &scratch, Cell::strike_child).await;
     within(SILENT, survivor.bump()).await?;
     before.back().await;
     survivor.shutdown().await
@@ -321,7 +291,7 @@ async fn parents_may_be_struck_at_their_turns() -> callboard::Result<()> {
         assert_eq!(sum.expect("nothing is armed"), 5);
     }
     let before = Holdings::settled().await;
-    run_all(Cell::all(&PARENT_POINTS), &scratch, Cell::strike_parent).await;
+    run_all(Cell::all(&PARENT_POINTS), 8, &scratch, Cell::strike_parent).await;
     before.back().await;
     peaceful.shutdown().await
 }
