@@ -142,7 +142,8 @@ pub mod __private {
     pub use crate::node::forward::value::{ProxyResolver, Serializes};
     pub use crate::node::greet::hook;
     pub use crate::node::handle::Handle;
-    pub use crate::node::local::{Leaving, LocalSeat, run_local};
+    pub use crate::node::leaving::Leaving;
+    pub use crate::node::local::{LocalSeat, run_local};
     pub use crate::node::part::{ActorPart, PartProxy};
     pub use crate::node::registry::{ACTORS, ActorType};
     pub use crate::node::runner::{RunInTask, RunInThread, Runner};

@@ -248,7 +248,7 @@ async fn local_actors_are_called_from_elsewhere() {
     assert_eq!(holder.add(2).await.unwrap(), 2);
 }
 
-/// A supervised actor's proxy is handed on as that of the actor that lives now; a pool's is not.
+/// A supervised actor's proxy is handed on, a pool's is not.
 #[callboard::test]
 async fn several_that_are_called_as_one() {
     let holder = Holder::spawn().await.unwrap();

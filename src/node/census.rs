@@ -14,6 +14,8 @@ static LIVING: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 /// One actor; the youngest is the last.
 struct Entry {
     id: u64,
+    /// By which its callers know it.
+    key: u64,
     /// The runtime that serves the actor's link.
     runtime: runtime::Id,
     life: Life,
@@ -56,27 +58,26 @@ impl Life {
     }
 }
 
-/// Counts an actor of this runtime in.
-pub(crate) fn enter(id: u64, life: Life) {
+/// Counts an actor of this runtime in, which its callers know by `key`.
+pub(crate) fn enter(id: u64, key: u64, life: Life) {
     let runtime = Handle::current().id();
     let mut living = living();
     if life.being.exit().is_none() {
-        living.push(Entry { id, runtime, life });
+        living.push(Entry {
+            id,
+            key,
+            runtime,
+            life,
+        });
     }
 }
 
-/// One that this process has started and that still lives, by the lower half of its id.
-pub(super) fn find(id: u64) -> Option<Life> {
+/// One that this process has started and that still lives.
+pub(super) fn find(key: u64) -> Option<Life> {
     let living = living();
-    let found = living
-        .iter()
-        .rev()
-        .find(|entry| entry.id & LOWER == id & LOWER);
+    let found = living.iter().rev().find(|entry| entry.key == key);
     found.map(|entry| entry.life.clone())
 }
-
-/// What of an id is in an actor's key.
-const LOWER: u64 = u32::MAX as u64;
 
 /// Counts an actor out.
 pub(crate) fn leave(id: u64) {

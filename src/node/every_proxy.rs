@@ -43,7 +43,13 @@ use crate::transport::link_kind::LinkKind;
 ///   the link, and the next call makes another one. How the actor died is told by whoever has
 ///   started it, for some seconds; where that has gone, too, `Died` knows no more than that.
 /// - One that comes home, to the process that has started its actor, uses the link that is there.
-/// - A [supervised](crate::supervision) actor's is handed on as that of the actor that lives now.
+/// - A [supervised](crate::supervision) actor's goes on with the next life, elsewhere as at home:
+///   calls that are under way at a death are told of it, and later ones go to who follows, by
+///   shared memory or to where that listens, which is at the port of the one before. Within one
+///   program those that are made while nobody is there wait for the next one; from other programs
+///   they are told how the one before died, or, where the next one begins to listen just then, that
+///   it is [`Unreachable`](crate::CallError::Unreachable), and have not run. Once nobody follows,
+///   all are told how the last one ended.
 /// - A [pool's](crate::pool) is not handed on: hand on its members. A
 ///   [part's](macro@crate::actor_part) is, as that of its actor.
 ///

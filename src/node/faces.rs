@@ -92,8 +92,8 @@ pub fn place_of<T: TraitProxy, P: Offers<T>>(method: u16) -> Option<u16> {
 
 /// Which actor a proxy calls: a small value for maps, logs and comparisons.
 ///
-/// No other actor has it, as long as the process lives that started this one. Whoever keeps it does
-/// not keep the actor.
+/// No other actor has it, as long as the process lives that started this one. All lives of a
+/// [supervised](crate::supervision) actor have one. Whoever keeps it does not keep the actor.
 ///
 /// # Examples
 /// ```

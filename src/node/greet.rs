@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
-use super::forward::resident::{self, Resident};
+use super::berth::Way;
+use super::forward::resident::{self, Announce, Resident};
 use super::handover::{self, State};
 use super::registry::{self, ActorType};
 use super::remote::door::{Behind, Door};
@@ -128,6 +129,8 @@ pub(crate) struct Seat {
     road: Road,
     /// Where it listens for callers of other programs.
     places: Option<Places>,
+    /// If others may follow it: how it tells of its own way in, and the ways of those before it.
+    returning: Option<(Announce, Vec<Way>)>,
     message_len_max: u64,
     idle: Idle,
     mailbox: Mailbox,
@@ -207,9 +210,11 @@ fn greet(lifeline: &Arc<Lifeline>) -> Result<(&'static ActorType, Seat), Unfit> 
         // Without a parent there is nobody to be told, and soon nobody to tell it.
         let _ = asking.send(ward::ASKED, &[]);
     });
+    let ports = seat.places.as_ref().map(Places::ports);
     let greeted = Greeted {
         tables: Tables::of(actor.interface()),
         addresses,
+        ports: ports.unwrap_or_default(),
     };
     send(lifeline, &Greeting::Ok(greeted))?;
     grave::set_parent(lifeline);
@@ -228,6 +233,7 @@ fn take_seat(
         return Err(GreetRefusal::System("a place was expected".into()));
     };
     family::join(place).map_err(|error| GreetRefusal::System(error.to_string()))?;
+    let ways = take_ways(hello, &mut fds)?;
     let signals = Signals::default();
     if hello.is_kept {
         let left = hello.left.and_then(|len| Some((fds.pop()?, len)));
@@ -243,6 +249,7 @@ fn take_seat(
     Ok(Seat {
         road,
         places,
+        returning: hello.returns.then(|| (announce(lifeline), ways)),
         message_len_max: hello.message_len_max,
         idle: Idle::from_number(hello.idle),
         mailbox: Mailbox::from_numbers(hello.mailbox),
@@ -251,6 +258,22 @@ fn take_seat(
         terminated: Arc::default(),
         runtime: Arc::default(),
     })
+}
+
+/// The ways in that the lives before had.
+fn take_ways(hello: &Hello, fds: &mut Vec<OwnedFd>) -> Result<Vec<Way>, GreetRefusal> {
+    let refused = |why: String| GreetRefusal::System(why);
+    let first = fds.len().checked_sub(hello.ways.into());
+    let first = first.ok_or_else(|| refused("more ways in were expected".into()))?;
+    let ways = fds.drain(first..).map(Way::of);
+    ways.collect::<io::Result<_>>()
+        .map_err(|error| refused(error.to_string()))
+}
+
+/// How the way in that this one opens is told to whoever keeps it for the next one.
+fn announce(lifeline: &Arc<Lifeline>) -> Announce {
+    let lifeline = Arc::clone(lifeline);
+    Box::new(move |way| lifeline.send(ward::ENTRANCE, &[way]))
 }
 
 /// What the life before has left, and the way on which this one leaves its own.
@@ -380,6 +403,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
     let Seat {
         road,
         places,
+        returning,
         message_len_max,
         idle,
         mailbox,
@@ -405,7 +429,8 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         });
         let door = door.transpose().ok()?;
         let plate = Door::plate(door.as_ref()).ok()?;
-        let resident = Resident::of::<A>(named.actor(), limit, &signals, plate);
+        let who = (named.actor(), limit);
+        let resident = Resident::of::<A>(who, &signals, plate, returning);
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         let back = Arc::new(Back::new(link.sender));

@@ -48,6 +48,12 @@ impl Owner {
             addresses: OnceLock::new(),
         }
     }
+
+    /// Others reach it here, as it has said. Once.
+    pub(super) fn set_addresses(&self, said: &[String]) {
+        let addresses = said.iter().flat_map(|address| address.parse());
+        let _ = self.addresses.set(addresses.collect());
+    }
 }
 
 impl Drop for Owner {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
+use super::berth::Berth;
 use super::handle::Proxy;
 use super::ward::lock;
 use crate::actor::legacy::Legacy;
@@ -27,9 +28,27 @@ pub(super) type State = (OwnedFd, u64);
 
 /// See the module. A clone is the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Handover(Arc<Mutex<Option<State>>>);
+pub(crate) struct Handover {
+    left: Arc<Mutex<Option<State>>>,
+    /// Of a place in which there is one life at a time.
+    berth: Option<Arc<Berth>>,
+}
 
 impl Handover {
+    /// Of a place in which there is one life at a time: who has a proxy of one calls the next one,
+    /// too.
+    pub(crate) fn of_one() -> Self {
+        Self {
+            berth: Some(Arc::default()),
+            ..Self::default()
+        }
+    }
+
+    /// What else stays between the lives in such a place, if there is one at a time.
+    pub(crate) fn berth(this: Option<&Self>) -> Option<Arc<Berth>> {
+        this?.berth.clone()
+    }
+
     /// What `start` starts that has such a proxy is given what was left here, and leaves it here.
     pub(crate) fn within<P: Proxy, F: Future>(
         &self,
@@ -46,7 +65,7 @@ impl Handover {
 
     /// A life has left this.
     pub(super) fn put(&self, state: State) {
-        *lock(&self.0) = Some(state);
+        *lock(&self.left) = Some(state);
     }
 
     /// What was left last, for a further life.
@@ -54,7 +73,7 @@ impl Handover {
     /// # Errors
     /// The system's: no descriptor is free.
     pub(super) fn copy(&self) -> io::Result<Option<State>> {
-        let state = lock(&self.0);
+        let state = lock(&self.left);
         let copy = state.as_ref().map(|(fd, len)| Ok((fd.try_clone()?, *len)));
         copy.transpose()
     }

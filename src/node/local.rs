@@ -12,22 +12,21 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::being::Being;
+use super::berth::{self, Berth};
 use super::census::{self, Life};
-use super::ending::PANIC_CODE;
 use super::forward::resident::Resident;
 use super::handle::{Handle, Owner, Proxy};
 use super::handover::Handover;
 use super::leash::{Leash, Watch};
+use super::leaving::Leaving;
 use super::output::Tails;
 use super::remote::door::{Behind, Door};
-use super::remote::grave::Will;
 use super::remote::listen::{Listening, Places};
 use super::spawn;
 use super::spawn_error::SpawnError;
@@ -45,8 +44,7 @@ use crate::proxy::Caller;
 use crate::proxy::ambient::Named;
 use crate::proxy::call::DecodeFailure;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::failure::{CallError, Ended};
-use crate::sys::process::Exit;
+use crate::proxy::failure::CallError;
 use crate::transport::Link;
 use crate::transport::idle::Idle;
 use crate::transport::link_kind::LinkKind;
@@ -56,7 +54,6 @@ use crate::wire::frame::Kind;
 use crate::wire::hello::Tables;
 use crate::wire::interface::Interface;
 use crate::wire::lent::Encoded;
-use crate::wire::passport::BYE;
 
 /// Starts the task or thread of one type's actors: chosen where `#[actor]` stands.
 type Start = fn(LocalSeat) -> io::Result<()>;
@@ -74,8 +71,9 @@ type Start = fn(LocalSeat) -> io::Result<()>;
 ///   or a program that is built with `panic = "abort"` end all of it.
 ///   [`process_id`](crate::Proxy::process_id) is this process's.
 /// - A task ends where it waits. [`kill`](crate::Proxy::kill) and the end of the
-///   [grace](Local::grace) drop it at its method's next `.await` ([`Exit::Dropped`]); a method that
-///   keeps its thread for ever cannot be ended.
+///   [grace](Local::grace) drop it at its method's next `.await`
+///   ([`Exit::Dropped`](crate::Exit::Dropped)); a method that keeps its thread for ever cannot be
+///   ended.
 /// - It runs on the runtime on which it was started, and ends with that. An actor whose state or
 ///   methods cannot move between threads (`Rc`, `Cell` beside async methods, ..) gets a thread with
 ///   a runtime of its own instead; nothing else about it differs, but a call then wakes a thread.
@@ -267,15 +265,18 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
             let method = spawn::constructor_name(interface, constructor);
             SpawnError::constructor(CallError::Encode { method, source })
         })?;
-        let places = options.listen(interface).await?;
+        let handover = Handover::here::<P>();
+        let berth = Handover::berth(handover.as_ref());
+        let places = options.listen(interface, berth.as_deref()).await?;
         note_places();
         let (geometry, limit) = (spawn::geometry(), spawn::MESSAGE_LEN_MAX);
         let (near, mut far) = loopback::pair(geometry, limit);
         let exchange = Exchange::local((near, &mut far), geometry.slots(), options.idle);
         let (id, signals) = (spawn::next_id(), Signals::default());
-        if let Some(handover) = Handover::here::<P>() {
+        if let Some(handover) = handover {
             signals.inherit(handover.legacy().map_err(SpawnError::descriptors)?);
         }
+        let key = berth::key_in(berth.as_deref(), id);
         let leash = Leash::new(signals.clone());
         let life = Life {
             being: Being::Task(leash.clone()),
@@ -285,16 +286,17 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         let owner = Arc::new(Owner::new(life.clone(), Tails::default(), LinkKind::Local));
         let behind = Behind {
             tables: Tables::of(interface),
-            key: spawn::key_of(id).bits(),
+            key: key.bits(),
             signals: signals.clone(),
         };
         let will = places.as_ref().map(Places::will).unwrap_or_default();
         let door = door(places, behind, (&owner, &leash)).map_err(no_thread)?;
-        census::enter(id, life);
+        census::enter(id, key.bits(), life);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let title = options.title(interface);
         let seat = LocalSeat {
-            named: Named::new(spawn::key_of(id), &title),
+            named: Named::new(key, &title),
+            berth,
             title,
             link: far,
             door,
@@ -307,7 +309,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         let starting = Starting(Some(leash.clone()));
         Cut(leash).hold(Arc::clone(&exchange));
         start(seat).map_err(no_thread)?;
-        let callee = (interface, spawn::key_of(id));
+        let callee = (interface, key);
         // It greets nobody: what it offers is known here.
         exchange.set_tables(Tables::of(interface));
         let caller = Caller::new(exchange, callee, limit, owner.clone());
@@ -359,16 +361,19 @@ impl Options {
     async fn listen<E>(
         &mut self,
         interface: &'static Interface,
+        berth: Option<&Berth>,
     ) -> Result<Option<Places>, SpawnError<E>> {
-        let Some(network) = self.listening.network()? else {
+        let Some(mut network) = self.listening.network()? else {
             return Ok(None);
         };
+        berth::keep_ports(berth, Some(&mut network));
         // Names may have to be looked up.
         let taking = tokio::task::spawn_blocking(move || Places::take(&network));
         let places = taking.await.map_err(|error| SpawnError::Refused {
             reason: error.to_string(),
         })?;
         let places = places.map_err(|refusal| SpawnError::refused(refusal, interface))?;
+        berth::note_ports(berth, places.ports());
         Ok(Some(places))
     }
 
@@ -447,6 +452,7 @@ impl Drop for Cut {
 pub struct LocalSeat {
     pub(super) title: String,
     named: Named,
+    berth: Option<Arc<Berth>>,
     link: Link,
     /// Where it listens for callers of other programs.
     door: Option<Door>,
@@ -465,86 +471,6 @@ impl fmt::Debug for LocalSeat {
     }
 }
 
-/// Tells of an actor's end when it is dropped, which is when the task is gone, however it went.
-#[doc(hidden)]
-#[must_use = "the actor has ended when this is dropped"]
-pub struct Leaving {
-    id: u64,
-    leash: Leash,
-    exchange: Arc<Exchange>,
-    exit: Exit,
-    /// While it lives here.
-    resident: Option<Arc<Resident>>,
-    /// For those who ask how it ended.
-    will: Will,
-}
-
-impl Leaving {
-    fn of(id: u64, (leash, exchange): (&Leash, &Arc<Exchange>), will: Will) -> Self {
-        Self {
-            id,
-            leash: leash.clone(),
-            exchange: Arc::clone(exchange),
-            exit: Exit::Dropped,
-            resident: None,
-            will,
-        }
-    }
-
-    /// Whether the actor has ended in order.
-    pub(super) fn is_orderly(&self) -> bool {
-        self.exit == Exit::Code(0)
-    }
-
-    /// Takes in how serving ended; none: it was dropped.
-    fn note(&mut self, end: Option<End>) {
-        self.exit = match end {
-            Some(End::Stopped | End::Rejected) => Exit::Code(0),
-            Some(End::Panicked(report)) => {
-                self.leash.set_report(report);
-                Exit::Code(PANIC_CODE)
-            }
-            Some(End::Corrupt(error)) => {
-                tracing::error!(%error, "a local actor's link is broken");
-                Exit::Unknown
-            }
-            None => Exit::Dropped,
-        };
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        census::leave(self.id);
-        let death = self.leash.death(self.exit);
-        let obituary = death.obituary().filter(|_| !self.is_orderly());
-        if let Some(resident) = &self.resident {
-            let bye = self.is_orderly().then(|| BYE.to_vec());
-            let told = obituary.as_ref().and_then(|told| told.packet().ok());
-            resident.leave(bye.or(told).as_deref());
-        }
-        if let Some(obituary) = obituary {
-            mem::take(&mut self.will).open().tell(&obituary);
-        }
-        self.leash.end_tasks();
-        let ended = if self.exchange.was_stopped(self.exit) {
-            Ended::Stopped
-        } else {
-            Ended::Died(death)
-        };
-        self.exchange.end(ended);
-        self.leash.set_exit(self.exit);
-    }
-}
-
-impl fmt::Debug for Leaving {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaving")
-            .field("exit", &self.exit)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Runs an actor of type `A` to its end, which is told when what this gives is dropped.
 #[doc(hidden)]
 pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
@@ -556,6 +482,7 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
         mailbox,
         signals,
         named,
+        berth,
         // Dropped last, if this future is dropped: then the actor is gone.
         mut leaving,
         ..
@@ -575,7 +502,9 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
         };
         let inbox = Inbox::new(port, post).with_mailbox(mailbox);
         let plate = Door::plate(door.as_ref()).ok();
-        let enter = |plate| Resident::of::<A>(named.actor(), message_len_max, &signals, plate);
+        let who = (named.actor(), message_len_max);
+        let returning = berth.map(Berth::returning);
+        let enter = |plate| Resident::of::<A>(who, &signals, plate, returning);
         leaving.resident = plate.map(enter);
         let mut serving = pin!(server::serve::<A>(inbox, async || {}));
         let mut watch = Watch::new(&leash);

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod being;
+pub(crate) mod berth;
 pub(crate) mod blocking;
 pub(crate) mod census;
 pub(crate) mod ending;
@@ -35,6 +36,7 @@ mod streams;
 pub(crate) mod invoke;
 mod itself;
 mod leash;
+pub(crate) mod leaving;
 pub(crate) mod limits;
 pub(crate) mod local;
 pub(crate) mod monitor;

@@ -62,6 +62,27 @@ pub enum Output {
     Tail(usize),
 }
 
+/// Where a process that is started writes to, and what is kept of it here.
+pub(super) struct Outputs {
+    /// Its standard output and error, where they are not ours.
+    pub(super) fds: [Option<OwnedFd>; 2],
+    pub(super) tails: Tails,
+}
+
+impl Outputs {
+    /// # Errors
+    /// The system's.
+    pub(super) fn open(stdout: Output, stderr: Output) -> io::Result<Self> {
+        let (out, stdout) = stdout.open()?;
+        let (err, stderr) = stderr.open()?;
+        let tails = Tails { stdout, stderr };
+        Ok(Self {
+            fds: [out, err],
+            tails,
+        })
+    }
+}
+
 /// A stream of which the last bytes are kept.
 #[derive(Debug)]
 pub(crate) struct Tail(Mutex<Kept>);

@@ -6,7 +6,8 @@ use std::io;
 use std::marker::PhantomData;
 
 use super::census;
-use super::local::{Leaving, LocalSeat};
+use super::leaving::Leaving;
+use super::local::LocalSeat;
 
 /// How an actor is run: in a task if its future can move between threads, else in a thread of its
 /// own. Which of the two is what the compiler finds first at `(&Runner::new(..)).start(seat)`.

@@ -13,11 +13,12 @@ use std::sync::{Arc, Once, OnceLock};
 use zeroize::Zeroizing;
 
 use super::being::Being;
+use super::berth::{self, Berth};
 use super::census::Life;
 use super::ending::{death, report_end};
 use super::handle::{Handle, Owner, Proxy};
 use super::handover::Handover;
-use super::output::Tails;
+use super::output::{Outputs, Tails};
 use super::road::{Named, NoMemory, PaveError, Paved, idle_over, pave, say_why};
 use super::spawn_error::SpawnError;
 use super::spawn_options::Options;
@@ -168,11 +169,14 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
             let method = constructor_name(interface, constructor);
             SpawnError::constructor(CallError::Encode { method, source })
         })?;
-        let network = options.listening.network()?;
-        let place = family::take_place().map_err(SpawnError::descriptors)?;
         let handover = Handover::here::<P>();
+        let mut network = options.listening.network()?;
+        let berth = Handover::berth(handover.as_ref());
+        berth::keep_ports(berth.as_deref(), network.as_mut());
+        let place = family::take_place().map_err(SpawnError::descriptors)?;
         let plan = Plan {
             handover,
+            berth,
             interface,
             constructor,
             args,
@@ -199,6 +203,7 @@ impl<P: Proxy, E: Send + 'static> Spawn<P, Result<Encoded, EncodeError>, E> {
         plan.options.check_cores(owner.life.being.pid())?;
         constructed.await.map_err(SpawnError::constructor)?;
         crate::sys::failpoint::at("parent.constructed");
+        starting.take_berth().map_err(SpawnError::descriptors)?;
         starting.done(plan.options.heartbeat);
         driver.done();
         Ok(P::__from_handle(Handle::new(caller.cast(interface), owner)))
@@ -224,6 +229,8 @@ fn look_around<E>(interface: &Interface, options: &Options) -> Result<(), SpawnE
 struct Plan<E> {
     /// What its lives leave to each other, if it is in somebody's care.
     handover: Option<Handover>,
+    /// Where else its lives follow each other.
+    berth: Option<Arc<Berth>>,
     interface: &'static Interface,
     constructor: u16,
     args: Encoded,
@@ -308,16 +315,18 @@ async fn begin<E: Send + 'static>(
     crate::sys::failpoint::at("parent.started");
     let starting = Starting::new(ward.clone());
     let _ = pid_told.set(ward.pid());
-    ward.set_terms(Terms::of(options.exe.is_some(), plan.network.clone()));
+    let (network, berth) = (plan.network.clone(), plan.berth.clone());
+    ward.set_terms(Terms::of(options.exe.is_some(), network, berth));
     exchange.set_peer(Box::new(ward.clone()));
     let life = Life {
         being: Being::Process(ward),
         exchange: Arc::clone(&exchange),
         grace: options.grace,
     };
-    census::enter(id, life.clone());
+    let key = berth::key_in(plan.berth.as_deref(), id);
+    census::enter(id, key.bits(), life.clone());
     let owner = Arc::new(Owner::new(life, tails, kind));
-    let callee = (*interface, key_of(id));
+    let callee = (*interface, key);
     let (link, limit) = (Arc::clone(&exchange), message_len_max());
     let caller = Caller::new(link, callee, limit, owner.clone());
     let construct = |number| {
@@ -331,17 +340,17 @@ async fn begin<E: Send + 'static>(
     // This very program numbers its constructors as we do, and need not be asked: the call lies
     // there when the process first looks into its link.
     let constructed = options.exe.is_none().then(|| construct(plan.constructor));
-    let Greeted { tables, addresses } = match greeting.await {
+    let greeted = match greeting.await {
         Ok(packet) => read_greeting(&packet, interface)?,
         Err(GreetError::Silent) => return Err(SpawnError::silent(options.greet_within).into()),
         Err(GreetError::Exited) => return Err(died(&owner).await.into()),
     };
     crate::sys::failpoint::at("parent.greeted");
     drop(named);
-    let addresses = addresses.iter().flat_map(|address| address.parse());
-    let _ = owner.addresses.set(addresses.collect());
-    let number = number(&tables, interface, plan.constructor)?;
-    exchange.set_tables(tables);
+    owner.set_addresses(&greeted.addresses);
+    berth::note_ports(plan.berth.as_deref(), greeted.ports);
+    let number = number(&greeted.tables, interface, plan.constructor)?;
+    exchange.set_tables(greeted.tables);
     Ok(Begun {
         constructed: constructed.unwrap_or_else(|| construct(number)),
         caller,
@@ -361,25 +370,6 @@ struct Parts {
     /// The process's number, once it has one.
     pid_told: Arc<OnceLock<u32>>,
     order: Order,
-}
-
-/// Where the process writes to, and what is kept of it here.
-struct Outputs {
-    /// Its standard output and error, where they are not ours.
-    fds: [Option<OwnedFd>; 2],
-    tails: Tails,
-}
-
-impl Outputs {
-    fn open(options: &Options) -> io::Result<Self> {
-        let (out, stdout) = options.stdout.open()?;
-        let (err, stderr) = options.stderr.open()?;
-        let tails = Tails { stdout, stderr };
-        Ok(Self {
-            fds: [out, err],
-            tails,
-        })
-    }
 }
 
 fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, BeginError<E>> {
@@ -407,11 +397,13 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
         fds.push(fd);
         len
     });
+    let ways = berth::pass_ways(plan.berth.as_deref(), &mut fds);
+    let past = (left, ways.map_err(SpawnError::descriptors)?);
     fds.push(plan.place.try_clone().map_err(SpawnError::descriptors)?);
     let idle = idle_over(kind, options.idle);
     let segment = named.as_ref().map_or("", Named::name);
     let family_key = Secret(*family_key::of_this_process().map_err(no_key)?.bytes());
-    let hello = hello(id, plan, (kind, geometry, segment), (family_key, left));
+    let hello = hello(id, plan, (kind, geometry, segment), (family_key, past));
     let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
     let hello = Zeroizing::new(hello);
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);
@@ -420,7 +412,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
     let Outputs {
         fds: outputs,
         tails,
-    } = Outputs::open(options).map_err(SpawnError::descriptors)?;
+    } = Outputs::open(options.stdout, options.stderr).map_err(SpawnError::descriptors)?;
     let pid_told = Arc::new(OnceLock::new());
     let order = Order {
         launch: options.launch(interface, theirs, outputs),
@@ -451,7 +443,7 @@ fn hello<E>(
     id: u64,
     plan: &Plan<E>,
     (kind, geometry, segment): (LinkKind, Geometry, &str),
-    (family_key, left): (Secret, Option<u64>),
+    (family_key, (left, ways)): (Secret, (Option<u64>, u8)),
 ) -> Hello {
     let Plan {
         interface, options, ..
@@ -459,7 +451,7 @@ fn hello<E>(
     Hello {
         parent: std::process::id(),
         actor: interface.full_name().into_owned(),
-        key: key_of(id).bits(),
+        key: berth::key_in(plan.berth.as_deref(), id).bits(),
         title: options.title(interface).to_owned(),
         link: kind.number(),
         segment: segment.to_owned(),
@@ -476,6 +468,8 @@ fn hello<E>(
         family_key,
         network: plan.network.clone(),
         is_kept: plan.handover.is_some(),
+        returns: plan.berth.is_some(),
+        ways,
         left,
     }
 }

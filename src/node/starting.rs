@@ -1,5 +1,7 @@
 //! What a start that is given up half-way ends.
 
+use std::io;
+
 use tokio::task::JoinHandle;
 
 use super::heartbeat::Heartbeat;
@@ -11,6 +13,14 @@ pub(super) struct Starting(Option<Ward>);
 impl Starting {
     pub(super) fn new(ward: Ward) -> Self {
         Self(Some(ward))
+    }
+
+    /// Has it let those in who have proxies of the lives before.
+    ///
+    /// # Errors
+    /// The system's: no descriptors are free.
+    pub(super) fn take_berth(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), Ward::take_berth)
     }
 
     /// It has, and is asked from now on whether it still works, if it is to be.

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use super::berth::{Berth, Way};
 use super::exited::Exited;
 use super::family_key;
 use super::heartbeat::Heartbeat;
 use super::remote::grave::{Sockets, Will};
 use super::remote::listen::{entrance_keys, keys_of_doors};
 use crate::node::warden::{Command, Office};
-use crate::sys::gateway::{self, Name, Opener};
+use crate::sys::gateway::{Name, Opener};
 use crate::sys::process::{Child, Exit};
 use crate::sys::socket::Lifeline;
 use crate::transport::auth_key::AuthKey;
@@ -36,8 +37,12 @@ pub(crate) const ASKED: &[u8] = b"asked";
 /// The packet that asks a process whether it still works, and its answer.
 pub(crate) const BEAT: &[u8] = b"beat";
 
-/// The packet with the socket at which the process's family enters; from a process, with a copy.
+/// The packet with the socket at which the process's family enters: the parent's, or, of an actor
+/// that another one may follow, that which it has opened itself.
 pub(crate) const ENTRANCE: &[u8] = b"entrance";
+
+/// The packet with a copy of a gateway of the process at which nobody lets in when that has ended.
+pub(crate) const GATEWAY: &[u8] = b"gateway";
 
 /// The packet with copies of the sockets at which others connect to the process.
 pub(crate) const DOORS: &[u8] = b"doors";
@@ -75,6 +80,20 @@ struct State {
     sockets: Sockets,
 }
 
+impl State {
+    /// Has the process accept those who come this way.
+    fn open(&mut self, way: &Way) -> io::Result<(Name, Opener)> {
+        if let Some(body) = &self.body {
+            match body.lifeline.send(ENTRANCE, &[way.as_fd()]) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+                // Of one that is ending, the name is gone when we let go of it.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(*self.entrance.get_or_insert_with(|| way.entrance()))
+    }
+}
+
 /// What those need to know who are to enter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terms {
@@ -82,14 +101,21 @@ pub(crate) struct Terms {
     pub(crate) is_other_program: bool,
     /// How it listens, if it does.
     network: Option<Network>,
+    /// If another one may follow it.
+    pub(crate) berth: Option<Arc<Berth>>,
 }
 
 impl Terms {
     /// Those of a process that is started so.
-    pub(crate) fn of(is_other_program: bool, network: Option<Network>) -> Self {
+    pub(crate) fn of(
+        is_other_program: bool,
+        network: Option<Network>,
+        berth: Option<Arc<Berth>>,
+    ) -> Self {
         Self {
             is_other_program,
             network,
+            berth,
         }
     }
 
@@ -167,18 +193,46 @@ impl Ward {
         if let Some(entrance) = state.entrance {
             return Ok(entrance);
         }
-        let (socket, name) = gateway::open()?;
-        if let Some(body) = &state.body {
-            match body.lifeline.send(ENTRANCE, &[socket.as_fd()]) {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
-                // Of one that is ending, the name is gone when we let go of it.
-                Ok(()) | Err(_) => {}
+        match self.berth() {
+            // It stays open for who follows, who lets in there: nothing is told at it.
+            Some(berth) => state.open(&berth.way()?),
+            None => {
+                let way = Way::open()?;
+                let entrance = state.open(&way)?;
+                if state.body.is_some() {
+                    state.sockets.keep_gateway(way.into_socket());
+                }
+                Ok(entrance)
             }
-            state.sockets.keep_gateway(socket);
         }
-        let entrance = (name, Opener::here());
-        state.entrance = Some(entrance);
-        Ok(entrance)
+    }
+
+    /// If another one may follow it.
+    fn berth(&self) -> Option<&Arc<Berth>> {
+        self.0.terms.get().and_then(|terms| terms.berth.as_ref())
+    }
+
+    /// Has it let those in who have proxies of the lives before.
+    ///
+    /// # Errors
+    ///
+    /// The system's: no descriptors are free.
+    pub(crate) fn take_berth(&self) -> io::Result<()> {
+        let ways = self
+            .berth()
+            .map_or_else(|| Ok(Vec::new()), |berth| berth.ways())?;
+        let mut state = lock(&self.0.state);
+        ways.iter().try_for_each(|way| state.open(way).map(|_| ()))
+    }
+
+    /// The warden's: it has opened this way by itself.
+    pub(crate) fn note_way(&self, way: Way) {
+        lock(&self.0.state)
+            .entrance
+            .get_or_insert_with(|| way.entrance());
+        if let Some(berth) = self.berth() {
+            berth.add(way);
+        }
     }
 
     /// The warden's: the process listens at these, too, and has sent copies.

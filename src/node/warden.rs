@@ -31,12 +31,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use crate::node::berth::Way;
 use crate::node::handover::{self, Handover};
 use crate::node::heartbeat::{Beat, Heartbeat, Pulse};
 use crate::node::limits::Limited;
 use crate::node::output::{Tail, Tails};
 use crate::node::token::Token;
-use crate::node::ward::{ASKED, BEAT, Body, DOORS, ENTRANCE, lock};
+use crate::node::ward::{ASKED, BEAT, Body, DOORS, ENTRANCE, GATEWAY, lock};
 pub(crate) use crate::node::ward::{GreetError, Greeting, Ward};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::limits::NO_MEMORY_CODE;
@@ -227,7 +228,12 @@ impl Watched {
         }
         match packet {
             ASKED => self.ward.note_asked(),
-            ENTRANCE => self.ward.keep_sockets(true, fds),
+            ENTRANCE => match fds.into_iter().next().map(Way::of) {
+                Some(Ok(way)) => self.ward.note_way(way),
+                // Its descriptor found no room here: who has it finds the next life by another.
+                Some(Err(_)) | None => tracing::warn!("an actor's way in is lost with this life"),
+            },
+            GATEWAY => self.ward.keep_sockets(true, fds),
             DOORS => self.ward.keep_sockets(false, fds),
             BEAT => {
                 if let Some(pulse) = &mut self.pulse {

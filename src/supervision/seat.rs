@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::post::{Post, Started, not_any_more};
 use crate::node::being::{Being, Group};
+use crate::node::berth::Berth;
 use crate::node::census::Life;
 use crate::node::ending::ShutdownError;
 use crate::node::exited::Exited;
@@ -38,6 +39,8 @@ pub(super) struct Seat<P> {
     left: Exited,
     /// Counts who has come.
     lives: watch::Sender<u64>,
+    /// What stays of them for those who call from other processes.
+    berth: Option<Arc<Berth>>,
 }
 
 /// Who sits in a seat now.
@@ -53,8 +56,8 @@ struct Sitting<P> {
 }
 
 impl<P: Proxy> Seat<P> {
-    /// A seat for `first`, whose followers come by `make`.
-    pub(super) fn new(first: P, make: Make<P>) -> Arc<Self> {
+    /// A seat for `first`, whose followers come by `make`, all of them in `berth`.
+    pub(super) fn new(first: P, make: Make<P>, berth: Option<Arc<Berth>>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             make,
@@ -68,6 +71,7 @@ impl<P: Proxy> Seat<P> {
             wanted: watch::Sender::new(true),
             left: Exited::new(),
             lives: watch::Sender::new(0),
+            berth,
         })
     }
 
@@ -75,8 +79,9 @@ impl<P: Proxy> Seat<P> {
     pub(super) fn face(self: &Arc<Self>) -> P {
         let first = self.read(|sitting| sitting.proxy.clone());
         let being = Being::Many(Arc::clone(self) as _);
-        let handle = Handle::of_many(first.__handle(), being, Arc::clone(self) as _);
-        P::__from_handle(handle.reached_as(first.__handle()))
+        let first = first.__handle();
+        let handle = Handle::of_many(first, being, Arc::clone(self) as _);
+        P::__from_handle(handle.reached_as(first))
     }
 
     fn life(&self) -> Life {
@@ -181,6 +186,9 @@ impl<P: Proxy> Post for Seat<P> {
     fn leave(&self, exit: Exit) {
         // Whoever hears of it finds the monitors ended.
         drop(self.write(|sitting| sitting.teller.take()));
+        if let Some(berth) = &self.berth {
+            berth.leave();
+        }
         self.left.tell(exit);
     }
 
@@ -288,7 +296,7 @@ impl<P: Proxy> Group for Seat<P> {
     }
 
     fn passport(&self) -> Result<Passport, HandOnError> {
-        // Who gets it calls the one that sits here now.
+        // Who gets it calls the one that sits here now, and finds those who follow.
         self.read(|sitting| sitting.proxy.__handle().clone())
             .passport()
     }
@@ -303,6 +311,15 @@ impl<P: Proxy> Group for Seat<P> {
                 None => monitor::over(now),
             }
         }))
+    }
+}
+
+/// Also of one that never came into anybody's care.
+impl<P> Drop for Seat<P> {
+    fn drop(&mut self) {
+        if let Some(berth) = &self.berth {
+            berth.leave();
+        }
     }
 }
 

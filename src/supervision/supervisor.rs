@@ -30,7 +30,8 @@ use crate::sys::process::Exit;
 /// A clone is the same supervisor. With the last clone it ends, and so do the actors in its care,
 /// whoever has a proxy of them: the youngest first, each in order.
 ///
-/// A proxy of a supervised actor goes on with its next life: calls that are sent then go there.
+/// A proxy of a supervised actor goes on with its next life: calls that are sent then go there,
+/// also of proxies [in other processes](crate::Proxy#in-messages).
 /// Calls in flight when it dies get [`Died`](crate::CallError::Died), with the outcome, and so do
 /// those made until it lives again, with [`NotRun`](crate::Outcome::NotRun); none is made twice.
 /// [`Proxy::monitor`] tells of each end and each start. An actor that is stopped by a proxy, or by
@@ -440,7 +441,8 @@ impl<P: Proxy, E: fmt::Debug + Send + 'static> Supervised<P, E> {
             name,
             restart,
         } = self;
-        let handover = Handover::default();
+        let handover = Handover::of_one();
+        let berth = Handover::berth(Some(&handover));
         let make = move || handover.within::<P, _>(make());
         let first = make().await.map_err(SuperviseError::Start)?;
         let actor = first.clone();
@@ -453,6 +455,7 @@ impl<P: Proxy, E: fmt::Debug + Send + 'static> Supervised<P, E> {
                 };
                 async move { made.await.inspect_err(log).ok() }.boxed()
             }),
+            berth,
         );
         let face = seat.face();
         if let Err(error) = supervisor.add(name, restart, seat).await {

@@ -96,6 +96,19 @@ pub(crate) fn name_of(socket: &OwnedFd) -> io::Result<Name> {
     Ok(name.to_be_bytes())
 }
 
+/// Who opened a gateway that was passed on.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn opener_of(socket: &OwnedFd) -> io::Result<Opener> {
+    // Of a socket that listens, these are those of who made it do so.
+    let found = sockopt::socket_peercred(socket)?;
+    Ok(Opener {
+        pid: found.pid.as_raw_nonzero().get().cast_unsigned(),
+        uid: found.uid.as_raw(),
+    })
+}
+
 /// Enters the gateway of this name, if it is `opener`'s. Nothing waits.
 ///
 /// # Errors
@@ -105,12 +118,7 @@ pub(crate) fn enter(name: &Name, opener: Opener) -> io::Result<Lifeline> {
     let socket = socket()?;
     let address = address(name)?;
     rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
-    let found = sockopt::socket_peercred(&socket)?;
-    let found = Opener {
-        pid: found.pid.as_raw_nonzero().get().cast_unsigned(),
-        uid: found.uid.as_raw(),
-    };
-    if found != opener {
+    if opener_of(&socket)? != opener {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(Lifeline::from(socket))

@@ -21,7 +21,7 @@ use rustix::net::{
 };
 
 /// The most descriptors in one packet.
-const FDS_MAX: usize = 8;
+const FDS_MAX: usize = 12;
 
 /// One end of a socket pair that keeps packets apart.
 #[derive(Debug)]

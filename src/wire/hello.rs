@@ -77,6 +77,10 @@ pub(crate) struct Hello {
     pub(crate) network: Option<Network>,
     /// Whether what it leaves to its next life is kept.
     pub(crate) is_kept: bool,
+    /// Whether who follows it has its key, and takes over its callers.
+    pub(crate) returns: bool,
+    /// How many ways in the lives before it had, whose descriptors come along.
+    pub(crate) ways: u8,
     /// How many bytes the life before has left, in memory whose descriptor comes along.
     pub(crate) left: Option<u64>,
 }
@@ -123,6 +127,8 @@ pub(crate) struct Network {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) address: String,
+    /// The port to take, if the address says any and this one is to be had; 0: any.
+    pub(crate) port: u16,
     /// Of which a caller there must have one; none: one of those of the whole actor.
     pub(crate) keys: Vec<Secret>,
 }
@@ -152,6 +158,8 @@ pub(crate) struct Greeted {
     pub(crate) tables: Tables,
     /// Where remote callers reach it.
     pub(crate) addresses: Vec<String>,
+    /// The ports at which it listens, in the order of its addresses; 0: none.
+    pub(crate) ports: Vec<u16>,
 }
 
 /// The constructors and methods that a process offers for one interface.
@@ -443,6 +451,8 @@ mod tests {
             family_key: Secret([9; 32]),
             network: None,
             is_kept: true,
+            returns: true,
+            ways: 1,
             left: Some(77),
         }
     }

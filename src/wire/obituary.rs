@@ -16,6 +16,9 @@ const TEXT_LEN_MAX: usize = 4 * 1024;
 /// What the packet begins with: others could come in its place.
 const DIED: &[u8; 4] = b"died";
 
+/// The same of an [`Inquiry`].
+const ASK: &[u8; 4] = b"ask ";
+
 /// How an actor has ended that did not end in order.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Obituary {
@@ -80,6 +83,32 @@ impl Obituary {
     }
 }
 
+/// Where those are told how an actor's process has ended who had a link to it, if that is not where
+/// they came in.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inquiry {
+    /// The name of a gateway.
+    pub(crate) name: [u8; 16],
+    /// The process, which has opened it, and whose that is.
+    pub(crate) opener: (u32, u32),
+}
+
+impl Inquiry {
+    /// The packet that tells it, before anything else is said.
+    ///
+    /// # Errors
+    /// It cannot be archived: there is no memory.
+    pub(crate) fn packet(&self) -> Result<Vec<u8>, EncodeError> {
+        let packet = hello::encode(self)?;
+        Ok([&ASK[..], &packet].concat())
+    }
+
+    /// What such a packet tells; none: it is another packet, or none that can be read.
+    pub(crate) fn read(packet: &[u8]) -> Option<Self> {
+        hello::decode(packet.strip_prefix(ASK)?).ok()
+    }
+}
+
 impl Ended {
     fn of(exit: Exit) -> Option<Self> {
         Some(match exit {
@@ -141,6 +170,21 @@ mod tests {
         }
         assert!(Obituary::new(2, Exit::Disconnected, None).is_none());
         assert!(Obituary::read(b"callbrd\n").is_none(), "another packet");
+    }
+
+    /// Whom to ask is told as it was, and is no other packet.
+    #[test]
+    fn who_is_to_be_asked_is_told() {
+        let told = Inquiry {
+            name: [7; 16],
+            opener: (8, 9),
+        };
+        let packet = told.packet().unwrap();
+        assert_eq!(Inquiry::read(&packet), Some(told));
+        assert!(Obituary::read(&packet).is_none());
+        assert_eq!(Inquiry::read(&packet[..8]), None);
+        let died = Obituary::new(2, Exit::Code(1), None).unwrap();
+        assert_eq!(Inquiry::read(&died.packet().unwrap()), None);
     }
 
     /// However long a panic's text is, what is told of it fits into its packet.

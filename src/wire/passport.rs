@@ -56,6 +56,8 @@ pub struct Passport {
     pub(crate) entrance: Option<Entrance>,
     /// Where others connect to it.
     pub(crate) addresses: Vec<String>,
+    /// When it has ended, another one may follow it, at the same entrance and addresses.
+    pub(crate) returns: bool,
 }
 
 impl fmt::Debug for ArchivedPassport {
@@ -74,6 +76,8 @@ impl Passport {
 
     /// Takes over what a later one of the same actor knows more.
     pub(crate) fn learn(&mut self, later: Self) {
+        self.pid = later.pid;
+        self.returns |= later.returns;
         if later.entrance.is_some() {
             self.entrance = later.entrance;
             self.family = later.family;
@@ -134,6 +138,7 @@ mod tests {
                 locks: vec![5],
             }),
             addresses: addresses.iter().map(|&address| address.into()).collect(),
+            returns: false,
         }
     }
 

@@ -56,7 +56,7 @@ impl Counter {
         std::thread::sleep(Duration::from_millis(for_ms));
     }
 
-    pub fn panic(&mut self, text: String) {
+    pub fn panic(&self, text: String) {
         panic!("{text}");
     }
 
@@ -149,6 +149,11 @@ impl Holder {
     pub async fn try_add(&self, by: u64) -> Result<u64, String> {
         let kept = self.kept.as_ref().expect("it was given");
         kept.add(by).await.map_err(|error| format!("{error:?}"))
+    }
+
+    pub async fn look(&self) -> Result<u64, String> {
+        let kept = self.kept.as_ref().expect("it was given");
+        kept.get().await.map_err(|error| format!("{error:?}"))
     }
 
     pub async fn wait(&self) -> String {

@@ -43,13 +43,14 @@ pub(crate) struct Far {
     /// Itself, for what is told of it.
     this: Weak<Self>,
     actor: ActorKey,
-    pid: u32,
     interface: &'static Interface,
     tables: Arc<Tables>,
     passport: Mutex<Passport>,
     link: Mutex<Option<Link>>,
     /// The link was ended from here, and not used since.
     was_cut: AtomicBool,
+    /// When it has ended, another one may follow it.
+    returns: AtomicBool,
 }
 
 /// Nothing here is left half-changed.
@@ -64,6 +65,8 @@ impl Far {
         let mut all = lock(&FAR);
         let all = all.get_or_insert_default();
         if let Some(known) = all.get(&actor).and_then(Weak::upgrade) {
+            // Relaxed: whoever looks once more soon sees it.
+            known.returns.fetch_or(passport.returns, Ordering::Relaxed);
             lock(&known.passport).learn(passport);
             return known;
         }
@@ -72,9 +75,9 @@ impl Far {
         let far = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             actor,
-            pid: passport.pid,
             interface: known.unwrap_or(const { &Interface::NONE }),
             tables: Arc::new(passport.tables.clone()),
+            returns: AtomicBool::new(passport.returns),
             passport: Mutex::new(passport),
             link: Mutex::default(),
             was_cut: AtomicBool::new(false),
@@ -114,26 +117,41 @@ impl Far {
     /// The link, made if there is none or it is lost.
     fn linked(&self) -> Link {
         let mut link = lock(&self.link);
-        if let Some(link) = link.as_ref().filter(|link| link.is_final()) {
+        if let Some(link) = link.as_ref().filter(|link| self.is_final(link)) {
             return link.clone();
         }
-        // Relaxed: under the lock.
+        // Relaxed: under the lock, and whoever learns later that others follow tries again.
         self.was_cut.store(false, Ordering::Relaxed);
         let passport = lock(&self.passport).clone();
         let whom = Whom {
             actor: self.actor,
             interface: self.interface,
-            pid: self.pid,
+            pid: passport.pid,
             tables: &self.tables,
             addresses: parse(&passport.addresses),
+            returns: self.returns.load(Ordering::Relaxed),
+            before: link.as_ref().and_then(Link::end),
         };
-        let (made, lost) = match find_way(&whom, &passport) {
+        let found = find_way(&whom, &passport);
+        if let (Err(Ended::Died(_) | Ended::Stopped), Some(before)) = (&found, &*link)
+            && whom.before.is_some()
+        {
+            // Nobody follows, or not yet: what it has ended by still holds.
+            return before.clone();
+        }
+        let (made, lost) = match found {
             Ok(made) => (made.clone(), link.replace(made)),
             Err(ended) => (whom.closed(ended), link.take()),
         };
         drop(link);
         drop(lost);
         made
+    }
+
+    /// Whether calls over this link may be answered, or will never be by any link.
+    fn is_final(&self, link: &Link) -> bool {
+        // Relaxed: who learns it a moment later tries again.
+        link.is_open() || (link.end().is_some() && !self.returns.load(Ordering::Relaxed))
     }
 
     fn known_link(&self) -> Option<Link> {
@@ -175,7 +193,7 @@ fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
     }
     let bits = whom.actor.bits();
     if bits >> 32 == u64::from(std::process::id()) {
-        let life = census::find(bits).ok_or_else(|| whom.died())?;
+        let life = census::find(bits).ok_or_else(|| whom.is_gone())?;
         return Ok(whom.here(life, LinkKind::SharedMemory));
     }
     let own = family_key::of_this_process();
@@ -213,7 +231,7 @@ impl Choose for Far {
 
 impl Group for Far {
     fn pid(&self) -> u32 {
-        self.pid
+        lock(&self.passport).pid
     }
 
     fn exit(&self) -> Option<Exit> {
@@ -221,7 +239,7 @@ impl Group for Far {
         match &link.life {
             Some(life) => life.being.exit(),
             // Of a link that is lost, another one may be made.
-            None => link.exit().filter(|_| link.is_final()),
+            None => link.exit().filter(|_| self.is_final(&link)),
         }
     }
 
@@ -270,7 +288,7 @@ impl Group for Far {
         {
             return death.clone();
         }
-        Death::new(self.pid, exit, None, None)
+        Death::new(self.pid(), exit, None, None)
     }
 
     fn is_kept(&self) -> bool {
@@ -318,7 +336,7 @@ impl Drop for Far {
 impl fmt::Debug for Far {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Far")
-            .field("pid", &self.pid)
+            .field("pid", &self.pid())
             .field("link", &self.known_link())
             .finish_non_exhaustive()
     }
@@ -334,12 +352,12 @@ impl Handle {
         let actor = self.caller().key();
         let own = family_key::of_this_process()?;
         let family = id_of(&own);
-        let entrance = match being {
+        let (entrance, returns) = match being {
             Being::Many(group) => return group.passport(),
             Being::Process(ward) => {
                 let (name, opener) = ward.entrance()?;
                 let terms = ward.terms();
-                Some(Entrance {
+                let entrance = Entrance {
                     name,
                     opener: (opener.pid, opener.uid),
                     program: if terms.is_other_program {
@@ -348,12 +366,14 @@ impl Handle {
                         machine::program()
                     },
                     locks: terms.keys(&own).iter().map(id_of).collect(),
-                })
+                };
+                (Some(entrance), terms.berth.is_some())
             }
-            Being::Task(_) | Being::Itself(_) => resident::find(actor)
-                .map(|resident| resident.entrance())
-                .transpose()?,
-            Being::Remote(_) => None,
+            Being::Task(_) | Being::Itself(_) => match resident::find(actor) {
+                Some(resident) => (Some(resident.entrance()?), resident.returns()),
+                None => (None, false),
+            },
+            Being::Remote(_) => (None, false),
         };
         let tables = self.tables().ok_or(HandOnError::Gone)?;
         Ok(Passport {
@@ -364,6 +384,7 @@ impl Handle {
             family,
             entrance,
             addresses: self.addresses().iter().map(Address::to_string).collect(),
+            returns,
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::proxy::driver::drive;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{AuthError, Death, Ended};
 use crate::sys::doorbell::Doorbell;
-use crate::sys::gateway::{self, Listening, Opener};
+use crate::sys::gateway::{self, Listening, Name, Opener};
 use crate::sys::machine;
 use crate::sys::memory::{Segment, segment_len_max};
 use crate::sys::process::Exit;
@@ -35,7 +35,7 @@ use crate::transport::unreached::Unreached;
 use crate::wire::chain::ActorKey;
 use crate::wire::hello::{self, Secret, Tables};
 use crate::wire::interface::Interface;
-use crate::wire::obituary::{OBITUARY_LEN_MAX, Obituary};
+use crate::wire::obituary::{Inquiry, OBITUARY_LEN_MAX, Obituary};
 use crate::wire::passport::{BUSY, BYE, Enter, Entrance, LOCKED, NO_ROOM};
 
 /// A link to an actor.
@@ -55,6 +55,10 @@ pub(super) struct Whom<'a> {
     pub(super) tables: &'a Arc<Tables>,
     /// Where others connect to it.
     pub(super) addresses: Vec<Address>,
+    /// When it has ended, another one may follow it.
+    pub(super) returns: bool,
+    /// How the one before it has ended, if one has: as it does itself where nobody follows.
+    pub(super) before: Option<Ended>,
 }
 
 impl Whom<'_> {
@@ -74,8 +78,13 @@ impl Whom<'_> {
     }
 
     /// It is gone, and nobody says how.
-    pub(super) fn died(&self) -> Ended {
+    fn died(&self) -> Ended {
         Ended::Died(Death::new(self.pid, Exit::Disconnected, None, None))
+    }
+
+    /// It is not there: if one was before it, that has ended so, and nobody has followed.
+    pub(super) fn is_gone(&self) -> Ended {
+        self.before.clone().unwrap_or_else(|| self.died())
     }
 
     /// A link that could not be made.
@@ -104,9 +113,10 @@ impl Whom<'_> {
     /// Why there is none.
     pub(super) fn enter(&self, entrance: &Entrance, key: &AuthKey) -> Result<Link, Ended> {
         let (pid, uid) = entrance.opener;
-        let entered = gateway::enter(&entrance.name, Opener { pid, uid });
+        let opener = Opener { pid, uid };
+        let entered = gateway::enter(&entrance.name, opener);
         let lifeline = entered.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => self.died(),
+            io::ErrorKind::ConnectionRefused => self.is_gone(),
             io::ErrorKind::WouldBlock => Ended::Unreachable(Unreached::Busy),
             _ => no_room(&error),
         })?;
@@ -131,7 +141,7 @@ impl Whom<'_> {
         lifeline
             .send(&packet, &fds)
             .map_err(|error| match error.kind() {
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.died(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.is_gone(),
                 _ => no_room(&error),
             })?;
         let lifeline = Listening::to(lifeline).map_err(|error| no_room(&error))?;
@@ -141,11 +151,14 @@ impl Whom<'_> {
             lifeline,
             exchange: Arc::downgrade(&exchange),
             died: self.died(),
+            is_gone: self.is_gone(),
             address: self.address(),
             asking: Asking {
                 pid: self.pid,
-                entrance: entrance.clone(),
-                enter: packet,
+                // There, the next one lets in, which knows of itself only.
+                place: (!self.returns).then_some((entrance.name, opener)),
+                key: key.clone(),
+                enter,
             },
         };
         let hearing = runtime.spawn(hearing.run()).abort_handle();
@@ -163,10 +176,15 @@ impl Whom<'_> {
 }
 
 impl Link {
-    /// Whether calls over it may be answered, or will never be by any link.
-    pub(super) fn is_final(&self) -> bool {
-        let ended = self.caller.exchange().ended();
-        matches!(ended, None | Some(Ended::Died(_) | Ended::Stopped))
+    /// Whether calls over it may be answered.
+    pub(super) fn is_open(&self) -> bool {
+        self.caller.exchange().ended().is_none()
+    }
+
+    /// That the actor has ended: none will answer, unless another one follows it.
+    pub(super) fn end(&self) -> Option<Ended> {
+        let ended = self.caller.exchange().ended()?;
+        matches!(ended, Ended::Died(_) | Ended::Stopped).then(|| ended.clone())
     }
 
     /// Ends it now, and not the actor.
@@ -217,20 +235,38 @@ impl Drop for Rope {
 struct Hearing {
     lifeline: Listening,
     exchange: Weak<Exchange>,
+    /// What it is told if the actor ends without a word,
     died: Ended,
+    /// and what if nobody has let it in.
+    is_gone: Ended,
     address: Option<Address>,
     asking: Asking,
 }
 
 impl Hearing {
-    async fn run(self) {
+    /// One of several that follow each other has let it in, and says whom to ask how that ends.
+    fn learn(&mut self, Inquiry { name, opener }: Inquiry) {
+        let (pid, uid) = opener;
+        self.died = Ended::Died(Death::new(pid, Exit::Disconnected, None, None));
+        self.asking.pid = pid;
+        self.asking.place = Some((name, Opener { pid, uid }));
+    }
+
+    async fn run(mut self) {
         let mut buffer = vec![0; OBITUARY_LEN_MAX];
-        let len = self.lifeline.recv(&mut buffer).await;
-        let word = &buffer[..len.map_or(0, |packet| packet.len)];
+        let mut received = self.lifeline.recv(&mut buffer).await;
+        if let Ok(packet) = &received
+            && let Some(inquiry) = Inquiry::read(&buffer[..packet.len])
+        {
+            self.learn(inquiry);
+            received = self.lifeline.recv(&mut buffer).await;
+        }
+        let word = &buffer[..received.as_ref().map_or(0, |packet| packet.len)];
         let ended = match (word, self.address) {
             ([], _) => {
-                let told = self.asking.ask(buffer).await;
-                told.map_or(self.died, Ended::Died)
+                // The system says so if what was sent has not been read.
+                let unknown = received.map_or(self.is_gone, |_| self.died);
+                self.asking.ask(buffer).await.map_or(unknown, Ended::Died)
             }
             (BYE, _) => Ended::Stopped,
             (BUSY, _) => Ended::Unreachable(Unreached::Busy),
@@ -246,22 +282,29 @@ impl Hearing {
 }
 
 /// Asks how an actor ended whose lifeline has broken: whoever has started it answers where that had
-/// entered.
+/// entered, or, if another one follows and lets in there, where it has said.
 struct Asking {
     pid: u32,
-    entrance: Entrance,
-    /// What opens.
-    enter: Vec<u8>,
+    /// A gateway, and who has opened it; none: nobody answers.
+    place: Option<(Name, Opener)>,
+    key: AuthKey,
+    enter: Enter,
 }
 
 impl Asking {
     /// None: nobody is there who knows.
     async fn ask(&self, mut buffer: Vec<u8>) -> Option<Death> {
+        let (name, opener) = self.place?;
+        let proof = Secret(*self.key.proof(&name).bytes());
+        let enter = hello::encode(&Enter {
+            proof,
+            ..self.enter.clone()
+        });
+        let enter = enter.ok()?;
         let asking = async {
-            let (pid, uid) = self.entrance.opener;
-            let lifeline = gateway::enter(&self.entrance.name, Opener { pid, uid })?;
+            let lifeline = gateway::enter(&name, opener)?;
             let lifeline = Listening::to(lifeline)?;
-            lifeline.send(&self.enter, &[])?;
+            lifeline.send(&enter, &[])?;
             lifeline.recv(&mut buffer).await
         };
         let len = timeout(TOLD_WITHIN, asking).await.ok()?.ok()?.len;

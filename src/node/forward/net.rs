@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::link::{Link, Whom};
+use crate::node::being::Being;
 use crate::node::remote::bond::{self, WhenLost};
 use crate::node::remote::connect::{ConnectError, Place};
 use crate::node::remote::credentials::{self, Credential};
@@ -54,18 +55,29 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
     let lost = WhenLost::Ask;
     let laid = bond::lay(&welcome, (&place, lost), &runtime, Box::new(|_| None));
     let (handle, way) = laid.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
-    let (exchange, died, pid) = (Arc::clone(handle.exchange()), whom.died(), whom.pid);
+    let exchange = Arc::clone(handle.exchange());
+    let (is_gone, has_ended) = (whom.is_gone(), whom.before.is_some());
+    let (pid, returns) = (whom.pid, whom.returns);
+    let being = handle.life().being.clone();
     pumps.spawn(async move {
         let ended = match place.enter().await {
             Ok((sealed, found)) if is_same(&welcome, &found) => {
+                if let Being::Remote(tie) = being {
+                    tie.found(found.pid);
+                }
                 // Nobody may be waiting any more.
                 let _ = way.send(sealed);
                 return;
             }
             // The address is another's by now.
-            Ok(_) => died,
-            Err(ConnectError::Died { death, .. }) if death.pid() == pid => Ended::Died(death),
-            Err(ConnectError::Died { .. }) => died,
+            Ok(_) => is_gone,
+            // Of those who live there one after the other, any may have been told of last.
+            Err(ConnectError::Died { death, .. }) if returns || death.pid() == pid => {
+                Ended::Died(death)
+            }
+            Err(ConnectError::Died { .. }) => is_gone,
+            // Nobody listens there: nobody has followed.
+            Err(ConnectError::Io { .. }) if has_ended => is_gone,
             Err(error) => ended_of(error, at),
         };
         // Nothing was sent: no call has run.

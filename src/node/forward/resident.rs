@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,11 +23,12 @@ use crate::actor::Actor;
 use crate::actor::context::Itself;
 use crate::actor::port::Port;
 use crate::actor::signals::{Arrival, Line, Signals};
+use crate::node::berth::Way;
 use crate::node::remote::door::Plate;
 use crate::node::remote::grave;
 use crate::node::spawn::MESSAGE_LEN_MAX;
 use crate::sys::doorbell::Doorbell;
-use crate::sys::gateway::{self, Gateway, Listening, Name, Opener};
+use crate::sys::gateway::{Gateway, Listening, Name, Opener};
 use crate::sys::machine;
 use crate::sys::memory::Segment;
 use crate::sys::socket::{Lifeline, Packet};
@@ -53,10 +54,15 @@ const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
 
 static RESIDENTS: Mutex<Option<HashMap<ActorKey, Arc<Resident>>>> = Mutex::new(None);
 
+/// Tells whoever keeps the ways in for the next life that this one has opened one.
+pub(crate) type Announce = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync>;
+
 /// An actor that lives in this process.
 pub(crate) struct Resident {
     pub(super) itself: Itself,
     plate: Plate,
+    /// If another one may follow it.
+    announce: Option<Announce>,
     runtime: Handle,
     state: Mutex<State>,
 }
@@ -65,6 +71,8 @@ pub(crate) struct Resident {
 struct State {
     /// Where others enter, if it was opened here.
     entrance: Option<(Name, Opener)>,
+    /// All names under which others enter.
+    ways: Vec<Name>,
     /// Who accepts.
     accepting: Vec<AbortHandle>,
     /// Those who have entered, by a number that never recurs.
@@ -88,23 +96,24 @@ pub(crate) fn find(actor: ActorKey) -> Option<Arc<Resident>> {
 /// Lets the family of `actor` enter by this socket, if the actor lives here.
 pub(crate) fn open(actor: ActorKey, socket: OwnedFd) {
     if let Some(resident) = find(actor) {
-        let named = gateway::name_of(&socket);
-        match named.and_then(|name| resident.accept_at(socket, name)) {
-            Ok(()) => {}
+        match Way::of(socket).and_then(|way| resident.open(way)) {
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "nobody can enter"),
         }
     }
 }
 
 impl Resident {
-    /// An actor that lives here from now on, of which others are told what is on its `plate`. Must
-    /// be called within its runtime.
+    /// An actor that lives here from now on: `who` it is, its longest message, and what others are
+    /// told on its `plate`. If others may follow it, those come in by the ways of the lives before
+    /// who have their proxies, and of its own it tells. Must be called within its runtime.
     pub(crate) fn of<A: Actor>(
-        actor: ActorKey,
-        message_len_max: usize,
+        (actor, message_len_max): (ActorKey, usize),
         signals: &Signals,
         plate: Plate,
+        returning: Option<(Announce, Vec<Way>)>,
     ) -> Arc<Self> {
+        let (announce, ways) = returning.unzip();
         let itself = Itself {
             actor,
             interface: const { &A::INTERFACE },
@@ -114,12 +123,18 @@ impl Resident {
         let resident = Arc::new(Self {
             itself,
             plate,
+            announce,
             runtime: Handle::current(),
             state: Mutex::default(),
         });
         let mut residents = RESIDENTS.lock().unwrap_or_else(PoisonError::into_inner);
         let residents = residents.get_or_insert_default();
         residents.insert(actor, Arc::clone(&resident));
+        for way in ways.into_iter().flatten() {
+            if let Err(error) = resident.open(way) {
+                tracing::warn!(%error, "who has a proxy of an earlier life cannot enter");
+            }
+        }
         resident
     }
 
@@ -127,8 +142,12 @@ impl Resident {
     /// ended in order. None: whoever has started it will tell.
     pub(crate) fn leave(&self, word: Option<&[u8]>) {
         let mut residents = RESIDENTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = residents.as_mut();
-        let own = own.and_then(|residents| residents.remove(&self.itself.actor));
+        let actor = self.itself.actor;
+        // Another one may live here by now that is known by the same key.
+        let own = residents.as_mut().and_then(|residents| {
+            let found = residents.get(&actor)?;
+            std::ptr::eq(Arc::as_ptr(found), self).then(|| residents.remove(&actor))
+        });
         drop((residents, own));
         let mut state = self.lock();
         state.has_left = true;
@@ -162,13 +181,13 @@ impl Resident {
         let (name, Opener { pid, uid }) = match known {
             Some(known) => known,
             None => {
-                let (socket, name) = gateway::open()?;
-                grave::entrust_gateway(&socket);
-                self.accept_at(socket, name)?;
-                *self
-                    .lock()
-                    .entrance
-                    .get_or_insert_with(|| (name, Opener::here()))
+                let way = Way::open()?;
+                match &self.announce {
+                    Some(announce) => announce(way.as_fd())?,
+                    // Nobody follows: whoever has started it tells there how it ended.
+                    None => grave::entrust_gateway(way.as_fd()),
+                }
+                self.open(way)?
             }
         };
         Ok(Entrance {
@@ -177,6 +196,29 @@ impl Resident {
             program: machine::program(),
             locks: self.plate.keys.iter().map(id_of).collect(),
         })
+    }
+
+    /// Whether another one may follow it.
+    pub(super) fn returns(&self) -> bool {
+        self.announce.is_some()
+    }
+
+    /// Accepts those who come this way, too. Tells where others are to enter.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn open(self: &Arc<Self>, way: Way) -> io::Result<(Name, Opener)> {
+        let entrance = way.entrance();
+        let is_new = {
+            let mut state = self.lock();
+            let is_new = !state.ways.contains(&entrance.0);
+            state.ways.extend(is_new.then_some(entrance.0));
+            is_new
+        };
+        if is_new {
+            self.accept_at(way.into_socket(), entrance.0)?;
+        }
+        Ok(*self.lock().entrance.get_or_insert(entrance))
     }
 
     fn accept_at(self: &Arc<Self>, socket: OwnedFd, name: Name) -> io::Result<()> {
@@ -215,7 +257,7 @@ impl Resident {
         state.callers.insert(number, Entered { lifeline, hearing });
     }
 
-    /// Makes one who shows a key a caller of the actor.
+    /// One who shows a key, as a caller of the actor.
     ///
     /// # Errors
     /// What it is told.
@@ -224,7 +266,7 @@ impl Resident {
         bytes: &[u8],
         fds: Vec<OwnedFd>,
         name: &Name,
-    ) -> Result<Arc<Line>, &'static [u8]> {
+    ) -> Result<Arrival, &'static [u8]> {
         let enter: Enter = hello::decode(bytes).map_err(|_| LOCKED)?;
         let proof = AuthKey::from(enter.proof.0);
         if !self.plate.keys.iter().any(|key| key.proof(name) == proof) {
@@ -244,12 +286,20 @@ impl Resident {
         let port = Port::new(incoming, link.board, link.ear, Idle::Park);
         let line = Line::new(link.sender, board, self.itself.message_len_max);
         let line = Arc::new(line);
-        let arrival = Arrival {
-            port,
-            line: Arc::clone(&line),
-        };
+        Ok(Arrival { port, line })
+    }
+
+    /// Has the actor serve one who was admitted, and tells him first whom to ask how it has ended,
+    /// if that is not where he came in.
+    fn serve(&self, arrival: Arrival, lifeline: &Listening) -> Arc<Line> {
+        let inquiry = self.returns().then(grave::inquiry).flatten();
+        if let Some(Ok(packet)) = inquiry.map(|inquiry| inquiry.packet()) {
+            // Who is gone need not hear it.
+            let _ = lifeline.send(&packet, &[]);
+        }
+        let line = Arc::clone(&arrival.line);
         self.itself.signals.arrive(arrival);
-        Ok(line)
+        line
     }
 }
 
@@ -283,6 +333,7 @@ async fn hear(resident: Weak<Resident>, lifeline: Arc<Listening>, (number, name)
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(NO_ROOM),
         Ok(Err(_)) | Err(_) => Err(LOCKED),
     };
+    let admitted = admitted.map(|arrival| strong.serve(arrival, &lifeline));
     drop(strong);
     let line = match admitted {
         Ok(line) => {

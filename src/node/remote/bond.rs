@@ -107,12 +107,12 @@ pub(crate) fn lay(
         // Whoever waits has been told by now: it ends nothing any more.
         drop(former);
     };
-    let (pid, asked) = (welcome.pid, place.clone());
+    let (asked, whose) = (place.clone(), tie.clone());
     let on_parting = Box::new(move |parting: Parting| {
         let is_untold = matches!(parting, Parting::Lost(Unreached::Closed | Unreached::Reset));
         match when_lost {
             WhenLost::Ask if is_untold => drop(asking.spawn(async move {
-                let death = asked.ask_death(pid).await;
+                let death = asked.ask_death(whose.pid()).await;
                 part(parting, death);
             })),
             WhenLost::Ask | WhenLost::Tell => part(parting, None),

@@ -451,13 +451,20 @@ impl Drop for Leaving {
     }
 }
 
-/// Listens at all these addresses, or at none.
+/// Listens at all these addresses, or at none: at the port beside an address if that has none and
+/// it is to be had, else at any.
 ///
 /// # Errors
 /// The address at which it cannot be listened, and the system's reason.
-pub(crate) fn bind(addresses: &[Address]) -> Result<Vec<Bound>, (Address, io::Error)> {
-    addresses
-        .iter()
-        .map(|address| Bound::listen(address).map_err(|error| (address.clone(), error)))
-        .collect()
+pub(crate) fn bind(places: &[(Address, u16)]) -> Result<Vec<Bound>, (Address, io::Error)> {
+    let listen = |(address, port): &(Address, u16)| {
+        let first = Bound::listen(&address.clone().or_port(Some(*port)));
+        let bound = match first {
+            // Somebody else has it by now.
+            Err(_) if *port != 0 && address.port() == Some(0) => Bound::listen(address),
+            bound => bound,
+        };
+        bound.map_err(|error| (address.clone(), error))
+    };
+    places.iter().map(listen).collect()
 }

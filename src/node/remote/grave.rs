@@ -8,6 +8,9 @@
 //! Who asks before the parent has heard of the death waits: the sockets' queues are the dead one's.
 //! Only those are told who show the key that the actor had asked for. Where the parent has gone,
 //! too, nobody listens, and nobody knows.
+//!
+//! Of an actor that another one follows the gateway is not laid here, for that lets in there; its
+//! process has one more, which is for asking only, and says so to whom it lets in.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,9 +27,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::node::ward::{DOORS, ENTRANCE};
+use crate::node::ward::{DOORS, GATEWAY};
 use crate::sys::endpoint::Endpoint;
-use crate::sys::gateway::{self, Gateway, Listening, Name};
+use crate::sys::gateway::{self, Gateway, Listening, Name, Opener};
 use crate::sys::socket::Lifeline;
 use crate::transport::address::Address;
 use crate::transport::auth_key::AuthKey;
@@ -36,13 +39,13 @@ use crate::transport::net::{Listener, Wire};
 use crate::transport::noise::Preamble;
 use crate::transport::unix::pumps;
 use crate::wire::hello;
-use crate::wire::obituary::Obituary;
+use crate::wire::obituary::{Inquiry, Obituary};
 use crate::wire::passport::{ENTER_LEN_MAX, Enter, LOCKED};
 
 /// How long those are told who ask. They do so at once; later ones find nobody.
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
-/// How many sockets of either kind are kept of one process: as many as a packet brings.
+/// How many sockets of either kind are kept of one process: fewer than a packet may bring.
 pub(crate) const SOCKETS_MAX: usize = 8;
 
 /// How many may ask at once.
@@ -86,9 +89,35 @@ pub(crate) fn set_parent(parent: &Arc<Lifeline>) {
     let _ = PARENT.set(Arc::clone(parent));
 }
 
-/// Gives this process's parent a copy of a socket at which the family enters.
-pub(crate) fn entrust_gateway(socket: &OwnedFd) {
-    entrust(ENTRANCE, &[socket.as_fd()]);
+/// Gives this process's parent a copy of a socket at which the family enters, and nobody lets in
+/// any more when this process has ended.
+pub(crate) fn entrust_gateway(socket: BorrowedFd<'_>) {
+    entrust(GATEWAY, &[socket]);
+}
+
+/// Where the family asks about the end of this process, which an actor of it cannot say of its own
+/// gateway: who follows lets in there. None: nobody is there to tell.
+pub(crate) fn inquiry() -> Option<Inquiry> {
+    static NAME: OnceLock<Name> = OnceLock::new();
+
+    PARENT.get()?;
+    let name = match NAME.get() {
+        Some(name) => *name,
+        None => {
+            let opened = gateway::open().inspect_err(|error| {
+                tracing::debug!(%error, "nobody will be told how this process ended");
+            });
+            let (socket, name) = opened.ok()?;
+            // The parent has it from now on; of two that are opened at once, both.
+            entrust_gateway(socket.as_fd());
+            *NAME.get_or_init(|| name)
+        }
+    };
+    let Opener { pid, uid } = Opener::here();
+    Some(Inquiry {
+        name,
+        opener: (pid, uid),
+    })
 }
 
 /// The same of those at which others connect.

@@ -121,6 +121,7 @@ impl Listening {
         let secrets = |keys: &[AuthKey]| keys.iter().map(|key| Secret(*key.bytes())).collect();
         let entries = self.listen.iter().map(|(address, keys)| Entry {
             address: address.to_string(),
+            port: 0,
             keys: secrets(keys),
         });
         Ok((!self.listen.is_empty()).then(|| Network {
@@ -200,7 +201,9 @@ impl Places {
         };
         let texts = network.listen.iter().map(|entry| entry.address.clone());
         let texts: Vec<_> = texts.collect();
-        let bound = bind(&parse(&texts)?);
+        let ports = network.listen.iter().map(|entry| entry.port);
+        let places: Vec<_> = parse(&texts)?.into_iter().zip(ports).collect();
+        let bound = bind(&places);
         let bound = bound.map_err(|(address, error)| refused(&address, &error))?;
         let port = bound.iter().find_map(|bound| bound.address().port());
         let advertised = parse(&network.advertise)?.into_iter();
@@ -250,6 +253,13 @@ impl Places {
         }
     }
 
+    /// The ports, in the order in which the addresses were said; 0 of one that has none.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let bound = self.bound.iter();
+        let ports = bound.map(|(bound, _)| bound.address().port().unwrap_or_default());
+        ports.collect()
+    }
+
     /// A door at these places, which opens once the actor is there.
     ///
     /// # Errors
@@ -280,6 +290,9 @@ impl<P, Args, E> Spawn<P, Args, E> {
     /// the host `0.0.0.0` or `[::]`; `unix:/path` is a socket that only this user's processes can
     /// open. It may be said several times. [`Proxy::address`](crate::Proxy::address) tells where it
     /// listens.
+    ///
+    /// Where a [supervised](crate::supervision) actor may listen at any port, its next life takes
+    /// the one that the first has got, if that is still to be had: callers find it there again.
     ///
     /// Callers are admitted once the constructor and `#[on_start]` have ended well, and served like
     /// any others: each in its own order. When the actor ends in order they are told.

@@ -5,6 +5,7 @@
 //! started it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::node::exited::Exited;
@@ -21,7 +22,7 @@ use crate::transport::unreached::Unreached;
 pub(crate) struct Tie(Arc<Shared>);
 
 struct Shared {
-    pid: u32,
+    pid: AtomicU32,
     /// Until the connection is to end.
     pumping: Mutex<Option<Pumping>>,
     exit: Exited,
@@ -33,7 +34,7 @@ impl Tie {
     /// To an actor that lives in process `pid`, wherever that is.
     pub(super) fn new(pid: u32) -> Self {
         Self(Arc::new(Shared {
-            pid,
+            pid: AtomicU32::new(pid),
             pumping: Mutex::new(None),
             exit: Exited::new(),
             death: OnceLock::new(),
@@ -72,7 +73,13 @@ impl Tie {
 
     /// The number of the actor's process, on its machine.
     pub(crate) fn pid(&self) -> u32 {
-        self.0.pid
+        // Relaxed: it says only this.
+        self.0.pid.load(Ordering::Relaxed)
+    }
+
+    /// At the other end lives, in process `pid`, one that has followed the actor that was expected.
+    pub(crate) fn found(&self, pid: u32) {
+        self.0.pid.store(pid, Ordering::Relaxed);
     }
 
     /// How it ended, as far as is known here.
@@ -120,7 +127,7 @@ impl Tie {
 impl fmt::Debug for Tie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tie")
-            .field("pid", &self.0.pid)
+            .field("pid", &self.pid())
             .field("exit", &self.exit())
             .finish_non_exhaustive()
     }
