@@ -67,7 +67,7 @@ async fn proxies_go_on() {
     assert!(remote.seen().await.unwrap().is_empty());
     killed(counter).await;
     let error = within(SOON, waiting).await.unwrap_err();
-    assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, CallError::Died { .. }), "{error:?}");
     assert_eq!(error.outcome(), Outcome::MayHaveRun);
     lost(&mut monitor).await;
     assert!(!remote.is_alive());

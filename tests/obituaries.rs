@@ -7,7 +7,7 @@ use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Address, AuthKey, ConnectError, DownReason, Exit};
+use callboard::{Address, AuthKey, ConnectError, DownReason, Exit, LifeEvent, Reconnect};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
@@ -294,6 +294,64 @@ async fn holders_are_told_how_tasks_end() {
             assert_eq!(told.exit, exit.to_string(), "{way:?}");
             assert_eq!(told.report.as_deref(), is_panic.then_some("no luck"));
             visitor.shutdown().await.unwrap();
+        }
+    }
+}
+
+/// Who has his connection made again is told, too: at the call that was under way and by monitors,
+/// before they tell of the next one; what he called meanwhile waits for that.
+#[callboard::test]
+async fn who_comes_back_is_told() {
+    let scratch = Scratch::new();
+    let quick = Reconnect::on_loss().max(100_000);
+    let quick = quick.pauses(Duration::from_millis(1)..=Duration::from_millis(20));
+    for way in [Way::Tcp, Way::NamedSocket] {
+        let start = async |address: &str| {
+            let patient = Patient::spawn().listen(address).authkey(key());
+            within(LONG, patient.into_future()).await.unwrap()
+        };
+        let mut patient = start(&way.address(&scratch)).await;
+        let address = patient.address().expect("it listens").to_string();
+        let remote = Patient::connect(&*address, key()).reconnect(quick);
+        let remote = remote.within(LONG).await.unwrap();
+        let mut monitor = remote.monitor();
+        assert!(monitor.next().await.is_some(), "it lives");
+        for end in End::ALL {
+            let visiting = remote.visit().no_timeout().start();
+            while within(LONG, remote.visitors()).await.unwrap() == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            end.come(&patient).await;
+            let exit = within(LONG, patient.exited()).await;
+            let told = match within(LONG, visiting).await.expect_err("it never ends") {
+                CallError::Died { death, outcome } => {
+                    assert_eq!(outcome, Outcome::MayHaveRun, "{way:?} {end:?}");
+                    death
+                }
+                other => panic!("{way:?} {end:?}: {other:?}"),
+            };
+            assert_eq!(
+                (told.exit(), told.pid()),
+                (exit, patient.process_id()),
+                "{way:?} {end:?}"
+            );
+            let report = told.report().map(|report| report.message().to_owned());
+            let is_panic = end == End::Panic;
+            assert_eq!(report.as_deref(), is_panic.then_some("no luck"));
+            match within(LONG, monitor.down()).await {
+                Some(DownReason::Died(death)) => assert_eq!(death.exit(), exit, "{way:?} {end:?}"),
+                other => panic!("{way:?} {end:?}: {other:?}"),
+            }
+            assert!(!remote.is_alive());
+            let waiting = remote.visitors().start();
+            patient = start(&address).await;
+            assert_eq!(within(LONG, waiting).await.unwrap(), 0);
+            match within(LONG, monitor.next()).await {
+                Some(LifeEvent::Up { process_id, .. }) => {
+                    assert_eq!(process_id, patient.process_id());
+                }
+                other => panic!("{way:?} {end:?}: {other:?}"),
+            }
         }
     }
 }

@@ -23,6 +23,10 @@ use crate::wire::passport::Passport;
 /// How many methods of programs are remembered by name: more than any program calls.
 const NAMES_MAX: usize = 4096;
 
+/// The longest name of a method that travels in a callback, in bytes: so that all that is
+/// remembered has a bound. Nobody writes one by hand, with that of its trait, that is as long.
+const NAME_LEN_MAX: usize = 1024;
+
 /// One method of one actor, as a value: what a proxy is for all of its methods.
 ///
 /// Every proxy makes them, by `proxy.callback().method()`. Like the proxy it is a
@@ -261,6 +265,16 @@ impl<Args, T, K> fmt::Debug for Callback<Args, T, K> {
     }
 }
 
+/// A callback that does not travel.
+#[derive(Debug, thiserror::Error)]
+#[error("a callback's method has a name of {0} bytes, and {NAME_LEN_MAX} are enough")]
+struct NameTooLong(usize);
+
+fn check(name: &str) -> Result<(), NameTooLong> {
+    let is_short = name.len() <= NAME_LEN_MAX;
+    is_short.then_some(()).ok_or(NameTooLong(name.len()))
+}
+
 /// What of a callback travels.
 #[doc(hidden)]
 #[derive(Archive, Serialize, Deserialize, Clone, Debug)]
@@ -301,6 +315,7 @@ impl<Args, T, K> Archive for Callback<Args, T, K> {
 
 impl<Args, T, K, S: Serializes + ?Sized> Serialize<S> for Callback<Args, T, K> {
     fn serialize(&self, serializer: &mut S) -> Result<CallbackResolver, S::Error> {
+        check(self.method.name).map_err(S::Error::new)?;
         let card = Card {
             passport: self.handle.passport().map_err(S::Error::new)?,
             method: self.method.name.to_owned(),
@@ -317,8 +332,51 @@ where
     D: Fallible<Error: Source> + ?Sized,
 {
     fn deserialize(&self, deserializer: &mut D) -> Result<Callback<Args, T, K>, D::Error> {
+        // Before anything of it is copied or kept.
+        check(&self.method).map_err(D::Error::new)?;
         let card: Card = Deserialize::<Card, D>::deserialize(self, deserializer)?;
         let method = alone(&card.method, card.signature, card.exclusive);
         Ok(Callback::of(&Far::handle(card.passport), method))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::hello::Tables;
+
+    /// What a peer says of a callback whose method has a name of so many bytes.
+    fn told(name_len: usize) -> Vec<u8> {
+        let card = Card {
+            passport: Passport {
+                machine: 1,
+                key: 2,
+                pid: 3,
+                tables: Tables::of(&Interface::NONE),
+                family: 0,
+                entrance: None,
+                returns: false,
+                addresses: Vec::new(),
+            },
+            method: "m".repeat(name_len),
+            signature: 4,
+            exclusive: false,
+        };
+        let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&card);
+        bytes.expect("there is memory").to_vec()
+    }
+
+    /// Of what peers tell, no name is kept that is longer than any method's: the message that it
+    /// came in is refused, with the reason.
+    #[tokio::test]
+    async fn long_names_are_refused() {
+        let known = codec::decode::<Callback<u64, u64>>(&told(NAME_LEN_MAX)).unwrap();
+        assert_eq!(known.method().len(), NAME_LEN_MAX);
+        let refused = codec::decode::<Callback<u64, u64>>(&told(NAME_LEN_MAX + 1)).unwrap_err();
+        let cause = std::error::Error::source(&refused).expect("there is one");
+        assert_eq!(
+            cause.to_string(),
+            "a callback's method has a name of 1025 bytes, and 1024 are enough"
+        );
     }
 }

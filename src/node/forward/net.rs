@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::link::{Link, Whom};
 use crate::node::being::Being;
-use crate::node::remote::bond::{self, WhenLost};
+use crate::node::remote::bond;
 use crate::node::remote::connect::{ConnectError, Place};
 use crate::node::remote::credentials::{self, Credential};
 use crate::node::remote::door;
@@ -52,8 +52,7 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
     let pumps = pumps().map_err(no_room)?;
     let runtime = Handle::try_current().unwrap_or_else(|_| pumps.clone());
     let place = Place::new(at.clone(), key);
-    let lost = WhenLost::Ask;
-    let laid = bond::lay(&welcome, (&place, lost), &runtime, Box::new(|_| None));
+    let laid = bond::lay(&welcome, &place, &runtime, bond::alone());
     let (handle, way) = laid.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
     let exchange = Arc::clone(handle.exchange());
     let (is_gone, has_ended) = (whom.is_gone(), whom.before.is_some());

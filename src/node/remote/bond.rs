@@ -37,8 +37,22 @@ use crate::wire::welcome::Welcome;
 /// The largest rings that an actor may ask for: a caller's memory for it.
 const RING_CAPACITY_MAX: u64 = 16 * 1024 * 1024;
 
-/// Is told how the connection has ended, before those are who wait for answers.
-pub(crate) type BeforeEnd = Box<dyn FnOnce(&Parting) -> Option<Handle> + Send>;
+/// Is told that the connection has ended so, at once: what is called from now on may go elsewhere.
+pub(crate) type BeforeEnd = Box<dyn FnOnce(&Parting) -> Parted + Send>;
+
+/// Is told how the actor has died, if somebody knows, before those are who wait for answers. Gives
+/// what those have who call elsewhere by now.
+pub(crate) type Parted = Box<dyn FnOnce(Option<&Death>) -> Option<Handle> + Send>;
+
+/// Whoever calls over it has nothing else.
+pub(crate) fn alone() -> BeforeEnd {
+    Box::new(|_| nothing())
+}
+
+/// Nobody is to be told before those who wait.
+pub(super) fn nothing() -> Parted {
+    Box::new(|_| None)
+}
 
 /// How a connection is given to the link that waits for it; dropped, none ever comes.
 pub(crate) type Way = oneshot::Sender<Sealed<Wire>>;
@@ -71,23 +85,15 @@ pub(super) fn fits(old: &Welcome, new: &Welcome) -> bool {
     rings(old) == rings(new) && old.tables == new.tables
 }
 
-/// What is done when a connection is gone without a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhenLost {
-    /// Whoever has started the actor is asked how it ended, and then all are told.
-    Ask,
-    /// All are told at once.
-    Tell,
-}
-
 /// A handle of the actor at `place` that said `welcome`. Its calls are answered once the connection
-/// is there.
+/// is there. When that is gone without a word, whoever has started the actor is asked how it ended,
+/// and then all are told.
 ///
 /// # Errors
 /// [`ConnectError`]: what it said is nonsense, or there is no room.
 pub(crate) fn lay(
     welcome: &Welcome,
-    (place, when_lost): (&Place, WhenLost),
+    place: &Place,
     runtime: &runtime::Handle,
     before_end: BeforeEnd,
 ) -> Result<(Handle, Way), ConnectError> {
@@ -101,21 +107,22 @@ pub(crate) fn lay(
     let tie = Tie::new(welcome.pid);
     let (told, parted) = (Arc::new(OnceLock::<Arc<Exchange>>::new()), tie.clone());
     let (heard, asking) = (Arc::clone(&told), pumps.clone());
-    let part = move |parting: Parting, death: Option<Death>| {
-        let former = before_end(&parting);
+    let part = move |parting: Parting, former: Parted, death: Option<Death>| {
+        let former = former(death.as_ref());
         parted.part(heard.wait(), parting, death);
         // Whoever waits has been told by now: it ends nothing any more.
         drop(former);
     };
     let (asked, whose) = (place.clone(), tie.clone());
     let on_parting = Box::new(move |parting: Parting| {
-        let is_untold = matches!(parting, Parting::Lost(Unreached::Closed | Unreached::Reset));
-        match when_lost {
-            WhenLost::Ask if is_untold => drop(asking.spawn(async move {
+        let former = before_end(&parting);
+        if matches!(parting, Parting::Lost(Unreached::Closed | Unreached::Reset)) {
+            asking.spawn(async move {
                 let death = asked.ask_death(whose.pid()).await;
-                part(parting, death);
-            })),
-            WhenLost::Ask | WhenLost::Tell => part(parting, None),
+                part(parting, former, death);
+            });
+        } else {
+            part(parting, former, None);
         }
     });
     let (coming, way) = Coming::later();

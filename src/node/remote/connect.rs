@@ -11,7 +11,7 @@ use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::bond::{self, WhenLost};
+use super::bond;
 pub use super::connect_error::ConnectError;
 use super::credentials;
 use super::reconnect::Reconnect;
@@ -248,7 +248,8 @@ impl<P> Connecting<P> {
     /// it is not.
     ///
     /// Calls that are under way when it is lost end with
-    /// [`Unreachable`](crate::CallError::Unreachable), and with their
+    /// [`Unreachable`](crate::CallError::Unreachable), or with [`Died`](crate::CallError::Died)
+    /// where the actor's program tells how that died, and with their
     /// [outcome](crate::CallError::outcome): none is ever made twice. Calls that are made after
     /// that wait for the new connection, in their order, at most as long as they
     /// [may take](crate::Call::timeout) and as many as there is room for; further ones wait for
@@ -261,7 +262,8 @@ impl<P> Connecting<P> {
     /// is of another build, what waits has failed as `NotRun`, and later calls go by what the new
     /// one offers. Where the key is rejected, or something else is there, it is given up.
     ///
-    /// A [monitor](crate::Proxy::monitor) tells of losses and new connections;
+    /// A [monitor](crate::Proxy::monitor) tells of losses, of how the actor died where that is
+    /// known, and of new connections;
     /// [`is_alive`](crate::Proxy::is_alive) tells whether there is one, and
     /// [`exited`](crate::Proxy::exited) when there will be none any more.
     ///
@@ -295,9 +297,7 @@ impl<P: Proxy> Connecting<P> {
             None => {
                 let (sealed, welcome) = entered;
                 let runtime = runtime::Handle::current();
-                let nobody = Box::new(|_: &_| None);
-                let lost = WhenLost::Ask;
-                let (handle, way) = bond::lay(&welcome, (&place, lost), &runtime, nobody)?;
+                let (handle, way) = bond::lay(&welcome, &place, &runtime, bond::alone())?;
                 // The link waits for it.
                 let _ = way.send(sealed);
                 handle

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  up ── lost ──> a new link at once, whose calls wait in its ring
-//!   ^                 └─ pause, knock ─┬─ let in: the link gets its connection ──┐
-//!   │                                  └─ too often, or the key is wrong: over   │
-//!   └────────────────────────────────────────────────────────────────────────────┘
+//!   ^                 └─ ask how the actor ended, if it did; tell those who wait for it
+//!   │                    └─ pause, knock ─┬─ let in: the link gets its connection ──┐
+//!   │                                     └─ too often, or the key is wrong: over   │
+//!   └───────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! What was under way at the loss ends with it: nothing is sent twice. What is called after it
@@ -21,7 +22,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::bond::{self, BeforeEnd, Way, WhenLost};
+use super::bond::{self, BeforeEnd, Parted, Way};
 use super::connect::{ConnectError, Entered, Place};
 use super::reconnect::Reconnect;
 use crate::node::being::{Being, Group};
@@ -86,8 +87,7 @@ impl Returning {
         let runtime = runtime::Handle::current();
         let told = Arc::new(OnceLock::new());
         let before = before_end(Arc::clone(&told), 0);
-        let lost = WhenLost::Tell;
-        let (handle, way) = bond::lay(&welcome, (&place, lost), &runtime, before)?;
+        let (handle, way) = bond::lay(&welcome, &place, &runtime, before)?;
         let made = Arc::new_cyclic(|this: &Weak<Self>| Self {
             this: Weak::clone(this),
             place,
@@ -109,39 +109,55 @@ impl Returning {
     fn lay(&self, welcome: &Welcome, number: u64) -> Result<(Handle, Way), ConnectError> {
         let told = Arc::new(OnceLock::from(Weak::clone(&self.this)));
         let before = before_end(told, number);
-        let place = (&self.place, WhenLost::Tell);
-        bond::lay(welcome, place, &self.runtime, before)
+        bond::lay(welcome, &self.place, &self.runtime, before)
     }
 
-    /// The link of this number has ended so: gives who was called over it, once somebody follows.
-    fn lost(self: Arc<Self>, number: u64, parting: &Parting) -> Option<Handle> {
+    /// The link of this number has ended so: what is called from now on goes over the next one.
+    fn lost(self: Arc<Self>, number: u64, parting: &Parting) -> Parted {
         if self.read(|now| now.number != number) {
             // It was replaced: its calls do not fit the actor that is there now.
-            return None;
+            return bond::nothing();
         }
         let has_ended = matches!(parting, Parting::Bye);
-        let exit = if has_ended {
-            Exit::Code(0)
-        } else {
-            Exit::Disconnected
+        let former = self.next(number, has_ended).map(|(handle, way)| {
+            self.write(|now| {
+                if self.reconnect.is_settled(now.since.elapsed()) {
+                    now.tries = 0;
+                }
+                (now.number, now.way) = (number + 1, Some(way));
+                std::mem::replace(&mut now.handle, handle)
+            })
+        });
+        Box::new(move |death| self.parted(has_ended, death, former))
+    }
+
+    /// A link has ended so, and the actor by this `death`, if that was told. `former` is who was
+    /// called over it; none: no further one follows.
+    fn parted(
+        self: Arc<Self>,
+        has_ended: bool,
+        death: Option<&Death>,
+        former: Option<Handle>,
+    ) -> Option<Handle> {
+        let exit = match death {
+            Some(death) => death.exit(),
+            None if has_ended => Exit::Code(0),
+            None => Exit::Disconnected,
         };
-        let Some((handle, way)) = self.next(number, has_ended) else {
-            self.write(|now| now.fell(has_ended, exit));
+        self.write(|now| {
+            let unknown = || Death::new(now.welcome.pid, exit, None, None);
+            let reason = DownReason::new(has_ended, || death.cloned().unwrap_or_else(unknown));
+            now.fell(reason);
+        });
+        let Some(former) = former else {
             self.leave(exit);
             return None;
         };
-        let old = self.write(|now| {
-            now.fell(has_ended, exit);
-            if self.reconnect.is_settled(now.since.elapsed()) {
-                now.tries = 0;
-            }
-            (now.number, now.way) = (number + 1, Some(way));
-            std::mem::replace(&mut now.handle, handle)
-        });
+        // Only now, so that monitors are told of the end before they are of what follows.
         tracing::info!(address = %self.place.address, "a connection was lost; it is made again");
         let runtime = self.runtime.clone();
         runtime.spawn(self.come_back());
-        Some(old)
+        Some(former)
     }
 
     /// The link that follows the one of this number, if one is to.
@@ -213,6 +229,10 @@ impl Returning {
                 let handle = std::mem::replace(&mut now.handle, handle);
                 (handle, now.way.replace(way))
             });
+            if let Being::Remote(tie) = &now.handle.life().being {
+                // By which it is asked for when it dies.
+                tie.found(welcome.pid);
+            }
             now.welcome = welcome;
             now.since = Instant::now();
             now.restarts += 1;
@@ -251,7 +271,10 @@ impl Returning {
 
 /// Tells whoever is in `told` of the end of its link of this number.
 fn before_end(told: Arc<OnceLock<Weak<Returning>>>, number: u64) -> BeforeEnd {
-    Box::new(move |parting| told.wait().upgrade()?.lost(number, parting))
+    Box::new(move |parting| match told.wait().upgrade() {
+        Some(returning) => returning.lost(number, parting),
+        None => bond::nothing(),
+    })
 }
 
 impl Now {
@@ -282,10 +305,9 @@ impl Now {
         }
     }
 
-    fn fell(&mut self, has_ended: bool, exit: Exit) {
+    fn fell(&mut self, reason: DownReason) {
         // A link that never got its connection was told of when the one before it was lost.
         if self.down.is_none() {
-            let reason = DownReason::new(has_ended, || self.handle.death(exit));
             self.down = Some(reason.clone());
             self.tell(LifeEvent::Down(reason));
         }
@@ -330,7 +352,10 @@ impl Group for Returning {
     }
 
     fn death(&self, exit: Exit) -> Death {
-        self.read(|now| now.handle.clone()).death(exit)
+        self.read(|now| match &now.down {
+            Some(DownReason::Died(death)) if death.exit() == exit => death.clone(),
+            _ => now.handle.death(exit),
+        })
     }
 
     fn is_foreign(&self) -> bool {
@@ -343,7 +368,8 @@ impl Group for Returning {
     }
 
     fn is_alive(&self) -> bool {
-        self.read(|now| now.down.is_none())
+        // One that is looked for is not there, also while it is asked how the last one ended.
+        self.read(|now| now.down.is_none() && now.way.is_none())
     }
 
     fn monitor(&self) -> Option<Monitor> {
