@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
+use callboard::pool::Pool;
 use callboard::prelude::*;
 use callboard::supervision::{Strategy, Supervisor};
 use callboard::{AuthKey, ConnectError, DownReason, Exit, LifeEvent, LinkKind, ShutdownError};
@@ -268,6 +269,62 @@ async fn who_is_supervised_can_be_asked() {
         assert!(!std::fs::exists(scratch.path("process")).unwrap());
     }
     supervisor.stop().await.unwrap();
+}
+
+/// Who asks a member of a pool for its end asks the pool's owner: in whichever life of it, also if
+/// that life has ended by then. The member may say no, lives in either case, and ends with all.
+#[callboard::test]
+async fn members_of_pools_can_be_asked() {
+    let scratch = Scratch::new();
+    for is_task in [false, true] {
+        let path = scratch.path(if is_task { "task" } else { "process" });
+        let address = move |number: usize| format!("unix:{path}-{number}");
+        let at = address.clone();
+        let pool: Pool<ShopProxy> = if is_task {
+            let make = move |number| Shop::local().listen(&*at(number)).authkey(key());
+            Pool::spawn(2, make).await.unwrap()
+        } else {
+            let make = move |number| Shop::spawn().listen(&*at(number)).authkey(key());
+            Pool::spawn(2, make).await.unwrap()
+        };
+        let asked_before = pool.end_asked();
+        let fall = async |life: u64| {
+            crash(&pool.on(&1), is_task).await;
+            let is_back = || {
+                let members = pool.members();
+                let lives: u64 = members.iter().map(|member| member.restarts).sum();
+                lives == life && members.iter().all(|member| member.is_alive)
+            };
+            common::eventually(LONG, "another one is there", is_back).await;
+        };
+        fall(1).await;
+        let members = pool.members();
+        let again = members.iter().position(|member| member.restarts == 1);
+        let again = again.expect("it has fallen");
+        let remote = connected(Shop::connect(&*address(again), key())).await;
+        let error = remote.stop().await.unwrap_err();
+        assert!(matches!(error, ShutdownError::Refused { .. }), "{error:?}");
+        assert!(!pool.end_asked_within(Duration::from_millis(20)).await);
+        remote.close().await.unwrap();
+        remote.stop().await.unwrap();
+        within(LONG, asked_before).await;
+        assert!(pool.end_asked_within(LONG).await);
+        assert_eq!(remote.asked().await.unwrap(), 2, "and it lives");
+        fall(2).await;
+        assert!(pool.end_asked_within(LONG).await, "it was asked");
+        within(LONG, pool.serve()).await.unwrap();
+        assert_eq!(within(LONG, pool.exited()).await, Exit::Code(0));
+        for number in 0..2 {
+            let address = address(number);
+            let path = address.strip_prefix("unix:").unwrap();
+            assert!(!std::fs::exists(path).unwrap(), "{path} is left");
+        }
+    }
+    // Where nobody asks, what ends is a pool that has ended.
+    let pool = Pool::spawn(2, |_| Shop::spawn()).await.unwrap();
+    assert!(!pool.end_asked_within(Duration::from_millis(20)).await);
+    pool.kill().await;
+    assert!(pool.end_asked_within(LONG).await);
 }
 
 /// Ends the present life of a supervised actor, which is then started again.

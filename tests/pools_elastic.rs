@@ -1,4 +1,5 @@
-//! U62: pools whose size follows their work, calls made on two members, and what members tell.
+//! U62: pools whose size follows their work, members that come and go in order, calls made on two
+//! members, and what members tell.
 
 mod common;
 
@@ -23,6 +24,12 @@ pub struct Worker {
 impl Worker {
     pub fn new() -> Self {
         Self { calls: 0 }
+    }
+
+    /// Is there only when there is such a file.
+    pub async fn after(path: String) -> Self {
+        await_file(&path).await;
+        Self::new()
     }
 
     #[idempotent]
@@ -54,6 +61,11 @@ impl Worker {
         std::process::id()
     }
 
+    /// Says in `log` that it was called.
+    pub fn note(&mut self, log: String) {
+        append(&log, '.');
+    }
+
     #[idempotent]
     pub fn refuse(&self) -> Result<(), Refused> {
         Err(Refused)
@@ -76,25 +88,21 @@ struct Entry(String);
 
 impl Entry {
     fn new(log: String) -> Self {
-        let entry = Self(log);
-        entry.write('+');
-        entry
+        append(&log, '+');
+        Self(log)
     }
+}
 
-    fn write(&self, what: char) {
-        use std::io::Write as _;
-        let file = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(&self.0);
-        let written = file.and_then(|mut file| write!(file, "{what}"));
-        written.expect("the folder is there");
-    }
+fn append(log: &str, what: char) {
+    use std::io::Write as _;
+    let file = std::fs::File::options().append(true).create(true).open(log);
+    let written = file.and_then(|mut file| write!(file, "{what}"));
+    written.expect("the folder is there");
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.write('-');
+        append(&self.0, '-');
     }
 }
 
@@ -197,6 +205,129 @@ async fn grown_members_return() -> callboard::Result<()> {
     assert_eq!(pool.replace_all().await, 2);
     assert_eq!(within(LONG, pool.square(3)).await?, 9);
     pool.shutdown().await
+}
+
+/// A member takes calls once its constructor is done, and not before: the others have them until
+/// then, when it follows a dead one as well as when it is to replace one that lives.
+#[callboard::test]
+async fn members_are_ready_before_they_are_called() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let starts = Arc::new(AtomicUsize::new(0));
+    let gates: Vec<_> = (0..4)
+        .map(|start| scratch.path(&start.to_string()))
+        .collect();
+    let make = {
+        let (starts, gates) = (Arc::clone(&starts), gates.clone());
+        move |_| Worker::spawn_after(gates[starts.fetch_add(1, Ordering::Relaxed)].clone())
+    };
+    for gate in &gates[..2] {
+        std::fs::write(gate, "")?;
+    }
+    let pool = Pool::spawn(2, make).routing(Routing::RoundRobin).await?;
+    let answered = async |pool: &Pool<WorkerProxy>| {
+        let mut answered = HashSet::new();
+        for key in 0..20 {
+            answered.insert(within(LONG, pool.pid()).await?);
+            answered.insert(within(LONG, pool.on(&key).pid()).await?);
+        }
+        Ok::<_, CallError>(answered)
+    };
+    let first = pids(&pool);
+    signal(first[0], Signal::SIGKILL);
+    eventually(LONG, "the next is being started", || {
+        starts.load(Ordering::Relaxed) == 3 && !pool.members()[0].is_alive
+    })
+    .await;
+    assert_eq!(answered(&pool).await?, HashSet::from([first[1]]));
+    std::fs::write(&gates[2], "")?;
+    eventually(LONG, "it has come", || pool.members()[0].is_alive).await;
+    let both: HashSet<_> = pids(&pool).into_iter().collect();
+    assert_eq!(answered(&pool).await?, both);
+
+    // The first of the new ones never comes, and its seat keeps who sits there.
+    let mut replacing = Box::pin(pool.replace_all());
+    tokio::select! {
+        _ = &mut replacing => panic!("the gate is closed"),
+        () = eventually(LONG, "it is started", || starts.load(Ordering::Relaxed) == 4) => {}
+    }
+    assert_eq!(answered(&pool).await?, both);
+    drop(replacing);
+    assert_eq!(answered(&pool).await?, both);
+    pool.shutdown().await
+}
+
+/// A pool that is stopped does what it was sent before, calls and tells; what comes after that has
+/// not run, and says so.
+#[callboard::test]
+async fn pools_end_in_order() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let pool = Pool::spawn(2, |_| Worker::spawn()).await?;
+    let (gate, log) = (scratch.path("gate"), scratch.path("log"));
+    let held: Vec<_> = (0..6).map(|_| pool.wait(gate.clone()).start()).collect();
+    for _ in 0..100 {
+        pool.note(log.clone()).tell().await?;
+    }
+    let stopping = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.stop().await }
+    });
+    let late = within(LONG, async {
+        loop {
+            match pool.pid().await {
+                Err(error) => break error,
+                Ok(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    // Before it stops, a call waits behind those that wait for the gate.
+    let open = async {
+        eventually(LONG, "it stops", || {
+            pool.members().iter().all(|member| !member.is_alive)
+        })
+        .await;
+        assert!(!stopping.is_finished());
+        assert!(held.iter().all(|call| !call.is_ready()));
+        std::fs::write(&gate, "").expect("the folder is there");
+    };
+    let (late, ()) = futures_util::future::join(late, open).await;
+    assert!(matches!(late, CallError::Stopped { .. }), "{late:?}");
+    assert_eq!(late.outcome(), Outcome::NotRun);
+    let answered = within(LONG, join_all(held)).await;
+    let answered: HashSet<_> = answered.into_iter().collect::<Result<_, _>>()?;
+    assert_eq!(answered.len(), 2, "each of them had some");
+    within(LONG, stopping).await??;
+    assert_eq!(scratch.read("log").len(), 100);
+    Ok(())
+}
+
+/// Members are replaced while they are told things: what they took in they do, once.
+#[callboard::test]
+async fn no_tell_is_lost_when_members_are_replaced() -> callboard::Result<()> {
+    let scratch = Scratch::new();
+    let log = scratch.path("log");
+    let pool = Pool::spawn(2, |_| Worker::spawn()).await?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let telling = tokio::spawn({
+        let (pool, log) = (pool.clone(), log.clone());
+        async move {
+            let mut told = 0;
+            while !*stopped.borrow() {
+                pool.note(log.clone()).tell().await?;
+                told += 1;
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, CallError>(told)
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(within(LONG, pool.replace_all()).await, 2);
+    }
+    stop.send_replace(true);
+    let told: usize = within(LONG, telling).await??;
+    assert!(told > 0);
+    pool.shutdown().await?;
+    assert_eq!(scratch.read("log").len(), told);
+    Ok(())
 }
 
 /// An elastic pool leaves nothing, whenever it ends; and has at least one member.

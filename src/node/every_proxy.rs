@@ -351,7 +351,8 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
 
     /// Waits until a [connected](crate::Connect) proxy asks for the actor's end by
     /// [`stop`](Self::stop) or `shutdown`, or the actor has ended: for whoever started it, to end
-    /// it then or not.
+    /// it then or not. Of a supervised actor it may be any of its lives that was asked, of a
+    /// [pool](crate::pool) any of its members.
     ///
     /// # Cancel safety
     /// Nothing is lost: it can be asked again.

@@ -25,8 +25,16 @@ impl<P> Berth<P> {
 
 impl<P: Proxy> Post for Berth<P> {
     fn ended(&self) -> BoxFuture<'static, Exit> {
-        let life = self.crew.life(self.at);
-        async move { life.exited().await }.boxed()
+        let (crew, life) = (Arc::clone(&self.crew), self.crew.life(self.at));
+        async move {
+            // Or until it has ended: the pool's owner hears of a wish all the same.
+            life.being.asked().await;
+            if life.being.was_asked() {
+                crew.note_asked();
+            }
+            life.exited().await
+        }
+        .boxed()
     }
 
     fn start(&self) -> BoxFuture<'static, Started> {

@@ -52,6 +52,8 @@ pub(super) struct Crew<P> {
     /// Who has the seats in its care, by their places; none: all have ended.
     care: Mutex<Option<Supervisor>>,
     phase: watch::Sender<Phase>,
+    /// Whether somebody who does not own it has asked a member for its end, in whichever life.
+    asked: watch::Sender<bool>,
     /// Of a crew whose size follows its work.
     gauge: Option<Gauge>,
 }
@@ -83,6 +85,7 @@ impl<P: Proxy> Crew<P> {
             start,
             care: Mutex::new(Some(care)),
             phase: watch::Sender::new(Phase::Works),
+            asked: watch::Sender::new(false),
             gauge,
         });
         for at in 0..count {
@@ -314,6 +317,11 @@ impl<P: Proxy> Crew<P> {
         self.end_with_the_last();
     }
 
+    /// Somebody who does not own it has asked a member for its end.
+    pub(super) fn note_asked(&self) {
+        self.asked.send_replace(true);
+    }
+
     /// Whether somebody is to sit there.
     pub(super) fn is_wanted(&self, at: usize) -> bool {
         self.works() && self.read(|seats| !seats[at].is_vacant)
@@ -424,6 +432,17 @@ impl<P: Proxy> Group for Crew<P> {
                     // Nobody keeps the seats any more: their runtime has ended.
                     return Exit::Dropped;
                 }
+            }
+        })
+    }
+
+    fn asked(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let mut asked = self.asked.subscribe();
+            tokio::select! {
+                _ = self.exited() => {}
+                // Its sender is borrowed.
+                _ = asked.wait_for(|asked| *asked) => {}
             }
         })
     }

@@ -42,6 +42,10 @@ const WIDTH: usize = 2;
 /// get [`Died`](CallError::Died), with the outcome; none is made twice. Meanwhile calls go to the
 /// others.
 ///
+/// Members may [listen](crate::Spawn::listen), each at an address of its own. A
+/// [connected](crate::Connect) proxy that asks one of them for its end asks the owner of the pool:
+/// [`serve`](crate::Serve::serve) ends all of it then.
+///
 /// # Examples
 /// ```standalone_crate
 /// use callboard::cpu::Cores;
@@ -177,7 +181,8 @@ impl<P: Proxy> Pool<P> {
         }
     }
 
-    /// A proxy that is all of the pool: to be handed on where one actor is expected.
+    /// A proxy that is all of the pool: to be handed on where one actor is expected, within this
+    /// process. It keeps the pool as a clone of it does.
     ///
     /// # Examples
     /// ```

@@ -75,6 +75,46 @@ async fn pools_have_streams() -> callboard::Result<()> {
     Ok(pool.stop().await?)
 }
 
+/// A member that is replaced ends its streams first, in both directions, to their last item.
+#[callboard::test]
+async fn streams_outlast_who_is_replaced() -> callboard::Result<()> {
+    const LEN: u64 = 20_000;
+    let pool = Pool::spawn(2, |_| Source::spawn(0)).await?;
+    let before: Vec<_> = pool.members().iter().map(|m| m.process_id).collect();
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        let mut count = pool.count(LEN).await?;
+        assert_eq!(within(LONG, count.next()).await.unwrap()?, 0);
+        counts.push(count);
+    }
+    let summing: Vec<_> = (0..4)
+        .map(|_| pool.sum(stream::iter(0..LEN)).start())
+        .collect();
+    let rest = async {
+        let mut read = Vec::new();
+        for count in counts {
+            read.push(all(count).await);
+        }
+        (read, join_all(summing).await)
+    };
+    let both = futures_util::future::join(pool.replace_all(), rest);
+    let (replaced, (read, sums)) = within(LONG, both).await;
+    assert_eq!(replaced, 2);
+    for items in read {
+        assert!(items.into_iter().eq(1..LEN));
+    }
+    for sum in sums {
+        assert_eq!(sum.unwrap(), LEN * (LEN - 1) / 2);
+    }
+    let after = pool.members();
+    assert!(
+        after
+            .iter()
+            .all(|m| m.is_alive && !before.contains(&m.process_id))
+    );
+    Ok(pool.stop().await?)
+}
+
 /// An actor that stands still ends the streams of those who wait for it, with an error, and when it
 /// goes on it is told that nobody reads.
 #[callboard::test]
