@@ -255,6 +255,21 @@ async fn answers_are_paid_before_the_end() {
     within(LONG, stopping).await.unwrap().unwrap();
 }
 
+/// A long answer that nobody wants any more is taken in by a caller that asks for nothing else: so
+/// the actor does not owe it for ever, and ends in order.
+#[callboard::test]
+async fn answers_that_nobody_wants_are_paid() {
+    let (store, address) = storing(HERE).await;
+    let remote: StoreProxy = connected(Store::connect(&address, key())).await;
+    let long = remote.produce(12 << 20).no_timeout().start();
+    while within(LONG, store.produced()).await.unwrap() == 0 {}
+    drop(long);
+    within(LONG, store.shutdown())
+        .await
+        .expect("it owes nothing");
+    drop(remote);
+}
+
 /// A peer that stands still in the midst of a blob is given up when it was silent.
 #[callboard::test]
 async fn the_silent_end_transfers() {

@@ -38,23 +38,24 @@ const TICK: Duration = Duration::from_millis(10);
 const CALM: u64 = 20_000_000;
 
 /// Who carries on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carrier {
     /// The task on the links' thread.
-    #[default]
     Links,
     /// The task in the owner's runtime.
     Owner,
 }
 
 /// Whose turn it is, and who may have one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
     carrier: Carrier,
     /// The links' task's and the owner's, once they run.
     wakers: [Option<Waker>; 2],
     /// The owner's task has no turn before this.
     calm_from: u64,
+    /// How long that is after the last time that there was much.
+    calm: u64,
     /// How often the owner's task has looked.
     looks: u32,
     /// The links' task looks at that every [`TICK`].
@@ -63,6 +64,21 @@ pub(super) struct Turns {
     has_ended: bool,
     /// The owner's task has no turn any more.
     stays: bool,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            carrier: Carrier::Links,
+            wakers: [None, None],
+            calm_from: 0,
+            calm: CALM,
+            looks: 0,
+            is_watched: false,
+            has_ended: false,
+            stays: false,
+        }
+    }
 }
 
 impl Turns {
@@ -97,6 +113,12 @@ impl Turns {
     fn may_hand_over(&self) -> bool {
         let has_owner = self.wakers[Carrier::Owner as usize].is_some();
         has_owner && !self.stays && clock::now() >= self.calm_from
+    }
+
+    /// Has the owner's task take its turn whenever nothing is half-way.
+    #[cfg(test)]
+    pub(super) fn be_restless(&mut self) {
+        self.calm = 0;
     }
 
     fn note(&mut self, carrier: Carrier, cx: &Context<'_>) {
@@ -279,7 +301,7 @@ impl<S: Carried> Conduit<S> {
 
     /// Makes it the links' task's turn, for a while at least.
     pub(super) fn take_over(&self, state: &mut State<S>) {
-        state.turns.calm_from = clock::now() + CALM;
+        state.turns.calm_from = clock::now() + state.turns.calm;
         if state.turns.carrier == Carrier::Owner {
             if let Some(stream) = &mut state.stream {
                 stream.detach();

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::sys::body::Body;
-use crate::transport::Link;
+use crate::sys::sealed::BlobBuilder;
 use crate::transport::auth_key::AuthKey;
 use crate::transport::board::Geometry;
 use crate::transport::net::Wire;
@@ -21,7 +21,10 @@ use crate::transport::noise::{self, Suite};
 use crate::transport::sealed_stream::Sealed;
 use crate::transport::stream::{OnEnd, drive_remote, lay_out_remote};
 use crate::transport::unix::pumps;
+use crate::transport::{Link, kinds};
+use crate::wire::attached::{Attached, Beside};
 use crate::wire::frame::{Head, Kind};
+use crate::wire::holding::Memory;
 use crate::wire::id::CallId;
 
 /// A guard against tests that hang.
@@ -231,4 +234,79 @@ async fn the_beat_is_kept() {
     sleep(Duration::from_secs(3600)).await;
     caller.send(10);
     assert_eq!(server.next().await, call(10));
+}
+
+/// A blob of so many bytes, all of them this one; none: no blob.
+fn blob(len: usize, byte: u8) -> Attached {
+    if len == 0 {
+        return Attached::default();
+    }
+    let mut builder = BlobBuilder::alloc(len).unwrap();
+    builder.as_mut_slice().fill(byte);
+    let memory = Memory::enter(builder.into_sealed().unwrap());
+    std::iter::once(Beside::Here(memory.hold())).collect()
+}
+
+/// Sends frames with and without blobs over this end, and expects the same from the other one.
+async fn give_and_take(link: Link) {
+    const COUNT: u8 = 120;
+    let len = |number: u8| [0, 10, 0, 100_000, 32 * 1024, 0, 1 << 20][usize::from(number) % 7];
+    let Link {
+        sender,
+        mut receiver,
+        mut ear,
+        ..
+    } = link;
+    let giving = async {
+        for number in 0..COUNT {
+            let head = Head::new(Kind::Call, 0, call(number.into()));
+            let attached = blob(len(number), number);
+            let sent = sender.send_with(&head, &[number; 8], &attached).await;
+            sent.unwrap();
+            // Nobody uses it here any more, which is said.
+            drop(attached);
+            sender.say_due();
+        }
+    };
+    let mut body = Body::new();
+    let taking = async {
+        for number in 0..COUNT {
+            let head = poll_fn(|cx| {
+                loop {
+                    let found = receiver.try_recv(&mut body).unwrap();
+                    if receiver.freed() {
+                        sender.ring();
+                    }
+                    sender.say_due();
+                    if let Some(head) = found {
+                        return Poll::Ready(head);
+                    }
+                    if receiver.doze() {
+                        if ear.poll_rung(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                        sender.room_freed();
+                    }
+                }
+            });
+            assert_eq!(head.await.call, call(number.into()));
+            assert_eq!(body.to_vec(), [number; 8]);
+            let attached = receiver.take_attached();
+            let came = attached.holds().next().and_then(|hold| hold.sealed());
+            let came = came.map_or(&[][..], |sealed| sealed.bytes());
+            assert!(came.len() == len(number) && came.iter().all(|byte| *byte == number));
+        }
+    };
+    tokio::join!(giving, taking);
+}
+
+/// Blobs and what is small go both ways, whole and in order, over ends that change hands whenever
+/// nothing is half-way.
+#[tokio::test]
+async fn blobs_go_whoever_carries() {
+    for make in [kinds::tcp_restless, kinds::unix_restless] {
+        let (caller, server) = make(Geometry::new(128 * 1024, 64).unwrap());
+        let both = async { tokio::join!(give_and_take(caller), give_and_take(server)) };
+        timeout(LONG, both).await.expect("all of it comes");
+    }
 }

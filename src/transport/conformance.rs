@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 use super::Link;
 use super::bell::Ear;
 use super::board::Geometry;
-use super::kinds::{Dice, MESSAGE_LEN_MAX, Make, send, tells_beside, told};
+use super::kinds::{Dice, MESSAGE_LEN_MAX, Make, send, settle, tells_beside, told};
 use super::receiver::{LinkError, Receiver};
 use super::sender::{SendError, Sender};
 use crate::sys::body::Body;
@@ -170,14 +170,6 @@ async fn fill(sender: &Sender, len: usize) -> u64 {
     }
 }
 
-/// Lets the other tasks run until nothing moves.
-async fn settle() {
-    for _ in 0..20 {
-        yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
 async fn bounded(test: impl Future<Output = ()>) {
     tokio::time::timeout(Duration::from_secs(30), test)
         .await
@@ -193,6 +185,9 @@ macro_rules! over_every_kind {
         over_every_kind! { @ over_a_narrow_stream narrow $($(#[$doc])* $test)* }
         over_every_kind! { @ over_tcp tcp $($(#[$doc])* $test)* }
         over_every_kind! { @ over_a_named_socket unix $($(#[$doc])* $test)* }
+        over_every_kind! { @ over_tcp_as_in_life tcp_apart $($(#[$doc])* $test)* }
+        over_every_kind! { @ over_restless_tcp tcp_restless $($(#[$doc])* $test)* }
+        over_every_kind! { @ over_a_restless_socket unix_restless $($(#[$doc])* $test)* }
     };
     (@ $name:ident $make:ident $($(#[$doc:meta])* $test:ident)*) => {
         mod $name {

@@ -2,7 +2,8 @@
 //!
 //! Loopback; shared memory, mapped a second time by its name, as another process would, without
 //! and with arenas; a Unix socket, as between parent and child; a stream so narrow that hardly a
-//! frame passes whole; and what strangers have: TCP, and a Unix socket with a name, both sealed.
+//! frame passes whole; and what strangers have: TCP, and a Unix socket with a name, both sealed, by
+//! one runtime or [as in life](apart).
 
 use std::net::{TcpListener as StdTcpListener, TcpStream as StdTcpStream};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+pub(super) use self::apart::{settle, tcp_apart, tcp_restless, unix_restless};
 use super::Link;
 use super::arena::Parcel;
 use super::aside::Aside;
@@ -40,7 +42,8 @@ pub(super) type Make = fn(Geometry) -> (Link, Link);
 /// Whether the ends tell each other some things at once, beside the frames: between two machines
 /// everything goes in one stream.
 pub(super) fn tells_beside(make: Make) -> bool {
-    ![tcp as Make, unix as Make]
+    let sealed: [Make; 5] = [tcp, unix, tcp_apart, tcp_restless, unix_restless];
+    !sealed
         .into_iter()
         .any(|sealed| std::ptr::fn_addr_eq(make, sealed))
 }
@@ -128,15 +131,24 @@ pub(super) fn narrow(geometry: Geometry) -> (Link, Link) {
 
 /// TCP, as between two machines: sealed, and nothing beside it.
 pub(super) fn tcp(geometry: Geometry) -> (Link, Link) {
-    let listener = StdTcpListener::bind("127.0.0.1:0").unwrap();
-    let near = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (far, _) = listener.accept().unwrap();
-    let ends = [near, far].map(|stream| Wire::tcp_from(stream).unwrap());
-    sealed(ends, geometry)
+    sealed(tcp_ends(), geometry)
 }
 
 /// A Unix socket with a name, which is opened as those by address are.
 pub(super) fn unix(geometry: Geometry) -> (Link, Link) {
+    sealed(unix_ends(), geometry)
+}
+
+/// Both ends of a connection.
+fn tcp_ends() -> [Wire; 2] {
+    let listener = StdTcpListener::bind("127.0.0.1:0").unwrap();
+    let near = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    [near, far].map(|stream| Wire::tcp_from(stream).unwrap())
+}
+
+/// The same of a socket with a name.
+fn unix_ends() -> [Wire; 2] {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("callboard-kind-{}-{number}", std::process::id());
@@ -146,8 +158,7 @@ pub(super) fn unix(geometry: Geometry) -> (Link, Link) {
     let (far, _) = listener.accept().unwrap();
     drop(endpoint);
     assert!(!path.exists(), "the name is gone");
-    let ends = [near, far].map(|stream| Wire::unix_from(stream).unwrap());
-    sealed(ends, geometry)
+    [near, far].map(|stream| Wire::unix_from(stream).unwrap())
 }
 
 /// A link over both ends of a connection, as between strangers: sealed, and nothing beside it. One
@@ -189,3 +200,6 @@ impl Dice {
         (self.0 >> 33) as usize % limit
     }
 }
+
+#[path = "kinds_apart.rs"]
+mod apart;

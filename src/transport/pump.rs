@@ -338,6 +338,14 @@ impl Pump {
         self.incoming.announce()
     }
 
+    /// Whether the owner has left so much unread that the peer may soon find no room. It may have
+    /// nobody who looks, for all its calls were dropped, and must be rung then though it does not
+    /// wait for its bell: the peer cannot ring here.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let unread = self.received().saturating_sub(self.incoming.released());
+        unread >= self.capacity / 4
+    }
+
     /// Whether the owner waits for room that was made, and must be rung.
     pub(crate) fn freed(&mut self) -> bool {
         self.outgoing.freed()
@@ -394,6 +402,14 @@ impl Pump {
     /// Whether that was said, or heard.
     pub(crate) fn is_parted(&self) -> bool {
         self.parting == Parting::Done
+    }
+
+    /// Whether `peer` has all that it could get, and has told how far its owner has read.
+    #[cfg(test)]
+    pub(crate) fn is_still_beside(&self, peer: &Self) -> bool {
+        let is_told = self.acked == peer.reported && !peer.is_report_due();
+        let is_out = self.blocked || self.outgoing.is_empty();
+        is_told && is_out && self.sent == peer.received()
     }
 
     fn is_report_due(&self) -> bool {

@@ -313,7 +313,7 @@ impl<S: Carried> Conduit<S> {
         // Also what came before a lie is the owner's. Of pieces of blobs it need not hear.
         let has_some = state.pump.received() > before;
         let is_rung = has_some && state.pump.announce();
-        if is_rung || cancelled {
+        if is_rung || cancelled || has_some && state.pump.is_crowded() {
             self.chime.ring();
         }
         let fetched = fetched?;
