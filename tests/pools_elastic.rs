@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use callboard::pool::{Elastic, Member, Pool, PoolError, Restart, Routing};
 use callboard::prelude::*;
+use callboard::supervision::{Strategy, Supervisor};
+use callboard::{DownReason, LifeEvent, SpawnError};
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 
-use common::{Holdings, LONG, SOON, Scratch, alone, eventually, gone, signal, within};
+use common::{Holdings, LONG, SOON, Scratch, alone, eventually, gone, is_gone, signal, within};
 
 /// Works, waits, and dies.
 pub struct Worker {
@@ -297,6 +299,65 @@ async fn pools_end_in_order() -> callboard::Result<()> {
     assert_eq!(answered.len(), 2, "each of them had some");
     within(LONG, stopping).await??;
     assert_eq!(scratch.read("log").len(), 100);
+    Ok(())
+}
+
+/// A pool is supervised as an actor is: once its last member is given up, all of it is started
+/// again, its proxy goes on, and its monitors tell of both; it ends with the supervisor.
+#[callboard::test]
+async fn pools_are_supervised() -> callboard::Result<()> {
+    let supervisor = Supervisor::builder(Strategy::OneForOne).start();
+    let make = || async {
+        let pool = Pool::spawn(2, |_| Worker::spawn()).restart(Restart::never());
+        let pool = pool.await.map_err(SpawnError::Constructor)?;
+        Ok(pool.proxy())
+    };
+    let pool = supervisor.spawn(make).name("pool").await?;
+    let mut monitor = pool.monitor();
+    let first = within(LONG, monitor.next()).await;
+    assert!(
+        matches!(first, Some(LifeEvent::Up { restarts: 0, .. })),
+        "{first:?}"
+    );
+    assert_eq!(
+        (pool.count().await?, pool.count().await?),
+        (1, 1),
+        "each of two"
+    );
+    let mut gone = HashSet::new();
+    for _ in 0..2 {
+        match within(LONG, pool.die()).await {
+            Err(CallError::Died { death, .. }) => gone.insert(death.pid()),
+            other => panic!("{other:?}"),
+        };
+    }
+    assert_eq!(gone.len(), 2);
+    match within(LONG, monitor.next()).await {
+        Some(LifeEvent::Down(DownReason::Died(death))) => assert!(gone.contains(&death.pid())),
+        other => panic!("{other:?}"),
+    }
+    let next = within(LONG, monitor.next()).await;
+    assert!(
+        matches!(next, Some(LifeEvent::Up { restarts: 1, .. })),
+        "{next:?}"
+    );
+    assert_eq!(
+        (pool.count().await?, pool.count().await?),
+        (1, 1),
+        "each of two"
+    );
+    let children = supervisor.children();
+    assert_eq!(
+        (children[0].name.as_str(), children[0].restarts),
+        ("pool", 1)
+    );
+    let pid = pool.process_id();
+    within(LONG, supervisor.stop()).await?;
+    assert!(is_gone(pid));
+    assert_eq!(
+        within(LONG, monitor.down()).await,
+        Some(DownReason::Stopped)
+    );
     Ok(())
 }
 

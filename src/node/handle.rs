@@ -147,6 +147,14 @@ impl Handle {
         }
     }
 
+    /// Who has the next call that is made by this handle: of several, the one that is chosen.
+    pub(crate) fn chosen(&self) -> Caller {
+        match &self.route {
+            None => self.caller.clone(),
+            Some(route) => route.choose(),
+        }
+    }
+
     /// A call of a method without errors of its own.
     #[inline]
     pub fn call<Args: Arguments, T: Message>(&self, method: u16, args: Args) -> Call<'_, Args, T> {

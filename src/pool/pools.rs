@@ -192,6 +192,25 @@ impl<P: Proxy> Pool<P> {
     ///     pool.proxy()
     /// }
     /// ```
+    /// A supervisor starts all of the pool again when its last member is given up:
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # use callboard::pool::{Pool, PoolError};
+    /// # use callboard::supervision::{SuperviseError, Supervisor};
+    /// # use callboard::SpawnError;
+    /// # pub struct Worker;
+    /// # #[actor]
+    /// # impl Worker {
+    /// #     pub fn new() -> Self { Self }
+    /// # }
+    /// async fn start(supervisor: &Supervisor) -> Result<WorkerProxy, SuperviseError<PoolError>> {
+    ///     let make = || async {
+    ///         let pool = Pool::spawn(4, |_| Worker::spawn()).await;
+    ///         Ok(pool.map_err(SpawnError::Constructor)?.proxy())
+    ///     };
+    ///     supervisor.spawn(make).name("workers").await
+    /// }
+    /// ```
     #[must_use]
     pub fn proxy(&self) -> P {
         self.face.clone()

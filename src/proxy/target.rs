@@ -123,7 +123,8 @@ impl Route {
         }
     }
 
-    fn choose(&self) -> Caller {
+    /// The one for the next call.
+    pub(crate) fn choose(&self) -> Caller {
         let Some(chosen) = self.choose.choose() else {
             return self.face.clone();
         };

@@ -222,8 +222,8 @@ impl<P: Proxy> Post for Seat<P> {
 
 impl<P: Proxy> Choose for Seat<P> {
     fn choose(&self) -> Option<Caller> {
-        // Also a dead one: it tells how it died.
-        Some(self.read(|sitting| sitting.proxy.__handle().caller().clone()))
+        // Also a dead one: it tells how it died. Of a pool, one of its members.
+        Some(self.read(|sitting| sitting.proxy.__handle().chosen()))
     }
 }
 
