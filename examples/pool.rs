@@ -77,8 +77,10 @@ async fn main() -> callboard::Result<()> {
     assert_eq!(asked.iter().sum::<u64>(), PARTS + 1);
 
     // One dies. Its call is told so; the next ones find others, and soon the new one.
-    let died = pool.crash().await;
-    println!("a call: {}", died.expect_err("it died"));
+    let Err(CallError::Died { death, outcome }) = pool.crash().await else {
+        unreachable!("it dies each time");
+    };
+    println!("a call: {death}; whether it ran: {outcome:?}");
     let mut seen = HashSet::new();
     while pool.members().iter().any(|member| !member.is_alive) || seen.len() < 3 {
         seen.insert(pool.pid().await?);

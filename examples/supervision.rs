@@ -102,7 +102,7 @@ async fn main() -> callboard::Result<()> {
     assert_eq!(other.put("c".into()).await?, 3);
     assert_eq!(supervisor.children()[0].restarts, 1);
     for child in supervisor.children() {
-        println!("  {}: started again {} times", child.name, child.restarts);
+        println!("  restarts of {}: {}", child.name, child.restarts);
     }
     supervisor.stop().await?;
 
