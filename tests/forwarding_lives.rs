@@ -6,6 +6,7 @@ mod actors;
 mod common;
 
 use std::future::IntoFuture as _;
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use callboard::{Address, AuthKey, Callback, Exit, LifeEvent, LinkKind, Monitor, 
 use nix::sys::signal::Signal;
 
 use actors::{Counter, CounterProxy, Holder, HolderProxy};
-use common::{Holdings, LONG, Scratch, again, alone, is_role, must_pass, signal, within};
+use common::{
+    Holdings, LONG, Scratch, again, again_by, alone, is_role, must_pass, signal, skipped, within,
+};
 
 /// Any free port of this machine.
 const HERE: &str = "tcp://127.0.0.1:0";
@@ -335,19 +338,35 @@ impl Keeper {
 
 const KEEPER: &str = "CALLBOARD_TEST_KEEPER";
 
-/// Over TCP, from another program: the next life listens where the one before did, at a port that
-/// the system has chosen once, and is called there by the same proxy; so it is by those who
-/// connect anew. A call in between is told how the dead one ended, or that nobody was reached, and
-/// has not run.
+/// Runs the test's client by this command, beside a keeper of its own.
+async fn follow_by(mut client: Command) {
+    let keeper = Keeper::spawn().listen(HERE).authkey(key());
+    let keeper = keeper.await.expect("it listens");
+    client.env(KEEPER, keeper.address().expect("it listens").to_string());
+    let passed = tokio::task::spawn_blocking(move || must_pass(&mut client));
+    passed.await.expect("the client passes");
+}
+
+/// From another program, over shared memory, and over TCP where its processes are numbered as on
+/// another machine: the next life listens where the one before did, at a port that the system has
+/// chosen once, and is called by the same proxy; so it is by those who connect anew. A call in
+/// between is told how the dead one ended, or that nobody was reached, and has not run.
 #[callboard::test]
 async fn programs_follow_restarts() {
-    if !is_role("client") {
-        let keeper = Keeper::spawn().listen(HERE).authkey(key()).await.unwrap();
-        let mut client = again("programs_follow_restarts", "client");
-        client.env(KEEPER, keeper.address().expect("it listens").to_string());
-        let passed = tokio::task::spawn_blocking(move || must_pass(&mut client));
-        return passed.await.expect("the client passes");
-    }
+    let test = "programs_follow_restarts";
+    let kind = match () {
+        () if is_role("near") => LinkKind::SharedMemory,
+        () if is_role("far") => LinkKind::Network,
+        () => {
+            follow_by(again(test, "near")).await;
+            let far = ["unshare", "--fork", "--pid", "--mount-proc"];
+            let may = Command::new(far[0]).args(&far[1..]).arg("true").output();
+            if !may.is_ok_and(|output| output.status.success()) {
+                return skipped("numbers of one's own need the right to them");
+            }
+            return follow_by(again_by(&far, test, "far")).await;
+        }
+    };
     let address = std::env::var(KEEPER).expect("the test tells it");
     let keeper = Keeper::connect(address.as_str(), key()).within(LONG);
     let keeper = keeper.await.expect("it listens");
@@ -367,7 +386,7 @@ async fn programs_follow_restarts() {
             }
         };
         assert_eq!(sum, 1, "in life {round}");
-        assert_eq!(counter.link(), LinkKind::Network);
+        assert_eq!(counter.link(), kind);
         assert_eq!(within(LONG, own.add(1).into_future()).await.unwrap(), 2);
         let connecting = Counter::connect(&listens, key()).within(LONG);
         let anew = connecting.await.expect("it listens there again");

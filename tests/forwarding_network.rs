@@ -5,12 +5,15 @@ mod actors;
 mod common;
 
 use std::future::IntoFuture as _;
+use std::process::Command;
 
 use callboard::prelude::*;
-use callboard::{Address, AuthError, AuthKey, Callback, LinkKind, Outcome, Unreached, credentials};
+use callboard::{
+    Address, AuthError, AuthKey, Blob, Callback, LinkKind, Outcome, Unreached, credentials,
+};
 
 use actors::{Counter, CounterProxy, Holder};
-use common::{LONG, Scratch, again, alone, is_role, must_pass, within};
+use common::{LONG, Scratch, again, again_by, alone, is_role, must_pass, skipped, within};
 
 /// What callers of the shelf must have, and what those of its counters.
 fn keys() -> [AuthKey; 2] {
@@ -39,6 +42,14 @@ impl Shelf {
         self.open.clone()
     }
 
+    /// The same, of which whoever gets it knows no more than where it listens.
+    pub async fn reached(&self) -> CounterProxy {
+        let [_, key] = keys();
+        let address = self.open.address().expect("it listens");
+        let connecting = Counter::connect(address, key).into_future();
+        within(LONG, connecting).await.expect("it listens")
+    }
+
     /// One that does not.
     pub fn closed(&self) -> CounterProxy {
         self.closed.clone()
@@ -64,6 +75,19 @@ impl Shelf {
 
     pub async fn kill(&self) {
         self.open.kill().await;
+    }
+
+    /// Kills it, and has another one listen in its place, by the same key.
+    pub async fn replace(&mut self) {
+        let address = self.open.address().expect("it listens").clone();
+        self.open.kill().await;
+        let [_, key] = keys();
+        let next = Counter::spawn().listen(&address).authkey(key);
+        self.open = next.await.expect("nobody listens there any more");
+    }
+
+    pub async fn counted(&self) -> u64 {
+        self.open.get().await.expect("it is there")
     }
 }
 
@@ -126,11 +150,15 @@ async fn shelf() -> ShelfProxy {
 
 /// Runs `test` in another program, as a client of a shelf whose counter listens at `listen`.
 async fn as_client(test: &str, listen: &str) {
+    run_client(again(test, "client"), "tcp://127.0.0.1:0", listen).await;
+}
+
+/// The same by this command, of a shelf that listens there itself.
+async fn run_client(mut client: Command, shelf: &str, listen: &str) {
     let [key, _] = keys();
-    let shelf = Shelf::spawn(listen.into()).authkey(key);
-    let shelf = shelf.listen("tcp://127.0.0.1:0").await.expect("it listens");
+    let starting = Shelf::spawn(listen.into()).authkey(key).listen(shelf);
+    let shelf = starting.await.expect("it listens");
     let address = shelf.address().expect("it listens").to_string();
-    let mut client = again(test, "client");
     client.env(SHELF, address);
     let passed = tokio::task::spawn_blocking(move || must_pass(&mut client));
     passed.await.expect("the client passes");
@@ -162,58 +190,126 @@ async fn connections_bring_keys() {
     assert_eq!(connected.add(1).await.unwrap(), 1);
     drop(connected);
     assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 2);
+    assert_eq!(counter.link(), LinkKind::SharedMemory, "it is near");
     let again = shelf.open().await.unwrap();
     assert_eq!((&again, again.address()), (&counter, Some(&reachable)));
     let ring = shelf.ring().await.unwrap();
     assert_eq!(within(LONG, ring.call(1)).await.unwrap(), 3);
 }
 
-/// Everything goes over such a link, from its first use on; its loss is told, and the next use
-/// makes another one.
-#[callboard::test]
-async fn links_over_networks_carry_everything() {
-    if !is_role("client") {
-        return as_client("links_over_networks_carry_everything", "tcp://127.0.0.1:0").await;
-    }
-    let (shelf, [_, key]) = (shelf().await, keys());
-    let counter = shelf.open().await.unwrap();
-    credentials().add(counter.address().unwrap(), key).unwrap();
+/// Everything goes over a link to an actor of another program, from its first use on; its loss is
+/// told, and the next use makes another one. It is of `kind`.
+async fn everything_goes(shelf: ShelfProxy, counter: CounterProxy, kind: LinkKind) {
+    let [_, key] = keys();
+    credentials()
+        .add(counter.address().expect("it goes"), key)
+        .expect("it goes");
+    assert_eq!(counter.link(), kind, "it is known before");
     // Before there is a connection.
     let started: Vec<_> = (0..2000).map(|_| counter.add(1).start()).collect();
-    counter.add(1).tell().await.unwrap();
+    counter.add(1).tell().await.expect("it goes");
     for (expected, call) in (1..).zip(started) {
-        assert_eq!(within(LONG, call).await.unwrap(), expected);
+        assert_eq!(within(LONG, call).await.expect("it goes"), expected);
     }
-    assert_eq!(counter.get().await.unwrap(), 2001);
+    assert_eq!(counter.get().await.expect("it goes"), 2001);
     let large = vec![9_u8; 3_000_000];
-    assert_eq!(counter.echo(large.clone()).await.unwrap(), large);
-    let mut items = counter.count(100).await.unwrap();
+    assert_eq!(counter.echo(large.clone()).await.expect("it goes"), large);
+    // Programs do not trust each other: what one can write, the other reads only as a copy.
+    assert!(
+        !counter
+            .is_lent_in_place(&large[..100_000])
+            .await
+            .expect("it goes")
+    );
+    let view = counter
+        .echo(large[..100_000].to_vec())
+        .view()
+        .await
+        .expect("it goes");
+    assert!(!actors::is_shared(&view));
+    let blob = Blob::copy_from(&large).expect("it goes");
+    assert_eq!(counter.len_of(blob).await.expect("it goes"), large.len());
+    let mut items = counter.count(100).await.expect("it goes");
     let mut sum = 0;
     while let Some(item) = items.next().await {
-        sum += item.unwrap();
+        sum += item.expect("it goes");
     }
     assert_eq!(sum, 4950);
+    assert_eq!(counter.link(), kind);
     counter.kill().await;
     assert_eq!(
-        within(LONG, counter.get()).await.unwrap(),
+        within(LONG, counter.get()).await.expect("it goes"),
         2001,
         "by another link"
     );
 
     // Handed on once more, to an actor of this program.
-    let holder = Holder::spawn().await.unwrap();
-    holder.keep(counter.clone()).await.unwrap();
-    let CallError::Actor(text) = holder.try_add(1).await.unwrap_err() else {
+    let holder = Holder::spawn().await.expect("it goes");
+    holder.keep(counter.clone()).await.expect("it goes");
+    let CallError::Actor(text) = holder.try_add(1).await.expect_err("it cannot") else {
         panic!("it has no key")
     };
     assert!(text.starts_with("Auth { why: NoKey"), "{text}");
-    let local = Shelf::spawn("tcp://127.0.0.1:0".into()).await.unwrap();
-    let said = within(LONG, local.add_by(counter.clone())).await.unwrap();
+    let local = Shelf::spawn("tcp://127.0.0.1:0".into())
+        .await
+        .expect("it goes");
+    let said = within(LONG, local.add_by(counter.clone()))
+        .await
+        .expect("it goes");
     assert!(said.ends_with("then Ok(2002)"), "{said}");
 
-    shelf.end().await.unwrap();
-    let error = within(LONG, counter.get()).await.unwrap_err();
+    shelf.end().await.expect("it goes");
+    let error = within(LONG, counter.get()).await.expect_err("it cannot");
     assert!(matches!(error, CallError::Stopped { .. }), "{error:?}");
+}
+
+/// Two programs of one user on one machine share memory, whoever has brought them together, once
+/// the one has shown the key that the other's actor wants.
+#[callboard::test]
+async fn programs_of_one_machine_share_memory() {
+    if !is_role("client") {
+        return as_client("programs_of_one_machine_share_memory", "tcp://127.0.0.1:0").await;
+    }
+    let shelf = shelf().await;
+    let counter = shelf.open().await.unwrap();
+    assert_eq!(counter.link(), LinkKind::Network, "there is no key yet");
+    everything_goes(shelf, counter, LinkKind::SharedMemory).await;
+}
+
+/// Over a network it is the same, if nothing but an address is known of the actor.
+#[callboard::test]
+async fn links_over_networks_carry_everything() {
+    if !is_role("client") {
+        return as_client("links_over_networks_carry_everything", "tcp://127.0.0.1:0").await;
+    }
+    let shelf = shelf().await;
+    let counter = shelf.reached().await.unwrap();
+    everything_goes(shelf, counter, LinkKind::Network).await;
+}
+
+/// A program in another network namespace of the machine cannot enter as its neighbours do: it
+/// goes by the address.
+#[callboard::test]
+async fn names_may_mean_nothing() {
+    let test = "names_may_mean_nothing";
+    if !is_role("client") {
+        let may = Command::new("unshare").args(["-n", "true"]).output();
+        if !may.is_ok_and(|output| output.status.success()) {
+            return skipped("another network needs the right to make one");
+        }
+        let scratch = Scratch::new();
+        let path = |name: &str| format!("unix:{}", scratch.path(name));
+        let client = again_by(&["unshare", "-n"], test, "client");
+        return run_client(client, &path("shelf"), &path("counter")).await;
+    }
+    let (shelf, [_, key]) = (shelf().await, keys());
+    let counter = shelf.open().await.unwrap();
+    credentials().add(counter.address().unwrap(), key).unwrap();
+    assert_eq!(within(LONG, counter.add(5)).await.unwrap(), 5);
+    assert_eq!(counter.link(), LinkKind::Network);
+    shelf.kill().await.unwrap();
+    let error = within(LONG, counter.add(1)).await.unwrap_err();
+    assert!(matches!(error, CallError::Died { .. }), "{error:?}");
 }
 
 /// An actor that does not listen cannot be reached from another program, and one that was killed
@@ -254,6 +350,35 @@ async fn who_cannot_be_reached_is_told() {
     assert_eq!(error.outcome(), Outcome::NotRun);
 }
 
+/// Where another actor listens by now, in place of one that was killed, proxies of that one do not
+/// call it: they are told that theirs is gone. So it is over both roads.
+#[callboard::test]
+async fn others_in_its_place_are_not_called() {
+    if !is_role("client") {
+        return as_client("others_in_its_place_are_not_called", "tcp://127.0.0.1:0").await;
+    }
+    let (shelf, [_, key]) = (shelf().await, keys());
+    for kind in [LinkKind::Network, LinkKind::SharedMemory] {
+        let counter = match kind {
+            LinkKind::Network => shelf.reached().await.unwrap(),
+            _ => shelf.open().await.unwrap(),
+        };
+        credentials().add(counter.address().unwrap(), &key).unwrap();
+        assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 1);
+        assert_eq!(counter.link(), kind);
+        shelf.replace().await.unwrap();
+        let error = loop {
+            match within(LONG, counter.add(1)).await.unwrap_err() {
+                // The end of the old link is heard at its next use.
+                CallError::Unreachable { .. } => {}
+                error => break error,
+            }
+        };
+        assert!(matches!(error, CallError::Died { .. }), "{error:?}");
+        assert_eq!(shelf.counted().await.unwrap(), 0, "it is another one");
+    }
+}
+
 /// A named socket is an address like others.
 #[callboard::test]
 async fn named_sockets_are_ways() {
@@ -262,7 +387,7 @@ async fn named_sockets_are_ways() {
         let listen = format!("unix:{}", scratch.path("counter"));
         return as_client("named_sockets_are_ways", &listen).await;
     }
-    let counter = shelf().await.open().await.unwrap();
+    let counter = shelf().await.reached().await.unwrap();
     let address = no_key(&counter.add(1).await.unwrap_err()).clone();
     assert!(address.path().is_some());
     let [_, key] = keys();

@@ -44,6 +44,11 @@ impl Counter {
         bytes
     }
 
+    /// Whether what it is lent lies in memory that its caller can write.
+    pub fn is_lent_in_place(&self, bytes: &[u8]) -> bool {
+        is_shared(bytes)
+    }
+
     pub fn count(&self, to: u32) -> impl Stream<Item = u32> + use<> {
         tokio_stream(to)
     }
@@ -90,6 +95,19 @@ impl Speaker for Counter {
     fn word(&self) -> String {
         format!("counter {}", self.n)
     }
+}
+
+/// Whether bytes lie in memory that other processes can write.
+pub fn is_shared(bytes: &[u8]) -> bool {
+    let at = bytes.as_ptr().addr();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("proc can be read");
+    let line = maps.lines().find(|line| {
+        let (from, rest) = line.split_once('-').expect("a range");
+        let to = rest.split(' ').next().expect("a range has an end");
+        let number = |text| usize::from_str_radix(text, 16).expect("a number");
+        (number(from)..number(to)).contains(&at)
+    });
+    line.is_some_and(|line| line.contains("rw-s"))
 }
 
 fn tokio_stream(to: u32) -> impl Stream<Item = u32> {

@@ -25,6 +25,7 @@ use crate::proxy::Caller;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::failure::{AuthError, Death, Ended};
 use crate::proxy::target::Choose;
+use crate::sys::gateway::Opener;
 use crate::sys::machine;
 use crate::sys::process::Exit;
 use crate::transport::address::Address;
@@ -173,7 +174,11 @@ fn parse(texts: &[String]) -> Vec<Address> {
 fn planned(passport: &Passport) -> LinkKind {
     let own = family_key::of_this_process();
     let is_family = own.is_ok_and(|own| passport.family == id_of(&own));
-    if is_family && passport.machine == machine::id() {
+    let may_enter = || {
+        let entrance = passport.entrance.as_ref();
+        entrance.is_some_and(|entrance| key_of(entrance, &parse(&passport.addresses)).is_some())
+    };
+    if passport.machine == machine::id() && (is_family || may_enter()) {
         LinkKind::SharedMemory
     } else {
         LinkKind::Network
@@ -200,8 +205,36 @@ fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
     let own = own.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
     match &passport.entrance {
         Some(entrance) if passport.family == id_of(&own) => by_entrance(whom, entrance, &own),
-        _ => net::connect(whom, net::credential_of(whom)?),
+        entrance => {
+            let credential = net::credential_of(whom)?;
+            let near = entrance.as_ref();
+            let near = near.and_then(|entrance| as_neighbour(whom, entrance));
+            near.map_or_else(|| net::connect(whom, credential), Ok)
+        }
     }
+}
+
+/// A link by the entrance of an actor of another program of this machine. Neither side trusts what
+/// the other writes: large messages are copied before they are read. None: it cannot be entered
+/// from here, be it that this program has no such key, or that the name means nothing here.
+fn as_neighbour(whom: &Whom<'_>, entrance: &Entrance) -> Option<Link> {
+    let key = key_of(entrance, &whom.addresses)?;
+    let entrance = Entrance {
+        program: 0,
+        ..entrance.clone()
+    };
+    whom.enter(&entrance, &key).ok()
+}
+
+/// The key for these addresses that opens an entrance of this user's.
+fn key_of(entrance: &Entrance, addresses: &[Address]) -> Option<AuthKey> {
+    let (_, user) = entrance.opener;
+    if user != Opener::here().uid {
+        return None;
+    }
+    let known = addresses.iter().filter_map(credentials::find);
+    let mut keys = known.map(|credential| credential.key);
+    keys.find(|key| entrance.locks.contains(&id_of(key)))
 }
 
 /// A link by the entrance of an actor of our family, which has the key `own`.

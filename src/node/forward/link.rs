@@ -131,7 +131,11 @@ impl Whom<'_> {
         } = laid;
         let enter = Enter {
             proof: Secret(*key.proof(&entrance.name).bytes()),
-            program: machine::program(),
+            // Whom this side does not trust need not trust it.
+            program: match entrance.program {
+                0 => 0,
+                _ => machine::program(),
+            },
             ring_capacity: geometry.ring_capacity() as u64,
             slots: geometry.slots() as u64,
             arena_limit: geometry.arena_limit(),

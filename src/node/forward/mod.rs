@@ -4,7 +4,8 @@
 //!  a proxy ── passport ──> far: a proxy without a link
 //!                            └─ first use ─> here? its own link, or that of who started it
 //!                                         ─> same family? entrance ──> resident: one more line
-//!                                         ─> else an address, and a key from the credentials
+//!                                         ─> else an address, and a key from the credentials:
+//!                                              same machine and user? entrance, else network
 //! ```
 //!
 //! Nobody stands between the two: whoever handed the proxy on may be gone by then. A proxy that
