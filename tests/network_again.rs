@@ -242,6 +242,36 @@ async fn a_hundred_come_back() {
     }
 }
 
+/// Many more clients than may stand at a door at once, all of one machine, lose their server over
+/// TCP and come at once, with the pauses that they usually have: all are back, none is given up,
+/// and each call is made once.
+#[callboard::test]
+async fn a_storm_is_weathered() {
+    const CLIENTS: u64 = 300;
+    let mut counter = counter_at("tcp://127.0.0.1:0").await;
+    let address = counter.address().unwrap().to_string();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(returning(&address, Reconnect::on_loss()).await);
+    }
+    for _ in 0..2 {
+        let mut monitors: Vec<_> = clients.iter().map(Proxy::monitor).collect();
+        killed(counter).await;
+        for monitor in &mut monitors {
+            lost(monitor).await;
+        }
+        let calls: Vec<_> = clients
+            .iter()
+            .map(|client| client.add(1).no_timeout().start())
+            .collect();
+        counter = counter_at(&address).await;
+        for call in calls {
+            within(LONG, call).await.unwrap();
+        }
+        assert_eq!(counter.add(0).await.unwrap(), CLIENTS);
+    }
+}
+
 /// However they end, connections that are made again leave nothing: dropped while there is one,
 /// while one is looked for, and when it was given up.
 #[callboard::test]

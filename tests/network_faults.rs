@@ -229,6 +229,24 @@ async fn strangers_get_nowhere() {
     assert_eq!(counter.add(0).await.unwrap(), 60);
 }
 
+/// Those who show nothing do not take the places of callers: where two may be connected, both who
+/// have the key get in beside more who stand at the door and say nothing.
+#[callboard::test]
+async fn strangers_take_no_places() {
+    let counter = Counter::spawn().listen(counter::HERE).authkey(key());
+    let counter = counter.connections(2).await.unwrap();
+    let address = counter.address().unwrap();
+    // Fewer than may fail at once, for these do.
+    let silent: Vec<_> = (0..6).map(|_| socket_to(address)).collect();
+    let one = connected(Counter::connect(address, key())).await;
+    assert_eq!(one.add(1).await.unwrap(), 1);
+    let other = connected(Counter::connect(address, key())).await;
+    assert_eq!(other.add(1).await.unwrap(), 2);
+    let third = counter::refused(Counter::connect(address, key())).await;
+    assert!(matches!(third, ConnectError::Busy { .. }), "{third}");
+    drop(silent);
+}
+
 /// What is not the peer's, in either direction, is not used: the link ends and says why.
 #[callboard::test]
 async fn changed_bytes_are_noticed() {

@@ -8,12 +8,12 @@ mod common;
 mod counter;
 
 use std::future::IntoFuture as _;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Exit, LifeEvent, Reconnect, Unreached};
+use callboard::{ConnectError, Exit, LifeEvent, Reconnect, Unreached};
 use tokio::time::{Instant, sleep};
 
 use common::{LONG, again_by, is_role, must_pass, skipped, within};
@@ -320,6 +320,39 @@ async fn answers_are_lost() {
     let remote = connected(Counter::connect(&*far.address, key())).await;
     let sum = within(LONG, remote.add(0).into_future()).await.unwrap();
     assert!((1..=2).contains(&sum), "{sum}");
+}
+
+/// A machine that has no ports left for further connections says so, in no time; those that there
+/// are go on.
+#[callboard::test]
+async fn ports_run_out() {
+    const TEST: &str = "ports_run_out";
+    let Some(cable) = Cable::enter(TEST).await else {
+        return;
+    };
+    let far = cable.actor(TEST);
+    // Of this namespace alone.
+    let ports = std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40003");
+    if let Err(why) = ports {
+        return skipped(&format!("{TEST}: {why}"));
+    }
+    let mut connected = Vec::new();
+    let error = loop {
+        assert!(connected.len() < 10, "there are four ports");
+        match Counter::connect(&*far.address, key()).within(LONG).await {
+            Ok(remote) => connected.push(remote),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(&error, ConnectError::Io { source, .. }
+            if source.kind() == ErrorKind::AddrNotAvailable),
+        "{error:?}"
+    );
+    assert!(!connected.is_empty());
+    for (sum, remote) in (1..).zip(&connected) {
+        assert_eq!(remote.add(1).await.unwrap(), sum);
+    }
 }
 
 /// A narrow way that drops what does not fit, and one on which each twentieth packet is lost in

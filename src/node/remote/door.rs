@@ -51,6 +51,10 @@ const STRANGERS_MAX: usize = 64;
 /// the key and come at once.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// The same where there is room for few callers: as long as an honest one takes who comes from far
+/// away.
+const PATIENCE_OF_FEW: Duration = Duration::from_secs(1);
+
 /// How long is waited when the system has no descriptors for those who knock.
 const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
 
@@ -131,16 +135,29 @@ struct Stranger {
 }
 
 impl State {
-    /// The eldest of those who have shown nothing yet, if there are as many as may be.
-    fn eldest_of_too_many(&mut self) -> Option<usize> {
+    /// How many more may become callers, beside those who have shown that they have the key.
+    fn room(&mut self, connections_max: usize) -> usize {
         self.strangers
             .retain(|stranger| !stranger.task.is_finished());
-        let mut strange = self.strangers.iter().enumerate().filter(|(_, stranger)| {
-            // Relaxed: it says only this, and may be a moment late.
-            !stranger.has_key.load(Ordering::Relaxed)
-        });
+        let known = self.strangers.iter().filter(|known| known.has_key());
+        connections_max.saturating_sub(self.callers.len() + known.count())
+    }
+
+    /// The eldest of those who have shown nothing yet, if there are as many as may be: no more than
+    /// there is room for callers, so that each who has the key is let in, and they hold up others
+    /// for no longer than they may stand there.
+    fn eldest_of_too_many(&self, room: usize) -> Option<usize> {
+        let strange = self.strangers.iter().enumerate();
+        let mut strange = strange.filter(|(_, stranger)| !stranger.has_key());
         let (eldest, _) = strange.next()?;
-        (1 + strange.count() >= STRANGERS_MAX).then_some(eldest)
+        (1 + strange.count() >= room.min(STRANGERS_MAX)).then_some(eldest)
+    }
+}
+
+impl Stranger {
+    fn has_key(&self) -> bool {
+        // Relaxed: it says only this, and may be a moment late.
+        self.has_key.load(Ordering::Relaxed)
     }
 }
 
@@ -306,15 +323,21 @@ impl Inside {
         loop {
             let mut moved = pin!(self.moved.notified());
             moved.as_mut().enable();
-            let eldest = {
+            let (eldest, room) = {
                 let mut state = self.lock();
-                let eldest = state.eldest_of_too_many();
-                eldest.map(|eldest| state.strangers[eldest].since)
+                let room = state.room(self.limits.connections_max);
+                let eldest = state.eldest_of_too_many(room);
+                (eldest.map(|eldest| state.strangers[eldest].since), room)
             };
-            let Some(since) = eldest else {
+            let Some(since) = eldest.filter(|_| room > 0) else {
                 return;
             };
-            let left = (since + PATIENCE).saturating_sub(self.now());
+            let patience = if room < STRANGERS_MAX {
+                PATIENCE_OF_FEW
+            } else {
+                PATIENCE
+            };
+            let left = (since + patience).saturating_sub(self.now());
             if left.is_zero() || timeout(left, moved).await.is_err() {
                 return;
             }
@@ -325,9 +348,9 @@ impl Inside {
     fn let_knock(self: &Arc<Self>, wire: Wire, source: Source, keys: &Arc<[AuthKey]>) {
         let now = self.now();
         let mut state = self.lock();
-        let eldest = state.eldest_of_too_many();
-        let has_room = state.callers.len() + state.strangers.len() < self.limits.connections_max;
-        if state.closed || !has_room || !state.gate.admits(source, now) {
+        let room = state.room(self.limits.connections_max);
+        let eldest = state.eldest_of_too_many(room);
+        if state.closed || room == 0 || !state.gate.admits(source, now) {
             wire.say_now(&Preamble::busy().bytes());
             return;
         }
@@ -362,7 +385,7 @@ impl Inside {
         has_key.store(admitted.is_ok(), Ordering::Relaxed);
         self.moved.notify_waiters();
         let refused = match admitted {
-            Ok(sealed) => match timeout(HANDSHAKE_WITHIN, self.welcome(sealed)).await {
+            Ok(sealed) => match timeout(HANDSHAKE_WITHIN, self.welcome(sealed, &has_key)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => AdmitError::Io(error),
                 Err(_) => AdmitError::Late,
@@ -379,17 +402,22 @@ impl Inside {
     }
 
     /// Agrees with a caller who has the key, and makes it one of the actor's.
-    async fn welcome(self: &Arc<Self>, mut sealed: Sealed<Wire>) -> io::Result<()> {
+    async fn welcome(
+        self: &Arc<Self>,
+        mut sealed: Sealed<Wire>,
+        stranger: &Arc<AtomicBool>,
+    ) -> io::Result<()> {
         send_packet(&mut sealed, &self.welcome).await?;
         crate::sys::failpoint::at("door.welcomed");
         let join = recv_packet(&mut sealed, JOIN_LEN_MAX).await?;
         crate::sys::failpoint::at("door.joined");
         let join: Join = hello::decode(&join).map_err(io::Error::other)?;
-        self.take_in(sealed, join.skew(machine::id(), clock::now()));
+        self.take_in(sealed, join.skew(machine::id(), clock::now()), stranger);
         Ok(())
     }
 
-    fn take_in(self: &Arc<Self>, sealed: Sealed<Wire>, skew: i64) {
+    /// Makes a caller of who was that `stranger`.
+    fn take_in(self: &Arc<Self>, sealed: Sealed<Wire>, skew: i64, stranger: &Arc<AtomicBool>) {
         let geometry = Geometry::new(RING_CAPACITY, SLOTS).expect("the sizes above are possible");
         let mut state = self.lock();
         if state.closed {
@@ -437,6 +465,9 @@ impl Inside {
             _pumping: pumping,
         };
         state.callers.insert(number, caller);
+        // Who is both would take the room of two.
+        let is_another = |known: &Stranger| !Arc::ptr_eq(&known.has_key, stranger);
+        state.strangers.retain(is_another);
         drop(state);
         self.signals.arrive(Arrival { port, line });
     }

@@ -425,8 +425,10 @@ impl<P, Args, E> Spawn<P, Args, E> {
         self
     }
 
-    /// How many callers of other programs the actor has at most, those included who have not shown
-    /// yet that they have the key. More are told to come again. Default: 1024.
+    /// How many callers of other programs the actor has at most that are connected to it. More are
+    /// told to come again; who has not shown that they have the key takes nobody's place. Default:
+    /// 1024. Those of this machine to whom its proxy came [in a message](crate::Proxy#in-messages)
+    /// are counted apart, up to 1024 as well.
     ///
     /// # Examples
     /// ```
