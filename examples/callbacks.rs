@@ -9,12 +9,12 @@
 //!
 //! Without arguments both run here, as two programs.
 
-use std::process::Stdio;
+mod programs;
 
 use callboard::prelude::*;
 use callboard::{Address, AuthKey, Callback, credentials};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+
+use programs::Program;
 
 /// What both programs have. A real one lies in a file: see `authkey.rs`.
 fn key() -> AuthKey {
@@ -99,25 +99,10 @@ async fn client(address: &str) -> callboard::Result<()> {
 
 /// Runs both sides, each as a program of its own.
 async fn both() -> callboard::Result<()> {
-    let program = std::env::current_exe()?;
-    let mut server = Command::new(&program)
-        .args(["server", "tcp://127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let out = server.stdout.take().expect("it is piped");
-    let mut lines = BufReader::new(out).lines();
-    let address = lines.next_line().await?.expect("it says its address first");
-    println!("server: {address}");
-    let client = Command::new(&program)
-        .args(["client", &address])
-        .status()
-        .await?;
-    assert!(client.success(), "client: {client}");
-    while let Some(line) = lines.next_line().await? {
-        println!("server: {line}");
-    }
-    let ended = server.wait().await?;
-    assert!(ended.success(), "server: {ended}");
+    let mut server = Program::start(&["server", "tcp://127.0.0.1:0"])?;
+    let address = server.line().await?;
+    Program::start(&["client", &address])?.end().await?;
+    server.end().await?;
     Ok(())
 }
 

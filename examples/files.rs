@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use callboard::Blob;
 use callboard::prelude::*;
+use callboard::{Blob, Error};
 use futures_util::future::try_join_all;
 
 const LINES: usize = 200_000;
@@ -112,13 +112,13 @@ async fn main() -> callboard::Result<()> {
     // What is stored outlives its store, and everybody who is given it.
     let store = Store::spawn_open(folder.0.display().to_string()).await?;
     let stored = store.put("text", text.clone()).await;
-    let stored = stored.map_err(|error| io::Error::other(error.to_string()))?;
+    let stored = stored.map_err(Error::of_call)?;
     store.kill().await;
     drop(text);
     assert_eq!(fs::read(&stored)?, lines.as_bytes());
     let store = Store::spawn_open(folder.0.display().to_string()).await?;
     let again = store.get("text").await;
-    let again = again.map_err(|error| io::Error::other(error.to_string()))?;
+    let again = again.map_err(Error::of_call)?;
     assert_eq!(again[..], *lines.as_bytes());
     println!(
         "{} KiB were there again after their store was killed",

@@ -10,13 +10,14 @@
 //! The server makes the key file if there is none; for a client on another machine, copy it there.
 //! Without arguments both run here, as two programs.
 
+mod programs;
+
 use std::io;
-use std::process::Stdio;
 
 use callboard::prelude::*;
 use callboard::{Address, AuthKey, AuthKeyError, ConnectError};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+
+use programs::{Folder, Program};
 
 /// An actor that remembers who has greeted it.
 pub struct Guestbook {
@@ -85,30 +86,12 @@ async fn client(address: &str, key: &str) -> callboard::Result<()> {
 
 /// Runs both sides, each as a program of its own.
 async fn both() -> callboard::Result<()> {
-    let folder = std::env::temp_dir().join(format!("network-actor-{}", std::process::id()));
-    std::fs::create_dir(&folder)?;
-    let key = folder.join("authkey");
-    let program = std::env::current_exe()?;
-    let side = |side: &str, address: &str| {
-        let mut command = Command::new(&program);
-        command.arg(side).arg(address).arg(&key);
-        command
-    };
-    let mut server = side("server", "tcp://127.0.0.1:0")
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let out = server.stdout.take().expect("it is piped");
-    let mut lines = BufReader::new(out).lines();
-    let address = lines.next_line().await?.expect("it says its address first");
-    println!("server: {address}");
-    let client = side("client", &address).status().await?;
-    assert!(client.success(), "client: {client}");
-    while let Some(line) = lines.next_line().await? {
-        println!("server: {line}");
-    }
-    let ended = server.wait().await?;
-    assert!(ended.success(), "server: {ended}");
-    std::fs::remove_dir_all(&folder)?;
+    let folder = Folder::new("network-actor")?;
+    let key = folder.file("authkey");
+    let mut server = Program::start(&["server", "tcp://127.0.0.1:0", &key])?;
+    let address = server.line().await?;
+    Program::start(&["client", &address, &key])?.end().await?;
+    server.end().await?;
     Ok(())
 }
 

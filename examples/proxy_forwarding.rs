@@ -9,12 +9,12 @@
 //!
 //! Without arguments both run here, as two programs.
 
-use std::process::Stdio;
+mod programs;
 
 use callboard::prelude::*;
 use callboard::{Address, AuthError, AuthKey, LinkKind};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+
+use programs::Program;
 
 /// The secrets of a library and of its catalogue. Real ones lie in files: see `authkey.rs`.
 fn keys() -> (AuthKey, AuthKey) {
@@ -135,33 +135,25 @@ async fn client(address: &str) -> callboard::Result<()> {
         .await?;
     drop(connected);
 
-    // The same proxy, by the key that the connection has brought.
+    // The same proxy, by the key that the connection has brought; over shared memory if both
+    // programs are on one machine, and else over the network.
     let number = catalogue.enter("Twelfth Night".into()).await?;
     println!("title {number} of {:?}", catalogue.titles().await?);
-    assert_eq!(catalogue.link(), LinkKind::Network);
+    println!("called over {}", catalogue.link());
     library.shutdown().await
 }
 
 /// Runs both sides, each as a program of its own.
 async fn both() -> callboard::Result<()> {
-    let program = std::env::current_exe()?;
-    let mut server = Command::new(&program)
-        .args(["server", "tcp://127.0.0.1:0", "tcp://0.0.0.0:0"])
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let out = server.stdout.take().expect("it is piped");
-    let mut lines = BufReader::new(out).lines();
-    let address = lines.next_line().await?.expect("it says its address first");
-    println!("server: {address}");
-    let entered = lines.next_line().await?.expect("the clerk is done");
-    println!("server: {entered}");
-    let client = Command::new(&program)
-        .args(["client", &address])
-        .status()
-        .await?;
-    assert!(client.success(), "client: {client}");
-    let ended = server.wait().await?;
-    assert!(ended.success(), "server: {ended}");
+    let mut server = Program::start(&["server", "tcp://127.0.0.1:0", "tcp://0.0.0.0:0"])?;
+    let address = server.line().await?;
+    server.line().await?;
+    let said = Program::start(&["client", &address])?.end().await?;
+    assert_eq!(
+        said.last().map(String::as_str),
+        Some("called over shared memory")
+    );
+    server.end().await?;
     Ok(())
 }
 

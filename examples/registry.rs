@@ -11,15 +11,17 @@
 //! The registry makes the key file if there is none. Further terminals may have further workers,
 //! which end with Ctrl-C. Without arguments all of it runs here, as programs of their own.
 
+mod programs;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::process::{Stdio, id};
+use std::process::id;
 
 use callboard::prelude::*;
 use callboard::{Address, AuthKey, AuthKeyError, credentials};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+
+use programs::{Folder, Program};
 
 /// Workers by their names. It calls none of them: proxies are values, like others.
 pub struct Registry {
@@ -152,40 +154,6 @@ async fn client(address: &str, key: &str) -> callboard::Result<()> {
     Ok(())
 }
 
-/// A program of its own, and what it prints.
-struct Program {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Program {
-    fn start(args: &[&str]) -> callboard::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn()?;
-        let out = child.stdout.take().expect("it is piped");
-        let lines = BufReader::new(out).lines();
-        Ok(Self { child, lines })
-    }
-
-    async fn line(&mut self) -> callboard::Result<String> {
-        let line = self.lines.next_line().await?.expect("it says more");
-        println!("{line}");
-        Ok(line)
-    }
-
-    /// All that it still says.
-    async fn end(mut self) -> callboard::Result<Vec<String>> {
-        let mut said = Vec::new();
-        while let Some(line) = self.lines.next_line().await? {
-            println!("{line}");
-            said.push(line);
-        }
-        let ended = self.child.wait().await?;
-        assert!(ended.success(), "{ended}");
-        Ok(said)
-    }
-}
-
 /// Those that are registered, of one program or of all, each called once.
 async fn found(
     registry: &RegistryProxy,
@@ -208,9 +176,8 @@ async fn found(
 
 /// Runs the registry, two programs with workers, and clients.
 async fn all() -> callboard::Result<()> {
-    let folder = std::env::temp_dir().join(format!("registry-{}", id()));
-    std::fs::create_dir(&folder)?;
-    let key = folder.join("authkey").to_string_lossy().into_owned();
+    let folder = Folder::new("registry")?;
+    let key = folder.file("authkey");
     let mut server = Program::start(&["registry", "tcp://127.0.0.1:0", &key])?;
     let address = server.line().await?;
 
@@ -228,17 +195,17 @@ async fn all() -> callboard::Result<()> {
     let said = Program::start(&["client", &address, &key])?.end().await?;
     assert_eq!(said.len(), 13, "six workers, twice each");
     for program in &programs {
-        let by = format!("by {}/", program.child.id().expect("it runs"));
+        let by = format!("by {}/", program.id().expect("it runs"));
         assert_eq!(said.iter().filter(|line| line.contains(&by)).count(), 6);
     }
 
     // Who is killed takes nobody out; the next client does.
     let secret = AuthKey::from_file(&key)?;
     let registry = Registry::connect(address.as_str(), &secret).await?;
-    let mut killed = programs.remove(0);
-    let theirs = found(&registry, &secret, killed.child.id()).await?;
+    let killed = programs.remove(0);
+    let theirs = found(&registry, &secret, killed.id()).await?;
     assert_eq!(theirs.len(), 3);
-    killed.child.kill().await?;
+    killed.kill().await?;
     for worker in theirs {
         println!("{worker} ended: {}", worker.exited().await);
     }
@@ -255,7 +222,6 @@ async fn all() -> callboard::Result<()> {
     assert!(registry.pick().await?.is_none());
     registry.shutdown().await?;
     server.end().await?;
-    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 

@@ -7,15 +7,18 @@
 //! cargo run --example remote_shutdown -- client unix:/tmp/library /tmp/library.key
 //! ```
 //!
-//! The server makes the key file. Without arguments both run here, as two programs.
+//! The server makes the key file if there is none. Without arguments both run here, as two
+//! programs.
 
-use std::process::Stdio;
+mod programs;
+
+use std::io;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Address, AuthKey, ShutdownError};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use callboard::{Address, AuthKey, AuthKeyError, ShutdownError};
+
+use programs::{Folder, Program};
 
 /// Lends books, and does not close while one is lent.
 pub struct Library {
@@ -46,10 +49,21 @@ impl Library {
     }
 }
 
+/// The key in the file, which is made if there is none.
+fn key_of(path: &str) -> Result<AuthKey, AuthKeyError> {
+    match AuthKey::from_file(path) {
+        Err(AuthKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let key = AuthKey::random()?;
+            key.write_file(path)?;
+            Ok(key)
+        }
+        found => found,
+    }
+}
+
 async fn server(address: &str, key: &str) -> callboard::Result<()> {
-    let authkey = AuthKey::random()?;
-    authkey.write_file(key)?;
-    let library = Library::spawn().listen(address).authkey(authkey).await?;
+    let library = Library::spawn().listen(address).authkey(key_of(key)?);
+    let library = library.await?;
     let address = library.address().map(Address::to_string);
     println!("{}", address.unwrap_or_default());
     // `library.serve().await` does the same, and hears Ctrl-C in programs with a `main` of their
@@ -80,30 +94,12 @@ async fn client(address: &str, key: &str) -> callboard::Result<()> {
 
 /// Runs both sides, each as a program of its own.
 async fn both() -> callboard::Result<()> {
-    let folder = std::env::temp_dir().join(format!("remote-shutdown-{}", std::process::id()));
-    std::fs::create_dir(&folder)?;
-    let key = folder.join("key");
-    let program = std::env::current_exe()?;
-    let side = |side: &str, address: &str| {
-        let mut command = Command::new(&program);
-        command.arg(side).arg(address).arg(&key);
-        command
-    };
-    let mut server = side("server", "tcp://127.0.0.1:0")
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let out = server.stdout.take().expect("it is piped");
-    let mut lines = BufReader::new(out).lines();
-    let address = lines.next_line().await?.expect("it says its address first");
-    println!("server: {address}");
-    let client = side("client", &address).status().await?;
-    assert!(client.success(), "client: {client}");
-    while let Some(line) = lines.next_line().await? {
-        println!("server: {line}");
-    }
-    let ended = server.wait().await?;
-    assert!(ended.success(), "server: {ended}");
-    std::fs::remove_dir_all(&folder)?;
+    let folder = Folder::new("remote-shutdown")?;
+    let key = folder.file("authkey");
+    let mut server = Program::start(&["server", "tcp://127.0.0.1:0", &key])?;
+    let address = server.line().await?;
+    Program::start(&["client", &address, &key])?.end().await?;
+    server.end().await?;
     Ok(())
 }
 

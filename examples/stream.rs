@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use callboard::Error;
 use callboard::prelude::*;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::sleep;
@@ -72,7 +73,7 @@ async fn main() -> callboard::Result<()> {
 
     // A stream as an argument: the actor asks for as much as it can take.
     let lines = stream::iter(0..10_000).map(|n| format!("line {n} of a long text"));
-    let stored = archive.store(lines).await.expect("all of them arrive");
+    let stored = archive.store(lines).await.map_err(Error::of_call)?;
     println!("stored {stored} lines");
     assert_eq!(stored, 10_000);
 
@@ -104,10 +105,8 @@ async fn main() -> callboard::Result<()> {
     // Dropped, a stream ends; calls of `&mut self` have waited for it until then.
     drop(first);
     let mut ticks = archive.ticks(1).await?;
-    archive
-        .store(stream::iter([String::from("one more")]))
-        .await
-        .expect("it arrives");
+    let more = stream::iter([String::from("one more")]);
+    archive.store(more).await.map_err(Error::of_call)?;
     assert_eq!(ticks.next().await.expect("it is endless")?, 1);
 
     // The end of the actor is an error of its readers, behind what had come before.

@@ -4,10 +4,9 @@
 //! stores frames touches none of their pages.
 
 use std::fs;
-use std::io;
 
-use callboard::Blob;
 use callboard::prelude::*;
+use callboard::{Blob, Error};
 use nix::sys::resource::{UsageWho, getrusage};
 
 const WIDTH: usize = 1920;
@@ -171,7 +170,7 @@ async fn film(
 ) -> callboard::Result<Frame> {
     for number in 0.. {
         let rendered = renderer.render(number).await;
-        let frame = rendered.map_err(|error| io::Error::other(error.to_string()))?;
+        let frame = rendered.map_err(Error::of_call)?;
         let (code, there) = encoder.encode(frame.clone()).await?;
         assert_eq!(code.len(), HEIGHT);
         assert_eq!(there, seen(&frame.pixels), "the same values and pages");
@@ -180,7 +179,7 @@ async fn film(
             return Ok(frame);
         }
     }
-    Err(io::Error::other("there were no frames").into())
+    Err(Error::msg("there were no frames"))
 }
 
 #[callboard::main]

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, LazyLock};
@@ -41,6 +42,8 @@ use crate::wire::hello::{self, Greeting, Hello};
 use crate::wire::holding::{Hold, Memory as Held};
 use crate::wire::id::CallId;
 use crate::wire::lent::Lend;
+use crate::wire::obituary::{Inquiry, Obituary};
+use crate::wire::passport::{Enter, Passport};
 use crate::wire::report::{PanicReport, Refusal};
 use crate::wire::view::{Reply, View};
 use crate::wire::welcome::{Join, Welcome};
@@ -142,11 +145,10 @@ pub fn frame(input: &[u8]) {
         };
         claim.write(bytes);
         claim.commit(tag);
-        let received = receiver.try_recv(&mut body);
-        assert!(body.len() as u64 <= MESSAGE_LEN_MAX);
-        if received.is_err() {
+        if receiver.try_recv(&mut body).is_err() {
             return;
         }
+        assert!(body.len() as u64 <= MESSAGE_LEN_MAX);
     }
 }
 
@@ -200,11 +202,7 @@ pub fn stream(input: &[u8]) {
     let Some((&first, input)) = input.split_first() else {
         return;
     };
-    let side = if first % 2 == 0 {
-        Side::Caller
-    } else {
-        Side::Server
-    };
+    let side = [Side::Caller, Side::Server][usize::from(first % 2)];
     let geometry = Geometry::new(4096, 8).expect("these sizes are possible");
     let memory = Memory(Arc::new(Segment::private(geometry.segment_len())));
     let mut pump = Pump::new(&memory, geometry, side);
@@ -237,34 +235,33 @@ pub fn stream(input: &[u8]) {
     }
 }
 
-/// A first packet of either side, with any preamble or with the right one.
+/// What a packet says, if anything, is said by another one that is made of it.
+fn repeat<M: Message + PartialEq + fmt::Debug>(packet: &[u8]) -> Option<M> {
+    let said: M = hello::decode(packet).ok()?;
+    let again = hello::encode(&said).expect("what came fits again");
+    assert_eq!(hello::decode(&again).ok().as_ref(), Some(&said));
+    Some(said)
+}
+
+/// A first packet of either side of a start, of a network, or of who enters by a proxy in a message
+/// and is told something there; with any preamble or with the right one.
 pub fn hello(input: &[u8]) {
-    let preamble_len = hello::encode(&()).expect("nothing always fits").len();
     let Some((&any, input)) = input.split_first() else {
         return;
     };
-    let mut packet = hello::encode(&()).expect("nothing always fits");
-    if any == 0 {
-        packet.clear();
-    }
-    packet.extend_from_slice(input);
-    if let Ok(greeted) = hello::decode::<Hello>(&packet) {
-        let again = hello::encode(&greeted).expect("what came fits again");
-        assert_eq!(hello::decode::<Hello>(&again).ok(), Some(greeted));
-        assert!(again.len() > preamble_len);
-    }
+    let preamble = hello::encode(&()).expect("nothing always fits");
+    let packet = [if any == 0 { &[] } else { &*preamble }, input].concat();
+    repeat::<Hello>(&packet);
     drop(hello::decode::<Greeting>(&packet));
-    // And those of two that met over a network.
-    if let Ok(welcome) = hello::decode::<Welcome>(&packet) {
-        let again = hello::encode(&welcome).expect("what came fits again");
-        assert_eq!(hello::decode::<Welcome>(&again).ok(), Some(welcome));
-    }
-    if let Ok(join) = hello::decode::<Join>(&packet) {
+    repeat::<Welcome>(&packet);
+    if let Some(join) = repeat::<Join>(&packet) {
         // Whatever it says of its clock, and whatever ours says.
-        for ours in [0, 1, u64::MAX] {
-            let _ = (join.skew(ours, 0), join.skew(ours, u64::MAX));
-        }
+        let _ = [0, 1, u64::MAX].map(|ours| (join.skew(ours, 0), join.skew(ours, u64::MAX)));
     }
+    repeat::<Enter>(&packet);
+    repeat::<Passport>(&packet);
+    repeat::<Obituary>(&packet);
+    repeat::<Inquiry>(&packet);
 }
 
 /// A message with one of everything that users send.

@@ -198,6 +198,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Any error, for `main` functions and tests: every error that is one converts by `?`.
 ///
 /// It prints itself with its causes. Code that wants to tell errors apart uses their own types.
+/// What is no error, a text above all, is made one by [`msg`](Self::msg)
+/// and [`of_call`](Self::of_call).
 ///
 /// # Examples
 /// ```
@@ -208,6 +210,60 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error(Box<dyn StdError + Send + Sync>);
 
 impl Error {
+    /// An error that says this.
+    ///
+    /// # Examples
+    /// ```
+    /// use callboard::Error;
+    ///
+    /// fn first(args: &[String]) -> callboard::Result<&str> {
+    ///     Ok(args.first().ok_or_else(|| Error::msg("nothing was said"))?)
+    /// }
+    /// assert_eq!(first(&[]).unwrap_err().to_string(), "nothing was said");
+    /// ```
+    #[must_use]
+    pub fn msg(message: impl fmt::Display) -> Self {
+        Self(message.to_string().into())
+    }
+
+    /// The error of a call whose method fails with what is no error itself, a `String` above all:
+    /// `?` alone does not take that. Any other error of the call comes with its causes.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// use callboard::Error;
+    /// use callboard::prelude::*;
+    ///
+    /// pub struct Safe;
+    ///
+    /// #[actor]
+    /// impl Safe {
+    ///     pub fn new() -> Self { Self }
+    ///     pub fn open(&self) -> Result<u32, String> { Err("it is locked".into()) }
+    /// }
+    ///
+    /// async fn open(safe: &SafeProxy) -> callboard::Result<u32> {
+    ///     safe.open().await.map_err(Error::of_call)
+    /// }
+    ///
+    /// #[callboard::main]
+    /// async fn main() -> callboard::Result<()> {
+    ///     let safe = Safe::spawn().await?;
+    ///     assert_eq!(open(&safe).await.unwrap_err().to_string(), "it is locked");
+    ///     safe.kill().await;
+    ///     let gone = open(&safe).await.unwrap_err().to_string();
+    ///     assert!(gone.starts_with("the actor died: process "), "{gone}");
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn of_call<E: fmt::Display>(error: CallError<E>) -> Self {
+        match error {
+            CallError::Actor(own) => Self::msg(own),
+            other => other.without_own().into(),
+        }
+    }
+
     /// The error itself.
     #[must_use]
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {

@@ -78,6 +78,14 @@ const FILE_LINES_MAX: usize = 600;
 const MOD_LINES_MAX: usize = 150;
 const COLUMNS_MAX: usize = 100;
 
+/// The clock that people set: its time may jump to anywhere.
+const DAYTIME: &[&str] = &[
+    "SystemTime",
+    "UNIX_EPOCH",
+    "CLOCK_REALTIME",
+    "ClockId::Realtime",
+];
+
 /// What a pure file does not name, apart from tokio.
 const OUTSIDE: &[&str] = &[
     "Instant::now",
@@ -114,7 +122,8 @@ const LIBRARY_LINTS: &[&str] = &[
 type Rule = fn(&File) -> Vec<String>;
 
 const RULES: &[Rule] = &[
-    rooms, pure, orderings, atomics, unsafes, forbids, heads, sizes, leftovers, drawers, lints,
+    rooms, pure, clocks, orderings, atomics, unsafes, forbids, heads, sizes, leftovers, drawers,
+    lints,
 ];
 
 /// One Rust file.
@@ -159,8 +168,9 @@ impl File {
 }
 
 /// The files above all rooms: they may name any of them.
-const TOP: [&str; 4] = [
+const TOP: [&str; 5] = [
     "src/lib.rs",
+    "src/bin/callboard.rs",
     "src/names.rs",
     "src/internals.rs",
     "src/fuzzing.rs",
@@ -213,6 +223,18 @@ fn pure(file: &File) -> Vec<String> {
     file.code_lines()
         .filter(|(_, line)| named(line))
         .map(|(number, _)| file.violation(number, "says `Pure.` and is not"))
+        .collect()
+}
+
+/// The library measures time by the clock that nobody sets, so that no bound of its ends early or
+/// late when somebody sets the other one.
+fn clocks(file: &File) -> Vec<String> {
+    if !file.path.starts_with("src/") && !file.path.starts_with("macros/src/") {
+        return Vec::new();
+    }
+    file.code_lines()
+        .filter(|(_, line)| DAYTIME.iter().any(|name| line.contains(name)))
+        .map(|(number, _)| file.violation(number, "asks for the time of day, which may jump"))
         .collect()
 }
 

@@ -214,6 +214,9 @@ pub enum AuthError {
 
 /// A call failed. `E` is the actor's own error, if the method has one.
 ///
+/// It is an error itself, which `?` hands on, if `E` is one. A `String` is none: see
+/// [`callboard::Error::of_call`](crate::Error::of_call).
+///
 /// # Examples
 /// ```
 /// use callboard::CallError;

@@ -1,7 +1,7 @@
 //! Makes each rule fail on a made-up text: a rule that cannot fail holds nothing.
 
 use super::{
-    File, LIBRARY_LINTS, Rule, UNDONE, atomics, drawers, forbids, heads, leftovers, lints,
+    File, LIBRARY_LINTS, Rule, UNDONE, atomics, clocks, drawers, forbids, heads, leftovers, lints,
     orderings, pure, rooms, sizes, unsafes,
 };
 
@@ -76,6 +76,24 @@ fn rooms_fails_outside_the_house() {
     assert_eq!(fails(rooms, "src/shed.rs", ""), [1]);
     assert_eq!(fails(rooms, "src/lib.rs", "use crate::node::X;"), []);
     assert_eq!(fails(rooms, "tests/calls.rs", "use crate::shed::X;"), []);
+}
+
+#[test]
+fn clocks_fails_on_the_time_of_day() {
+    let breaks = |path: &str, line: &str| fails(clocks, path, line);
+    let times = [
+        "let now = std::time::SystemTime::now();",
+        "rustix::time::clock_gettime(ClockId::Realtime);",
+        "libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now);",
+    ];
+    for line in times {
+        assert_eq!(breaks("src/sys/clock.rs", line), [1], "{line}");
+        assert_eq!(breaks("benches/call.rs", line), [], "{line}");
+    }
+    assert_eq!(
+        breaks("src/sys/clock.rs", "Instant::now(); // SystemTime"),
+        []
+    );
 }
 
 #[test]
