@@ -173,6 +173,27 @@ async fn large_messages_are_read_in_place() -> callboard::Result<()> {
     Ok(())
 }
 
+/// What has no room in its arena comes in pieces, whole, however the two ends wait, and other tasks
+/// of both have their turns meanwhile.
+#[callboard::test]
+async fn pieces_come_however_their_ends_wait() -> callboard::Result<()> {
+    for idle in [Idle::Park, Idle::Adaptive, Idle::Busy] {
+        let reader = Reader::spawn().arena(1 << 19).idle(idle).await?;
+        // Also long enough for large pages.
+        for len in [MIB, 3 * MIB + 1, 9 * MIB] {
+            let bytes: Vec<u8> = (0..len).map(|at| byte_of(at / 1000 + at)).collect();
+            let expected = (false, sum(&bytes));
+            let (seen, held) = tokio::join!(reader.see(&bytes), reader.hold(&bytes, 1));
+            assert_eq!((seen?, held?), (expected, true), "{idle:?} {len}");
+            within(LONG, reader.keep(bytes.clone())).await?;
+            let (one, other) = tokio::join!(reader.give(), reader.give());
+            assert!(one? == bytes && other? == bytes, "{idle:?} {len}");
+        }
+        within(LONG, reader.shutdown()).await?;
+    }
+    Ok(())
+}
+
 /// Views that are kept, up to all that results may take and beyond, hold up nobody: what comes then
 /// is copied; and what they kept is used again.
 #[callboard::test]

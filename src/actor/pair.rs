@@ -333,6 +333,7 @@ impl Pair {
     pub(super) fn join(&self, geometry: Geometry, idle: Idle) -> (Self, Arc<Line>) {
         let (mut pair, link) = Self::alone(geometry, idle);
         pair.signals = self.signals.clone();
+        link.sender.wait_as(idle);
         let line = Arc::new(Line::new(link.sender, link.board.clone(), MESSAGE_LEN_MAX));
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         pair.signals.arrive(Arrival {
@@ -410,6 +411,7 @@ pub(super) async fn server_of<A: Actor>(
 ) -> End {
     let board = link.board.clone();
     let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+    link.sender.wait_as(idle);
     let back = Arc::new(Back::new(link.sender));
     let post = Post {
         actor: ActorKey::NONE,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::task::spawn_local;
 
 use super::pair::{
@@ -66,6 +67,25 @@ fn a_server_that_breaks_the_rules_is_cut_off() {
             pair.driver.await.unwrap();
         });
     }
+}
+
+/// An answer in pieces that had come before the peer's end, all of it, is an answer.
+#[test]
+fn answers_in_pieces_come_before_the_end() {
+    run(async {
+        for idle in [Idle::Park, Idle::Adaptive] {
+            let (pair, mut peer) = Pair::alone(small(2), idle);
+            let waiting = pair.fill(3000).start();
+            let head = peer.receiver.try_recv(&mut Body::new()).unwrap().unwrap();
+            let head = Head::new(Kind::Reply, 0, head.call);
+            let answer = codec::encode(&vec![7_u8; 3000], 1 << 16, codec::copy).unwrap();
+            assert!(answer.len() > 5 * peer.sender.inline_len_max());
+            let sent = peer.sender.send(&head, &answer).now_or_never();
+            sent.expect("there is room for it").unwrap();
+            pair.exchange.end(killed());
+            assert_eq!(waiting.await.unwrap(), [7; 3000]);
+        }
+    });
 }
 
 /// Frames that no caller sends end the server, before and after the constructor.

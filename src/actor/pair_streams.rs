@@ -145,7 +145,7 @@ impl Hostile {
     /// Sends so many numbers for stream `id`, as many to a frame as fit.
     fn items(&self, count: u64, id: u64) {
         for begin in (0..count).step_by(128) {
-            let mut parcel = Parcel::new(64);
+            let mut parcel = Parcel::new(64, None);
             for number in begin..count.min(begin + 128) {
                 put_value(&number, &mut parcel).unwrap();
             }
@@ -246,7 +246,7 @@ fn items_that_cannot_be_read_end_their_stream() {
         let mut hostile = Hostile::new().await;
         hostile.sum(7);
         assert_eq!(hostile.told().await, [(Kind::Credit, 7)]);
-        let mut parcel = Parcel::new(64);
+        let mut parcel = Parcel::new(64, None);
         put_value(&String::from("a text"), &mut parcel).unwrap();
         put_value(&(), &mut parcel).unwrap();
         hostile.send(Kind::Items, 2, 7, parcel.bytes());

@@ -110,6 +110,9 @@ impl Port {
             let head = match received {
                 Ok(Some(head)) => head,
                 Ok(None) => {
+                    if self.receiver.take_moved() {
+                        self.spin.found(&mut self.vigil);
+                    }
                     self.hear_beside(back.sender());
                     return Ok(None);
                 }

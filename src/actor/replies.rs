@@ -6,12 +6,13 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use crate::flow::large::Room;
 use crate::flow::table::Flows;
 use crate::flow::{Sending, Way};
 use crate::transport::arena::Parcel;
 use crate::transport::sender::{SendError, Sender};
 use crate::wire::attached::Attached;
-use crate::wire::codec::{self, Buffer, EncodeError, Message};
+use crate::wire::codec::{self, Buffer, EncodeError, Message, Script};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::id::CallId;
 use crate::wire::report::{PanicReport, Refusal};
@@ -90,6 +91,10 @@ impl Way for Back {
         &self.flows
     }
 
+    fn room(&self) -> Option<Room> {
+        Room::of(&self.sender)
+    }
+
     fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError> {
         self.sender.try_send_with(head, body, attached).map(drop)
     }
@@ -139,8 +144,8 @@ impl<'a> Replies<'a> {
         let edge = self.sender.inline_len_max();
         let spill = draft.as_mut().map(|draft| (edge, draft as &mut dyn Spill));
         let limit = self.message_len_max;
-        let written = codec::encode_by(message, limit, spill, |bytes, attached| {
-            self.try_send_bytes(head, bytes, attached)
+        let written = codec::encode_by(message, limit, spill, |script, attached| {
+            self.try_send_script(head, script, attached)
         });
         match written {
             Ok(Written::Here(Ok(answer))) => answer,
@@ -170,25 +175,41 @@ impl<'a> Replies<'a> {
 
     #[inline]
     pub(crate) fn send_bytes(self, head: Head, bytes: &[u8], attached: &Attached) -> Answer {
-        self.try_send_bytes(head, bytes, attached)
+        let sent = self.sender.try_send_with(&head, bytes, attached);
+        self.settle(head, &sent, || (codec::copy(bytes), attached.clone()))
             .unwrap_or_else(|error| self.refuse(head.call, &error))
     }
 
     /// # Errors
     /// [`EncodeError::Arrays`] when what goes with it cannot travel.
     #[inline]
-    fn try_send_bytes(
+    fn try_send_script(
         self,
         head: Head,
-        bytes: &[u8],
+        script: Script<'_>,
         attached: &Attached,
     ) -> Result<Answer, EncodeError> {
-        match self.sender.try_send_with(&head, bytes, attached) {
+        let sent = self.sender.try_send_with(&head, &script, attached);
+        // It waits with memory of its own: the encoder's is the thread's.
+        self.settle(head, &sent, || (script.keep(), attached.clone()))
+    }
+
+    /// What became of an answer; one for which there is no room waits as `keep` gives it.
+    ///
+    /// # Errors
+    /// [`EncodeError::Arrays`] when what goes with it cannot travel.
+    #[inline]
+    fn settle(
+        self,
+        head: Head,
+        sent: &Result<u64, SendError>,
+        keep: impl FnOnce() -> (Buffer, Attached),
+    ) -> Result<Answer, EncodeError> {
+        match sent {
             Ok(_) => Ok(Answer(None)),
             Err(SendError::Unattached) => Err(EncodeError::Arrays),
-            // It waits with a copy of its own: the encoder's memory is the thread's.
             Err(_) => {
-                let (body, attached) = (codec::copy(bytes), attached.clone());
+                let (body, attached) = keep();
                 Ok(Answer(Some(Late::new(head, body, attached, None))))
             }
         }

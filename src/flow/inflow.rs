@@ -11,6 +11,7 @@ use tokio::task::coop;
 use super::parcel::{ItemKind, Items};
 use super::table::{Crowded, Starving};
 use super::{Finish, Opening, StreamId, Way, Window, head, post};
+use crate::sys::body::Body;
 use crate::transport::receiver::LinkError;
 use crate::wire::attached::Attached;
 use crate::wire::codec::Buffer;
@@ -49,7 +50,7 @@ impl Arrivals {
     pub(super) fn items(
         &self,
         count: u16,
-        body: Buffer,
+        body: Body,
         attached: Attached,
     ) -> Result<Option<Waker>, LinkError> {
         let read = Items::read(body, count, attached).map_err(|_| LinkError::Items);

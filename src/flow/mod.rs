@@ -18,6 +18,7 @@
 
 pub(crate) mod window;
 pub(crate) mod parcel;
+pub(crate) mod large;
 pub(crate) mod table;
 pub(crate) mod inflow;
 pub(crate) mod outflow;
@@ -30,6 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use large::Room;
 use table::Flows;
 use tokio::runtime::Handle;
 pub(crate) use window::{Feed, Finish, Opening, Window};
@@ -61,6 +63,11 @@ pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<(), SendError>> + S
 pub(crate) trait Way: Send + Sync {
     /// The streams of this end.
     fn flows(&self) -> &Flows;
+
+    /// Where items lie that are too long for a frame, if there is such a place.
+    fn room(&self) -> Option<Room> {
+        None
+    }
 
     /// Sends a frame now.
     fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError>;

@@ -178,11 +178,12 @@ impl Outflow {
         });
         way.flows().write(id, Arc::clone(&account))?;
         Arc::clone(&way).listen();
+        let parcel = Parcel::new(item_len_max, way.room());
         Ok(Self {
             way,
             id,
             account,
-            parcel: Parcel::new(item_len_max),
+            parcel,
             greets: credit.is_some(),
             tells: false,
             runtime: Handle::try_current().ok(),
@@ -272,20 +273,35 @@ impl Outflow {
 
     async fn send(&mut self) -> Result<(), SendError> {
         let parcel = &mut self.parcel;
-        let head = head(Kind::Items, parcel.count(), self.id);
         self.account.spend(parcel.count(), parcel.cost());
-        let sent = self.way.try_send(&head, parcel.bytes(), parcel.attached());
-        match sent {
-            Err(SendError::Full) => {
-                let (bytes, attached) = parcel.take();
-                Arc::clone(&self.way).send(head, bytes, attached).await
-            }
-            settled => {
-                parcel.clear();
-                crate::sys::failpoint::at("flow.items.sent");
-                settled
+        let large = parcel.take_large();
+        // Nothing is sent too: it greets.
+        if parcel.count() > 0 || large.is_none() {
+            let head = head(Kind::Items, parcel.count(), self.id);
+            match self.way.try_send(&head, parcel.bytes(), parcel.attached()) {
+                Err(SendError::Full) => {
+                    let (bytes, attached) = parcel.take();
+                    Arc::clone(&self.way).send(head, bytes, attached).await?;
+                }
+                settled => {
+                    parcel.clear();
+                    settled?;
+                }
             }
         }
+        if let Some((large, attached)) = large {
+            let head = large.address(head(Kind::Items, 1, self.id));
+            // Once it is sent, it is the reader's; before that, its room is free again.
+            match self.way.try_send(&head, &[], &attached) {
+                Err(SendError::Full) => {
+                    let alone = Buffer::new();
+                    Arc::clone(&self.way).send(head, alone, attached).await?;
+                }
+                settled => settled?,
+            }
+        }
+        crate::sys::failpoint::at("flow.items.sent");
+        Ok(())
     }
 
     /// Tells the reader why no more comes, behind the items that there were.

@@ -1,4 +1,4 @@
-//! Items as they travel: several archives in one payload. Pure.
+//! Items as they travel: several archives in one payload.
 //!
 //! ```text
 //!  per item  length (4 bytes) | kind (4) | memory (8) | archive | zeros to a multiple of 16
@@ -7,12 +7,17 @@
 //! Each item is an archive of its own, so its length is known as soon as it is written, and the
 //! item itself need not be kept. Only the last one of a payload may have blobs: what the frame has
 //! beside it is that item's, and how much memory that is stands before its archive, for it counts.
+//! One that is too long for a frame has a payload of its own, which lies in the arena where there
+//! is [room](super::large).
 
+use super::large::{Large, Room};
+use crate::sys::body::Body;
 use crate::wire::attached::Attached;
-use crate::wire::codec::{self, ALIGNMENT, Buffer, EncodeError, Message};
+use crate::wire::codec::{self, ALIGNMENT, Buffer, EncodeError, Message, Script};
+use crate::wire::sink::{Spill, Written};
 
 /// What an item has in front of it.
-const HEAD_LEN: usize = 16;
+pub(super) const HEAD_LEN: usize = 16;
 
 /// A payload of so many bytes is sent: well beneath what one frame carries, and much longer than
 /// what sending it costs.
@@ -68,51 +73,60 @@ pub struct Parcel {
     beside: u64,
     /// The longest archive of an item.
     item_len_max: usize,
+    /// Where items go that are too long for a frame, if anywhere else than with the others.
+    room: Option<Room>,
+    /// The last item, if it lies there.
+    large: Option<Large>,
 }
 
 impl Parcel {
-    pub(crate) fn new(item_len_max: usize) -> Self {
+    pub(crate) fn new(item_len_max: usize, room: Option<Room>) -> Self {
         Self {
             bytes: empty(),
             count: 0,
             attached: Attached::default(),
             beside: 0,
             item_len_max,
+            room,
+            large: None,
         }
     }
 
     fn push<M: Message>(&mut self, kind: u32, item: &M) -> Result<(), EncodeError> {
-        let bytes = &mut self.bytes;
-        let (attached, beside) =
-            codec::encode_with(item, self.item_len_max, |archive, attached| {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "messages are bounded far beneath 4 GiB"
-                )]
-                let len = archive.len() as u32;
-                let mut head = [0; HEAD_LEN];
-                head[..4].copy_from_slice(&len.to_le_bytes());
-                head[4..8].copy_from_slice(&kind.to_le_bytes());
-                let lens = attached.holds().map(|hold| {
-                    hold.sealed()
-                        .map_or(0, |sealed| sealed.bytes().len() as u64)
-                });
-                let beside = lens.fold(0, u64::saturating_add);
-                head[8..].copy_from_slice(&beside.to_le_bytes());
-                bytes.extend_from_slice(&head);
-                bytes.extend_from_slice(archive);
-                bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
-                (attached.clone(), beside)
-            })?;
-        (self.attached, self.beside) = (attached, beside);
+        let (bytes, limit) = (&mut self.bytes, self.item_len_max);
+        let append = |archive: Script<'_>, attached: &Attached| {
+            let beside = len_beside(attached);
+            bytes.extend_from_slice(&head_of(kind, archive.len(), beside));
+            bytes.extend_from_slice(&archive);
+            bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+            (attached.clone(), beside)
+        };
+        // A value that is short and has nothing elsewhere is a short archive.
+        let may_be_long = const { std::mem::needs_drop::<M>() || size_of::<M>() > HEAD_LEN * 64 };
+        let room = self.room.as_ref().filter(|_| may_be_long);
+        let mut sheet = room.map(Room::sheet);
+        let spill = sheet
+            .as_mut()
+            .map(|(edge, sheet)| (*edge, sheet as &mut dyn Spill));
+        (self.attached, self.beside) = match codec::encode_by(item, limit, spill, append)? {
+            Written::Here(attached) => attached,
+            Written::There(len, attached) => {
+                let beside = len_beside(&attached);
+                let head = head_of(kind, len, beside);
+                self.large = sheet.and_then(|(_, sheet)| sheet.seal(head, len));
+                (attached, beside)
+            }
+        };
         self.count += 1;
         Ok(())
     }
 
+    /// How many items there are.
     pub(crate) fn count(&self) -> u16 {
         self.count
     }
 
+    /// The bytes of those that travel in a frame.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -124,12 +138,24 @@ impl Parcel {
 
     /// How much of the window it takes.
     pub(crate) fn cost(&self) -> u64 {
-        (self.bytes.len() as u64).saturating_add(self.beside)
+        let large = self.large.as_ref().map_or(0, Large::len);
+        ((self.bytes.len() + large) as u64).saturating_add(self.beside)
     }
 
     /// Whether it is to be sent as it is.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_LEN || self.count == u16::MAX || !self.attached.is_empty()
+        self.bytes.len() >= FULL_LEN
+            || self.count == u16::MAX
+            || self.large.is_some()
+            || !self.attached.is_empty()
+    }
+
+    /// The last item, if it goes in a frame of its own, with what goes beside it.
+    pub(crate) fn take_large(&mut self) -> Option<(Large, Attached)> {
+        let large = self.large.take()?;
+        self.count -= 1;
+        self.beside = 0;
+        Some((large, std::mem::take(&mut self.attached)))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -153,13 +179,43 @@ fn empty() -> Buffer {
     bytes
 }
 
+/// The room that an archive of so many bytes takes.
+pub(super) fn padded(archive_len: usize) -> usize {
+    archive_len.next_multiple_of(ALIGNMENT)
+}
+
+/// What an item has in front of it.
+fn head_of(kind: u32, archive_len: usize, beside: u64) -> [u8; HEAD_LEN] {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "messages are bounded far beneath 4 GiB"
+    )]
+    let len = archive_len as u32;
+    let mut head = [0; HEAD_LEN];
+    head[..4].copy_from_slice(&len.to_le_bytes());
+    head[4..8].copy_from_slice(&kind.to_le_bytes());
+    head[8..].copy_from_slice(&beside.to_le_bytes());
+    head
+}
+
+/// How much memory goes beside an item.
+fn len_beside(attached: &Attached) -> u64 {
+    let lens = attached.holds().map(|hold| {
+        hold.sealed()
+            .map_or(0, |sealed| sealed.bytes().len() as u64)
+    });
+    lens.fold(0, u64::saturating_add)
+}
+
 /// Items that have come, and are given out one by one.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
-    bytes: Buffer,
+    bytes: Body,
     /// What the blobs of the last one lie in.
     attached: Attached,
+    /// Where the next one begins, and what stands there.
     at: usize,
+    next: Option<Found>,
     left: u16,
 }
 
@@ -191,11 +247,18 @@ impl Items {
     /// # Errors
     /// [`Malformed`] when it is no such payload. The archives are not looked into.
     pub(crate) fn read(
-        bytes: Buffer,
+        bytes: Body,
         count: u16,
         attached: Attached,
     ) -> Result<(Self, Cost), Malformed> {
         let (mut at, mut before_last, mut beside) = (0, 0, 0);
+        // Of several, what stands before them is read twice. The peer may write where it has put
+        // them, but honest ones put one alone there.
+        let bytes = match count {
+            1 => bytes,
+            _ => bytes.into_private().into(),
+        };
+        let mut next = None;
         for _ in 0..count {
             before_last = at as u64;
             if beside > 0 {
@@ -203,7 +266,8 @@ impl Items {
             }
             let found = item_at(&bytes, at)?;
             beside = found.beside;
-            at += HEAD_LEN + found.len.next_multiple_of(ALIGNMENT);
+            at += HEAD_LEN + padded(found.len);
+            next.get_or_insert(found);
         }
         if at != bytes.len() || (count == 0 && !attached.is_empty()) {
             return Err(Malformed);
@@ -213,6 +277,7 @@ impl Items {
             bytes,
             attached,
             at: 0,
+            next,
             left: count,
         };
         let cost = Cost { before_last, whole };
@@ -227,9 +292,12 @@ impl Items {
     pub(crate) fn take(&mut self) -> Option<Item<'_>> {
         self.left = self.left.checked_sub(1)?;
         let begin = self.at + HEAD_LEN;
-        let Found { kind, len, beside } = item_at(&self.bytes, self.at).ok()?;
-        let whole = HEAD_LEN + len.next_multiple_of(ALIGNMENT);
+        let Found { kind, len, beside } = self.next.take()?;
+        let whole = HEAD_LEN + padded(len);
         self.at += whole;
+        if self.left > 0 {
+            self.next = item_at(&self.bytes, self.at).ok();
+        }
         Some(Item {
             kind,
             archive: &self.bytes[begin..begin + len],
@@ -244,11 +312,12 @@ impl Items {
 
     /// Gives the memory back to be used again.
     pub(crate) fn recycle(self) {
-        codec::recycle(self.bytes.into());
+        codec::recycle(self.bytes);
     }
 }
 
 /// What stands before an archive.
+#[derive(Debug)]
 struct Found {
     kind: ItemKind,
     len: usize,
@@ -261,7 +330,7 @@ fn item_at(bytes: &[u8], at: usize) -> Result<Found, Malformed> {
     let (head, rest) = rest.split_at_checked(HEAD_LEN).ok_or(Malformed)?;
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let len = usize::try_from(word(0)).map_err(|_| Malformed)?;
-    if len.next_multiple_of(ALIGNMENT) > rest.len() {
+    if padded(len) > rest.len() {
         return Err(Malformed);
     }
     let kind = match word(4) {
@@ -282,7 +351,7 @@ mod tests {
     /// Items of any lengths come back as they were put, with their kinds and costs.
     #[test]
     fn items_round_trip() {
-        let mut parcel = Parcel::new(1 << 20);
+        let mut parcel = Parcel::new(1 << 20, None);
         let given: Vec<Result<String, u8>> = (0..40)
             .map(|n| {
                 if n % 7 == 3 {
@@ -297,7 +366,7 @@ mod tests {
         }
         let (count, len) = (parcel.count(), parcel.cost());
         let (bytes, attached) = parcel.take();
-        let (mut items, cost) = Items::read(bytes, count, attached).unwrap();
+        let (mut items, cost) = Items::read(bytes.into(), count, attached).unwrap();
         assert!(cost.before_last < len && cost.whole == len);
         let mut sum = 0;
         for item in &given {
@@ -324,7 +393,7 @@ mod tests {
         let mut builder = BlobBuilder::alloc(100_000).unwrap();
         builder.as_mut_slice().fill(7);
         let blob: Blob = builder.seal().unwrap();
-        let mut parcel = Parcel::new(64);
+        let mut parcel = Parcel::new(64, None);
         put_value(&Some(blob.clone()), &mut parcel).unwrap();
         assert!(parcel.is_full() && parcel.cost() > 100_000);
         let alone = parcel.take();
@@ -333,7 +402,7 @@ mod tests {
         assert!(!parcel.is_full());
         put_value(&Some(blob.clone()), &mut parcel).unwrap();
         let (cost, (bytes, attached)) = (parcel.cost(), parcel.take());
-        let (mut items, found) = Items::read(bytes, 2, attached).unwrap();
+        let (mut items, found) = Items::read(bytes.into(), 2, attached).unwrap();
         assert!(found.whole == cost && found.before_last < 100);
         for expected in [None, Some(blob)] {
             let Item {
@@ -344,18 +413,24 @@ mod tests {
         }
         let mut two = alone.0.clone();
         two.extend_from_slice(&alone.0);
-        assert_eq!(Items::read(two, 2, alone.1.clone()).err(), Some(Malformed));
-        let none = Items::read(Buffer::new(), 0, alone.1.clone());
+        assert_eq!(
+            Items::read(two.into(), 2, alone.1.clone()).err(),
+            Some(Malformed)
+        );
+        let none = Items::read(Buffer::new().into(), 0, alone.1.clone());
         assert_eq!(none.err(), Some(Malformed));
         let mut endless = alone.0;
         endless[8..16].fill(0xFF);
-        assert_eq!(Items::read(endless, 1, alone.1).err(), Some(Malformed));
+        assert_eq!(
+            Items::read(endless.into(), 1, alone.1).err(),
+            Some(Malformed)
+        );
     }
 
     /// An item beyond the limit is not put, and leaves nothing behind.
     #[test]
     fn too_large_items_are_refused() {
-        let mut parcel = Parcel::new(64);
+        let mut parcel = Parcel::new(64, None);
         put_value(&7_u64, &mut parcel).unwrap();
         let len = parcel.bytes().len();
         put_value(&vec![0_u8; 100], &mut parcel).unwrap_err();
@@ -365,11 +440,11 @@ mod tests {
     /// Bytes that are no items are refused, whatever they are, and never a panic.
     #[test]
     fn made_up_payloads_are_refused() {
-        let mut parcel = Parcel::new(64);
+        let mut parcel = Parcel::new(64, None);
         put_value(&7_u64, &mut parcel).unwrap();
         put_value(&8_u64, &mut parcel).unwrap();
         let (good, _) = parcel.take();
-        let read = |bytes: Buffer, count| Items::read(bytes, count, Attached::default());
+        let read = |bytes: Buffer, count| Items::read(bytes.into(), count, Attached::default());
         for count in [0, 1, 3, u16::MAX] {
             assert_eq!(read(good.clone(), count).err(), Some(Malformed));
         }

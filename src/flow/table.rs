@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -12,6 +13,7 @@ use super::{Finish, STREAMS_MAX, StreamId};
 use crate::sys::body::Body;
 use crate::transport::receiver::LinkError;
 use crate::wire::attached::Attached;
+use crate::wire::codec;
 use crate::wire::frame::{Head, Kind};
 
 /// The streams of one end of a link. Its locks are taken by frames of streams alone.
@@ -118,15 +120,16 @@ impl Flows {
         let Some(end) = ends.get(&head.call.bits()) else {
             return Ok(Taken::Unknown);
         };
-        // The peer may write where it lies, and items are read twice.
-        let body = std::mem::take(body).into_private();
         let waker = match (end, head.kind) {
-            (End::Reads(arrivals), Kind::Items) => arrivals.items(head.method, body, attached)?,
+            (End::Reads(arrivals), Kind::Items) => {
+                let body = mem::replace(body, codec::spare_body());
+                arrivals.items(head.method, body, attached)?
+            }
             (End::Reads(arrivals), Kind::Finish) => {
                 let how = Finish::parse(head.method).ok_or(LinkError::Items)?;
-                arrivals.finish(how, body)
+                arrivals.finish(how, mem::take(body).into_private())
             }
-            (End::Writes(account), Kind::Credit) => account.credit(&body)?,
+            (End::Writes(account), Kind::Credit) => account.credit(body)?,
             (End::Writes(account), Kind::Close) => account.close(),
             _ => return Err(LinkError::Unexpected),
         };
@@ -135,7 +138,7 @@ impl Flows {
 
     /// Tells all that nothing comes any more: the link has ended, or the other end does not react.
     pub(crate) fn lose_all(&self) {
-        let lost = std::mem::take(&mut *self.lock());
+        let lost = mem::take(&mut *self.lock());
         for end in lost.into_values() {
             let waker = match end {
                 End::Reads(arrivals) => arrivals.lose(),

@@ -181,7 +181,7 @@ proptest! {
 
 /// So many items as one frame carries.
 fn items(count: u64) -> (Head, Buffer) {
-    let mut parcel = Parcel::new(1 << 20);
+    let mut parcel = Parcel::new(1 << 20, None);
     for number in 0..count {
         put_value(&number, &mut parcel).unwrap();
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::failure::{CallError, Outcome};
 use crate::sys::clock;
 use crate::wire::chain::{ActorKey, Chain, Waiting};
-use crate::wire::codec::{self, Buffer};
+use crate::wire::codec::Buffer;
 use crate::wire::frame::Head;
 
 /// A method that runs, and for whom.
@@ -143,11 +143,11 @@ impl Inherited {
 }
 
 /// A header and payload with the chain behind it.
-pub(crate) fn chained(head: Head, body: &[u8], chain: &Chain) -> (Head, Buffer) {
-    let mut whole = codec::copy(body);
-    chain.write(|bytes| whole.extend_from_slice(bytes));
-    let chain_len = (whole.len() - body.len()) as u64;
-    (Head { chain_len, ..head }, whole)
+pub(crate) fn chained(head: Head, mut body: Buffer, chain: &Chain) -> (Head, Buffer) {
+    let len = body.len();
+    chain.write(|bytes| body.extend_from_slice(bytes));
+    let chain_len = (body.len() - len) as u64;
+    (Head { chain_len, ..head }, body)
 }
 
 /// The names of the actors that this process serves.

@@ -30,7 +30,7 @@ use crate::sys::clock;
 use crate::transport::spin::Vigil;
 use crate::wire::attached::Attached;
 use crate::wire::chain::Chain;
-use crate::wire::codec::{self, Arguments, DecodeError, Message};
+use crate::wire::codec::{self, Arguments, DecodeError, Message, Script};
 use crate::wire::frame::{Head, Kind};
 use crate::wire::hello::Mismatch;
 use crate::wire::id::CallId;
@@ -305,27 +305,27 @@ impl<Args: Arguments, T, E, K> Call<'_, Args, T, E, K> {
         // What is sent is kept here, and not handed through those who write it: it is large, and
         // bytes that were just written would be copied at every step.
         let (mut begun, mut letter) = (Err(BeginError::Ended), None);
-        let mut send = |head: Head, body: &[u8], attached: &Attached| {
-            begun = exchange.try_begin(head, (body, attached), bounded, waker);
+        let mut send = |head: Head, script: Script<'_>, attached: &Attached| {
+            begun = exchange.try_begin(head, (&script, attached), bounded, waker);
             if matches!(begun, Err(BeginError::Full)) && on_full == OnFull::Wait {
-                letter = Some(Letter::copy(head, body, attached));
+                letter = Some(Letter::keep(head, script, attached));
             }
         };
         let (edge, mut draft) = exchange.draft();
         let spill = draft.as_mut().map(|draft| (edge, draft as &mut dyn Spill));
         let limit = self.caller.message_len_max();
-        let written = codec::encode_by(args, limit, spill, |body, attached| match &chain {
-            None => send(head, body, attached),
+        let written = codec::encode_by(args, limit, spill, |script, attached| match &chain {
+            None => send(head, script, attached),
             Some(chain) => {
-                let (head, body) = chained(head, body, chain);
-                send(head, &body, attached);
+                let (head, mut body) = chained(head, script.keep(), chain);
+                send(head, Script::of(&mut body), attached);
             }
         });
         match written {
             Ok(Written::Here(())) => {}
             Ok(Written::There(len, attached)) => {
                 let parcel = draft.and_then(|draft| draft.seal(len));
-                let send = |head: Head, body: &[u8]| send(head, body, &attached);
+                let send = |head: Head, script: Script<'_>| send(head, script, &attached);
                 send_parcel(head, chain.as_ref(), parcel.as_ref(), send);
                 Letter::enclose(&mut letter, parcel);
             }

@@ -128,7 +128,7 @@ impl Core {
         }
     }
 
-    /// How a call looks for its answer itself: only if it is alone. Several leave it to the driver.
+    /// How a call looks for its answer itself: if it is alone. Several leave it to the driver.
     #[inline]
     fn plan(&self) -> Option<Plan> {
         if self.in_flight.waiting() == 1 {
@@ -148,6 +148,7 @@ impl Exchange {
 
     pub(super) fn over(link: Link, slots: usize, idle: Idle, lookout: Lookout) -> (Arc<Self>, Ear) {
         clock::start();
+        link.sender.wait_as(idle);
         let in_flight = InFlight::new(slots);
         let waiting = in_flight.load();
         let core = Core {
@@ -469,20 +470,22 @@ impl Exchange {
         }
     }
 
-    /// The answer of `call`, taking in what has come until it is there.
+    /// The answer of `call`, taking in what has come until it is there. A part ends a look, too.
     ///
     /// It stops at the answer: the word behind it lies in a line that the peer has just written,
     /// and the look would cost the hot call a transfer between cores.
     #[inline]
     fn look_for(&self, held: &mut Locked<Core>, call: CallId, vigil: &mut Vigil) -> Option<Answer> {
         self.drain(held, Some(call));
-        let answer = held.state.in_flight.take(call, spare_body)?;
-        held.state.spin.found(vigil);
-        held.state.queue.wake_first();
-        Some(answer)
+        let answer = held.state.in_flight.take(call, spare_body);
+        if answer.is_some() || held.state.receiver.take_moved() {
+            held.state.spin.found(vigil);
+            held.state.queue.wake_first();
+        }
+        answer
     }
 
-    /// Takes in the answers that have come, up to the one of `last`, and wakes their tasks.
+    /// Takes in what has come, up to the answer of `last`, but behind the end all; wakes its tasks.
     #[inline]
     pub(super) fn drain(&self, held: &mut Locked<Core>, last: Option<CallId>) {
         if self.lookout.is_needless() {
@@ -495,6 +498,7 @@ impl Exchange {
                 break;
             }
             match held.state.receiver.try_recv(&mut held.state.body) {
+                Ok(None) if self.is_over() && !held.state.receiver.is_empty() => {}
                 Ok(None) => break,
                 Ok(Some(head)) => {
                     if let Some(waker) = self.accept(held, &head) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::exchange::{Core, Exchange};
+use crate::flow::large::Room;
 use crate::flow::table::{Flows, Taken};
 use crate::flow::{self, Finish, Sending, Way};
 use crate::transport::sender::{Locked, SendError};
@@ -83,6 +84,10 @@ impl Way for Exchange {
         &self.flows
     }
 
+    fn room(&self) -> Option<Room> {
+        Room::of(&self.sender)
+    }
+
     fn try_send(&self, head: &Head, body: &[u8], attached: &Attached) -> Result<(), SendError> {
         let mut held = self.lock();
         let sent = held.outbox.try_send_with(head, body, attached).map(drop);
@@ -149,7 +154,7 @@ mod tests {
     }
 
     fn send_items(far: &Link, id: u64, count: u64) {
-        let mut parcel = Parcel::new(64);
+        let mut parcel = Parcel::new(64, None);
         for number in 0..count {
             put_value(&number, &mut parcel).unwrap();
         }

@@ -6,7 +6,7 @@ use super::queue::Ticket;
 use crate::transport::arena::{Draft, Parcel};
 use crate::wire::attached::Attached;
 use crate::wire::chain::Chain;
-use crate::wire::codec::{self, Buffer};
+use crate::wire::codec::{self, Buffer, Script};
 use crate::wire::frame::Head;
 use crate::wire::id::CallId;
 
@@ -29,12 +29,12 @@ pub(super) struct Letter {
 }
 
 impl Letter {
-    #[cold]
     /// One with bytes of its own.
-    pub(super) fn copy(head: Head, body: &[u8], attached: &Attached) -> Box<Self> {
+    #[cold]
+    pub(super) fn keep(head: Head, script: Script<'_>, attached: &Attached) -> Box<Self> {
         Box::new(Self {
             head,
-            body: codec::copy(body),
+            body: script.keep(),
             attached: attached.clone(),
             parcel: None,
         })
@@ -72,14 +72,14 @@ pub(super) fn send_parcel(
     head: Head,
     chain: Option<&Chain>,
     parcel: Option<&Parcel>,
-    send: impl FnOnce(Head, &[u8]),
+    send: impl FnOnce(Head, Script<'_>),
 ) {
     let head = parcel.map_or(head, |parcel| parcel.address(head));
     match chain {
-        None => send(head, &[]),
+        None => send(head, Script::of(&mut Buffer::new())),
         Some(chain) => {
-            let (head, body) = chained(head, &[], chain);
-            send(head, &body);
+            let (head, mut body) = chained(head, codec::copy(&[]), chain);
+            send(head, Script::of(&mut body));
         }
     }
 }

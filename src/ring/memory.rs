@@ -5,6 +5,9 @@
 //! Acquire order the two sides). A dishonest peer can make the copy hold any bytes, and nothing
 //! else: whoever copies checks the copy.
 
+#[cfg(not(loom))]
+use std::mem::MaybeUninit;
+
 use super::atomic::AtomicU64;
 use super::layout::WORD;
 
@@ -40,6 +43,25 @@ pub(crate) fn copy_in(words: &[AtomicU64], at: usize, bytes: &[u8]) {
     // the words are no part. Nothing in this process reads the room meanwhile: it lies in a claim,
     // which is exclusive.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+}
+
+/// Copies from byte `at` of the words to where nothing was written yet, and gives what was written.
+///
+/// # Panics
+/// When the words end before.
+#[cfg(not(loom))]
+pub(super) fn copy_to_new<'a>(
+    words: &[AtomicU64],
+    at: usize,
+    room: &'a mut [MaybeUninit<u8>],
+) -> &'a mut [u8] {
+    assert!(holds(words, at, room.len()), "copies stay inside the words");
+    let (from, len) = (words.as_ptr().cast::<u8>().wrapping_add(at), room.len());
+    let to = room.as_mut_ptr().cast::<u8>();
+    // SAFETY: as in `copy_out`; what is only written may hold anything before.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    // SAFETY: all of the room was written above, and is borrowed uniquely as long as this is.
+    unsafe { std::slice::from_raw_parts_mut(to, len) }
 }
 
 /// Copies from byte `at` of the words into `bytes`.

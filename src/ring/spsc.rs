@@ -19,6 +19,9 @@
 //! under a hostile peer; nothing here holds a reference to it, and bytes are copied out before
 //! anyone looks.
 
+#[cfg(not(loom))]
+use std::mem::MaybeUninit;
+
 use super::atomic::{AtomicU64, Ordering};
 use super::layout::{GRAIN, Place, WORD, Word, record_size};
 use super::memory;
@@ -90,12 +93,7 @@ impl<W: Words> Producer<W> {
         if len > max {
             return Err(ClaimError::TooLong { max });
         }
-        let size = record_size(len) as u64;
-        let offset = self.place.offset(self.tail) as u64;
-        let to_end = self.place.capacity() - offset;
-        let skip = if size > to_end { to_end } else { 0 };
-        // One grain stays free, because a commit clears the word behind its record.
-        let needed = skip + size + GRAIN as u64;
+        let (skip, needed) = self.needs(len);
         if self.free() < needed {
             self.look_at_head()?;
             if self.free() < needed {
@@ -110,6 +108,15 @@ impl<W: Words> Producer<W> {
             written: 0,
             producer: self,
         })
+    }
+
+    /// How much room a record of `len` bytes takes now, and how much of that is padding before it.
+    fn needs(&self, len: usize) -> (u64, u64) {
+        let size = record_size(len) as u64;
+        let to_end = self.place.capacity() - self.place.offset(self.tail) as u64;
+        let skip = if size > to_end { to_end } else { 0 };
+        // One grain stays free, because a commit clears the word behind its record.
+        (skip, skip + size + GRAIN as u64)
     }
 
     /// The position behind the last committed record, in bytes since the ring's beginning.
@@ -169,6 +176,18 @@ impl<W: Words> Producer<W> {
         // Acquire in `Consumer::peek`.
         words[self.place.word(self.place.offset(self.tail))].store(word, Ordering::Release);
         self.tail = next;
+    }
+}
+
+impl<W: Words + Clone> Producer<W> {
+    /// A look for room for a record of `len` bytes, as long as none is committed.
+    pub(crate) fn vacancy(&self, len: usize) -> Vacancy<W> {
+        let (_, needed) = self.needs(len);
+        Vacancy {
+            words: self.words.clone(),
+            head: self.place.head(),
+            enough: (self.tail + needed).saturating_sub(self.place.capacity()),
+        }
     }
 }
 
@@ -364,14 +383,35 @@ impl<W: Words> Record<'_, W> {
     /// # Panics
     /// When the record is shorter than that.
     pub(crate) fn copy_to(&self, at: usize, bytes: &mut [u8]) {
+        let place = self.place_of(at, bytes.len());
+        memory::copy_out(self.consumer.words.words(), place, bytes);
+    }
+
+    /// The same to where nothing was written yet; gives what was written.
+    ///
+    /// # Panics
+    /// When the record is shorter than that.
+    #[cfg(not(loom))]
+    pub(crate) fn copy_to_new<'b>(
+        &self,
+        at: usize,
+        room: &'b mut [MaybeUninit<u8>],
+    ) -> &'b mut [u8] {
+        let place = self.place_of(at, room.len());
+        memory::copy_to_new(self.consumer.words.words(), place, room)
+    }
+
+    /// Where in the words `len` of its bytes lie, from `at` on.
+    #[inline]
+    fn place_of(&self, at: usize, len: usize) -> usize {
         let behind = self.len.checked_sub(at);
         assert!(
-            behind.is_some_and(|len| bytes.len() <= len),
+            behind.is_some_and(|behind| len <= behind),
             "a record holds what its word says"
         );
         let consumer = &*self.consumer;
         let offset = consumer.place.offset(consumer.head) + WORD + at;
-        memory::copy_out(consumer.words.words(), consumer.place.byte(offset), bytes);
+        consumer.place.byte(offset)
     }
 
     /// Gives the room back to the producer.
@@ -413,5 +453,22 @@ impl<W: Words> Glance<W> {
                 true
             }
         }
+    }
+}
+
+/// A look for room that needs no access to the writing end: a hint for whoever spins.
+#[derive(Debug)]
+pub(crate) struct Vacancy<W> {
+    words: W,
+    head: usize,
+    /// How far the consumer must have released.
+    enough: u64,
+}
+
+impl<W: Words> Vacancy<W> {
+    /// Whether there seems to be room. Only [`Producer::claim`] knows.
+    pub(crate) fn is_promising(&self) -> bool {
+        // ORDERING: Relaxed: a hint; `Producer::released` acquires before anything is overwritten.
+        self.words.words()[self.head].load(Ordering::Relaxed) >= self.enough
     }
 }

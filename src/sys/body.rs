@@ -4,7 +4,9 @@
 //! ([`checked`](super::checked)) cannot be said in safe Rust; it knows nothing of messages.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
+use std::slice;
 
 use rkyv::util::AlignedVec;
 
@@ -106,6 +108,32 @@ impl Body {
     }
 }
 
+/// Appends `len` bytes, which are written to where nothing was before: `write` gives what it has
+/// written.
+///
+/// # Panics
+/// When that is not all of it.
+pub(crate) fn append(
+    bytes: &mut AlignedVec<ALIGNMENT>,
+    len: usize,
+    write: impl FnOnce(&mut [MaybeUninit<u8>]) -> &mut [u8],
+) {
+    bytes.reserve(len);
+    let at = bytes.len();
+    let begin = bytes.as_mut_ptr().wrapping_add(at);
+    // SAFETY: so many bytes were reserved behind those that there are, which are the vector's
+    // alone, and may hold anything.
+    let room = unsafe { slice::from_raw_parts_mut(begin.cast::<MaybeUninit<u8>>(), len) };
+    let written = write(room);
+    assert!(
+        std::ptr::eq(written.as_ptr(), begin) && written.len() == len,
+        "all of it is written"
+    );
+    // SAFETY: they are initialised: safe code can have made a slice of them, which is what came
+    // back, only by writing all.
+    unsafe { bytes.set_len(at + len) };
+}
+
 impl Deref for Body {
     type Target = [u8];
 
@@ -157,6 +185,24 @@ mod tests {
         fn drop(&mut self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What is appended is there, behind what was, and nothing is taken for written that was not.
+    #[test]
+    fn bytes_are_appended() {
+        fn written(room: &mut [MaybeUninit<u8>], byte: u8) -> &mut [u8] {
+            room.fill(MaybeUninit::new(byte));
+            // SAFETY: all of it was just written, and is borrowed for as long.
+            unsafe { slice::from_raw_parts_mut(room.as_mut_ptr().cast(), room.len()) }
+        }
+        let mut bytes = AlignedVec::new();
+        for round in 0..100_u8 {
+            append(&mut bytes, 3, |room| written(room, round));
+        }
+        assert_eq!(bytes.len(), 300);
+        assert!((0..300).all(|at| usize::from(bytes[at]) == at / 3));
+        let caught = std::panic::catch_unwind(move || append(&mut bytes, 3, |_| &mut []));
+        assert!(caught.is_err());
     }
 
     /// A body shows its own bytes or those elsewhere, and lets the latter go once, whatever it

@@ -38,6 +38,7 @@ pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod failpoint;
 pub(crate) mod body;
+pub(crate) mod large_pages;
 pub(crate) mod checked;
 
 /// For tests of what belongs to a whole process: the test program runs itself again.

@@ -101,6 +101,20 @@ impl Span {
         }
     }
 
+    /// All of it but the first `len` bytes.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub(crate) fn behind(self, len: usize) -> Self {
+        self.check(0, len);
+        Self {
+            // SAFETY: checked above: the place lies inside the span, or at its end.
+            at: unsafe { self.at.add(len) },
+            len: self.len - len,
+            _segment: self._segment,
+        }
+    }
+
     /// How many bytes there is room for.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -96,6 +96,7 @@ impl Arena {
         Draft {
             arena: self,
             taken: None,
+            backed: 0,
         }
     }
 
@@ -276,6 +277,8 @@ impl fmt::Debug for Arena {
 pub(crate) struct Draft<'a> {
     arena: &'a Arena,
     taken: Option<(Parcel, Chunk)>,
+    /// How many bytes of the chunk have memory.
+    backed: usize,
 }
 
 impl Draft<'_> {
@@ -299,9 +302,19 @@ impl Draft<'_> {
             len: 0,
         };
         self.taken = Some((parcel, chunk));
-        inner
-            .back(chunk, len)
-            .map(|backed| inner.span(chunk, backed))
+        let backed = inner.back(chunk, len)?;
+        self.backed = backed;
+        Some(inner.span(chunk, backed))
+    }
+
+    /// Writes where there is room already.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
+        if let Some((_, chunk)) = &self.taken {
+            self.arena.0.span(*chunk, self.backed).write(at, bytes);
+        }
     }
 }
 
@@ -320,8 +333,8 @@ impl Spill for Draft<'_> {
         // Twice as much each time, so that it is asked for seldom.
         let ample = len.max(2 * used);
         if len <= chunk.len() {
-            let backed = inner.back(*chunk, ample.min(chunk.len()))?;
-            return Some(inner.span(*chunk, backed));
+            self.backed = inner.back(*chunk, ample.min(chunk.len()))?;
+            return Some(inner.span(*chunk, self.backed));
         }
         let (old, larger) = {
             let mut state = inner.lock();
@@ -331,6 +344,7 @@ impl Spill for Draft<'_> {
         };
         *chunk = larger;
         let span = inner.back(larger, ample).map(|backed| {
+            self.backed = backed;
             let span = inner.span(larger, backed);
             span.copy_from(&inner.span(old, used), used);
             span

@@ -106,11 +106,13 @@ impl Link {
         let consumer = Consumer::new(memory.clone(), back);
         let arena = Arena::new(memory.clone(), geometry.arena_of(side));
         let shelf = Shelf::new(memory.clone(), geometry.arena_of(side.other()));
+        let board = Board::new(memory.clone(), geometry);
+        let here = (board.clone(), side);
         Self {
-            sender: sender::Sender::new(producer, geometry.ring_capacity(), bell, arena),
+            sender: sender::Sender::new(producer, geometry.ring_capacity(), bell, arena, here),
             receiver: receiver::Receiver::new(consumer, shelf, message_len_max),
-            glance: Glance::new(memory.clone(), back),
-            board: Board::new(memory, geometry),
+            glance: Glance::new(memory, back),
+            board,
             ear,
             porter: None,
         }

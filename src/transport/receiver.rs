@@ -3,6 +3,7 @@
 //! It holds no lock and waits for nothing: whoever owns it polls it, until there is an error: then
 //! the peer has broken the rules, and what comes later means nothing.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use super::arena::Shelf;
@@ -12,7 +13,8 @@ use super::board::{Geometry, Side};
 use super::porter::{Heard, LIST_LEN_MAX, Porter};
 use super::relay::Relay;
 use crate::ring::{Consumer, Corrupt};
-use crate::sys::body::Body;
+use crate::sys::body::{self, Body};
+use crate::sys::large_pages;
 use crate::wire::attached::Attached;
 use crate::wire::chain::CHAIN_LEN_MAX;
 use crate::wire::codec::Buffer;
@@ -65,6 +67,9 @@ pub(crate) enum LinkError {
 /// How many pieces one look takes in: a peer that sends nothing else gets no more than its turn.
 const RECORDS_MAX: usize = 1024;
 
+/// Room is taken for so many times what has come of a payload in pieces.
+const AMPLE: usize = 8;
+
 /// A header and its payload, in private memory.
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -96,6 +101,8 @@ pub(crate) struct Receiver {
     attached: Attached,
     /// The peer has let memory go: there may be room for more.
     has_room: bool,
+    /// Pieces have come since the last question.
+    has_moved: bool,
     /// Memory was taken in since the peer was asked whether it waits for room: the way beside the
     /// ring may have been what was full.
     has_taken: bool,
@@ -120,6 +127,7 @@ impl Receiver {
             kept: Attached::default(),
             attached: Attached::default(),
             has_room: false,
+            has_moved: false,
             has_taken: false,
         }
     }
@@ -148,6 +156,13 @@ impl Receiver {
     #[inline]
     pub(crate) fn take_room(&mut self) -> bool {
         std::mem::take(&mut self.has_room)
+    }
+
+    /// Whether pieces of a payload have come since the last question: who looks has found
+    /// something, though no whole frame yet.
+    #[inline]
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
     }
 
     /// Whether something is due to be said about memory.
@@ -184,8 +199,8 @@ impl Receiver {
     /// # Errors
     /// [`LinkError`] when the peer breaks the rules; the link is then of no more use.
     ///
-    /// None may also mean that many pieces have come and no whole frame yet: `doze` then says that
-    /// there is more.
+    /// None may also mean that pieces have come and no whole frame yet: `take_moved` tells, and
+    /// `doze` whether there is more.
     #[inline]
     pub(crate) fn try_recv(&mut self, body: &mut Body) -> Result<Option<Head>, LinkError> {
         // The short way, which nearly all take: a header of one word, and all of the payload. On
@@ -280,14 +295,21 @@ impl Receiver {
             let is_between = self.is_interleaved && head.kind != Kind::Abort;
             let is_piece = head.kind == Kind::Chunk || head.total.is_some();
             if is_piece || (self.partial.is_some() && !is_between) {
-                let piece = &mut Buffer::with_capacity(len);
-                piece.resize(len, 0);
-                record.copy_to(head_len, piece);
+                let frame = piece_of(self.partial.take(), head, len, self.message_len_max)?;
+                let Some(mut frame) = frame else {
+                    record.release();
+                    self.kept = Attached::default();
+                    continue;
+                };
+                frame.append(len, |piece| record.copy_to_new(head_len, piece));
                 record.release();
-                if let Some(whole) = self.assemble(head, memory, piece)? {
-                    *body = whole.body.into();
-                    self.attached = std::mem::take(&mut self.kept);
-                    return Ok(Some(whole.head));
+                let begins = head.total.is_some() && head.attached;
+                if let Some(head) = self.take_piece(frame, begins.then_some(memory), body)? {
+                    return Ok(Some(head));
+                }
+                // Its writer may wait for just this room, and goes on while the rest is read.
+                if self.consumer.owes_room() {
+                    return Ok(None);
                 }
                 continue;
             }
@@ -303,6 +325,28 @@ impl Receiver {
             return Ok(Some(head));
         }
         Ok(None)
+    }
+
+    /// Takes in a frame of which a piece has come, with the memory beside its first one; gives its
+    /// header, if it is whole now.
+    fn take_piece(
+        &mut self,
+        mut frame: Frame,
+        memory: Option<u64>,
+        body: &mut Body,
+    ) -> Result<Option<Head>, LinkError> {
+        if let Some(memory) = memory {
+            self.kept = self.take_beside(memory)?;
+        }
+        self.has_moved = true;
+        if !frame.is_whole() {
+            self.partial = Some(frame);
+            return Ok(None);
+        }
+        frame.head.total = None;
+        *body = frame.body.into();
+        self.attached = std::mem::take(&mut self.kept);
+        Ok(Some(frame.head))
     }
 
     /// Takes in what is said about the memory beside the frames.
@@ -386,58 +430,63 @@ impl Receiver {
         let shelf = self.shelf.as_ref().ok_or(LinkError::Arena)?;
         shelf.take(place, len, body).map(|()| head)
     }
+}
 
-    /// Takes a frame of a payload in pieces; gives the whole with its last piece.
-    fn assemble(
-        &mut self,
-        head: Head,
-        memory: u64,
-        piece: &[u8],
-    ) -> Result<Option<Frame>, LinkError> {
-        if head.place.is_some() {
-            return Err(LinkError::Chunks);
+/// The frame that a piece of `len` bytes belongs to, of which `partial` has come. None: the rest of
+/// it will not come.
+fn piece_of(
+    partial: Option<Frame>,
+    head: Head,
+    len: usize,
+    message_len_max: u64,
+) -> Result<Option<Frame>, LinkError> {
+    if head.place.is_some() {
+        return Err(LinkError::Chunks);
+    }
+    let frame = match (partial, head.kind, head.total) {
+        (Some(_), Kind::Abort, None) => return Ok(None),
+        (None, kind, Some(total)) if kind != Kind::Chunk => {
+            let chain_len = head.chain_len.min(CHAIN_LEN_MAX as u64);
+            let announced = total.saturating_sub(chain_len);
+            if announced > message_len_max {
+                return Err(LinkError::TooLarge {
+                    len: announced,
+                    limit: message_len_max,
+                });
+            }
+            let body = Buffer::new();
+            Frame { head, body }
         }
-        match (self.partial.take(), head.kind, head.total) {
-            (Some(_), Kind::Abort, None) => {
-                self.kept = Attached::default();
-                Ok(None)
-            }
-            (None, kind, Some(total)) if kind != Kind::Chunk => {
-                if head.attached {
-                    self.kept = self.take_beside(memory)?;
-                }
-                let chain_len = head.chain_len.min(CHAIN_LEN_MAX as u64);
-                let len = total.saturating_sub(chain_len);
-                if len > self.message_len_max {
-                    return Err(LinkError::TooLarge {
-                        len,
-                        limit: self.message_len_max,
-                    });
-                }
-                let mut body = Buffer::new();
-                body.extend_from_slice(piece);
-                self.settle(Frame { head, body })
-            }
-            (Some(mut partial), Kind::Chunk, None) if !piece.is_empty() => {
-                partial.body.extend_from_slice(piece);
-                self.settle(partial)
-            }
-            _ => Err(LinkError::Chunks),
-        }
+        (Some(partial), Kind::Chunk, None) if len > 0 => partial,
+        _ => return Err(LinkError::Chunks),
+    };
+    if len as u64 > frame.lacking() {
+        return Err(LinkError::Chunks);
+    }
+    Ok(Some(frame))
+}
+
+impl Frame {
+    /// How many bytes of a payload in pieces are still to come.
+    fn lacking(&self) -> u64 {
+        let total = self.head.total.unwrap_or_default();
+        total.saturating_sub(self.body.len() as u64)
     }
 
-    fn settle(&mut self, mut frame: Frame) -> Result<Option<Frame>, LinkError> {
-        let total = frame.head.total.unwrap_or_default();
-        match (frame.body.len() as u64).cmp(&total) {
-            std::cmp::Ordering::Less => {
-                self.partial = Some(frame);
-                Ok(None)
-            }
-            std::cmp::Ordering::Equal => {
-                frame.head.total = None;
-                Ok(Some(frame))
-            }
-            std::cmp::Ordering::Greater => Err(LinkError::Chunks),
+    fn is_whole(&self) -> bool {
+        self.lacking() == 0
+    }
+
+    /// Appends a piece of `len` bytes, no more than are lacking, which `write` writes.
+    fn append(&mut self, len: usize, write: impl FnOnce(&mut [MaybeUninit<u8>]) -> &mut [u8]) {
+        let at = self.body.len();
+        if at + len > self.body.capacity() {
+            // What was announced is only a word: room is taken for some times what has come.
+            let whole = usize::try_from(self.head.total.unwrap_or_default()).unwrap_or(usize::MAX);
+            let ample = ((at + len).saturating_mul(AMPLE)).min(whole);
+            self.body.reserve_exact(ample - at);
+            large_pages::ask(&mut self.body);
         }
+        body::append(&mut self.body, len, write);
     }
 }

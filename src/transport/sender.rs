@@ -25,11 +25,13 @@ use tokio::sync::Notify;
 use self::turns::Pace;
 use super::arena::{Arena, Draft};
 use super::bell::Bell;
-use super::board::Memory;
+use super::board::{Board, Memory, Side};
 use super::direct::{Addressee, Reader};
+use super::idle::Idle;
 use super::porter::{Known, LIST_LEN_MAX, Porter, Word};
 use super::receiver::Receiver;
 use super::sleeper::Bed;
+use super::spin::Spin;
 use crate::ring::{Claim, ClaimError, Corrupt, Producer};
 use crate::wire::attached::Attached;
 use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind, LISTED};
@@ -105,15 +107,21 @@ pub(crate) struct Outbox {
     /// What it was asked for last.
     known: Known,
     arena: Option<Arena>,
+    /// How it is looked for room before anybody sleeps.
+    spin: Spin,
+    /// Where looking is compared with the peer's.
+    here: (Board, Side),
 }
 
 impl Sender {
-    /// Sends through `producer` and rings `bell`. One frame carries at most an eighth of the ring.
+    /// Sends through `producer` and rings `bell`, at one side of a link. One frame carries at most
+    /// an eighth of the ring.
     pub(super) fn new(
         producer: Producer<Memory>,
         ring_capacity: usize,
         bell: Bell,
         arena: Option<Arena>,
+        here: (Board, Side),
     ) -> Self {
         let inline_len_max = ring_capacity / 8 - HEAD_LEN_MAX;
         let outbox = Outbox {
@@ -128,6 +136,8 @@ impl Sender {
             porter: None,
             known: Known::default(),
             arena,
+            spin: Spin::new(Idle::Park),
+            here,
         };
         Self::guarding(outbox, ())
     }
@@ -172,8 +182,7 @@ impl<T> Sender<T> {
     }
 
     /// The arena, if there is one.
-    #[cfg(test)]
-    pub(super) fn arena(&self) -> Option<&Arena> {
+    pub(crate) fn arena(&self) -> Option<&Arena> {
         self.arena.as_ref()
     }
 
@@ -229,6 +238,15 @@ impl<T> Sender<T> {
         match &self.addressee {
             Some(addressee) => addressee.lets_doze(),
             None => receiver.doze(),
+        }
+    }
+
+    /// Waits for room in this way from now on; before, it sleeps at once.
+    pub(crate) fn wait_as(&self, idle: Idle) {
+        let outbox = &mut self.lock().outbox;
+        // Somebody carries the records, and its room says nothing of the peer.
+        if !matches!(outbox.bell, Bell::Relay(_)) {
+            outbox.spin = Spin::new(idle);
         }
     }
 

@@ -70,6 +70,11 @@ impl Vigil {
         self.is_parked = true;
     }
 
+    /// Whether anybody has looked or slept.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.began.is_some()
+    }
+
     /// Whether its task has slept since the call was sent; asked once.
     #[inline]
     pub(crate) fn take_parked(&mut self) -> bool {

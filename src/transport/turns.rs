@@ -1,12 +1,15 @@
 //! Sending that waits: for its turn, for room, for the blobs that go before it.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use super::{SendError, Sender};
 use crate::transport::porter::Conveyed;
+use crate::transport::spin::{Next, Vigil};
 use crate::wire::attached::Attached;
-use crate::wire::frame::{Head, Kind};
+use crate::wire::frame::{HEAD_LEN_MAX, Head, Kind};
 use crate::wire::id::CallId;
 
 impl<T> Sender<T> {
@@ -115,6 +118,8 @@ impl<T> Sender<T> {
             .await?;
         let alone = Attached::default();
         for piece in pieces {
+            // As long as the peer makes room, nothing else here lets others have their turns.
+            tokio::task::coop::consume_budget().await;
             position = self.write_when_room(&chunk, piece, &alone, pace).await?;
         }
         unfinished.sender = None;
@@ -128,28 +133,63 @@ impl<T> Sender<T> {
         attached: &Attached,
         pace: Pace,
     ) -> Result<u64, SendError> {
+        let (mut vigil, mut is_seen) = (Vigil::default(), false);
         loop {
             let mut notified = pin!(self.room.notified());
             notified.as_mut().enable();
-            let written = {
+            let mut written = self.lock().outbox.write_at(pace, head, body, attached);
+            if written == Err(SendError::Full) {
+                // A peer that reads makes room sooner than one is woken. Where room was seen and
+                // is not enough, something else is to be waited for.
+                is_seen = !is_seen && self.look_for_room(&mut vigil, body.len()).await;
+                if is_seen {
+                    continue;
+                }
                 let outbox = &mut self.lock().outbox;
-                match outbox.write_at(pace, head, body, attached) {
-                    Err(SendError::Full) => {
-                        outbox.producer.want_room();
-                        outbox.write_at(pace, head, body, attached)
-                    }
-                    settled => settled,
-                }
-            };
-            match written {
-                Err(SendError::Full) => {
-                    // The peer may have nobody who looks: all its calls were dropped.
-                    self.ring();
-                    notified.await;
-                }
-                settled => return settled,
+                outbox.producer.want_room();
+                written = outbox.write_at(pace, head, body, attached);
             }
+            if written != Err(SendError::Full) {
+                if vigil.has_begun() {
+                    self.lock().outbox.spin.found(&mut vigil);
+                }
+                return written;
+            }
+            self.lock().outbox.spin.sleep(&mut vigil);
+            // The peer may have nobody who looks: all its calls were dropped.
+            self.ring();
+            notified.await;
         }
+    }
+
+    /// Looks for room for so many bytes, if that pays, while others have their turns. False: it is
+    /// time to sleep.
+    async fn look_for_room(&self, vigil: &mut Vigil, len: usize) -> bool {
+        let (vacancy, (board, side)) = {
+            let outbox = &self.lock().outbox;
+            if outbox.spin.plan().is_none() {
+                return false;
+            }
+            let vacancy = outbox.producer.vacancy(HEAD_LEN_MAX + len);
+            (vacancy, outbox.here.clone())
+        };
+        poll_fn(|cx| {
+            let plan = self.lock().outbox.spin.plan();
+            let Some(plan) = plan else {
+                return Poll::Ready(false);
+            };
+            let next = plan.look(vigil, (&board, side), || vacancy.is_promising());
+            self.lock().outbox.spin.learn(vigil);
+            match next {
+                Next::Look => Poll::Ready(true),
+                Next::Sleep => Poll::Ready(false),
+                Next::Again => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            }
+        })
+        .await
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rkyv::api::{access_with_context, deserialize_using, serialize_using};
@@ -198,9 +199,44 @@ impl Fault {
     }
 }
 
+/// An archive in memory of its thread, which is used again: who must wait with it
+/// [keeps](Self::keep) it.
+#[derive(Debug)]
+pub(crate) struct Script<'a> {
+    memory: &'a mut Buffer,
+    len: usize,
+}
+
+impl<'a> Script<'a> {
+    /// All of these bytes.
+    pub(crate) fn of(bytes: &'a mut Buffer) -> Self {
+        let len = bytes.len();
+        Self { memory: bytes, len }
+    }
+
+    /// The bytes in memory of their own: a copy, or what is too large to be used again.
+    pub(crate) fn keep(self) -> Buffer {
+        if self.memory.capacity() <= SCRATCH_LEN_MAX {
+            return copy(&self);
+        }
+        let mut kept = std::mem::take(self.memory);
+        kept.resize(self.len, 0);
+        kept
+    }
+}
+
+impl Deref for Script<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+}
+
 /// Where an archive lies.
 enum Archived<'a> {
-    Here(&'a [u8]),
+    Here(Script<'a>),
     /// In the spill, with this length.
     There(usize),
 }
@@ -247,7 +283,8 @@ impl Scratch {
         Ok(if is_there {
             Archived::There(len)
         } else {
-            Archived::Here(&self.bytes[..len])
+            let memory = &mut self.bytes;
+            Archived::Here(Script { memory, len })
         })
     }
 }
@@ -284,7 +321,9 @@ pub(crate) fn encode_with<A: Arguments, R>(
     limit: usize,
     use_both: impl FnOnce(&[u8], &Attached) -> R,
 ) -> Result<R, EncodeError> {
-    match encode_by(message, limit, None, use_both)? {
+    match encode_by(message, limit, None, |archive, attached| {
+        use_both(&archive, attached)
+    })? {
         Written::Here(used) => Ok(used),
         Written::There(..) => unreachable!("there is nowhere else"),
     }
@@ -300,11 +339,11 @@ pub(crate) fn encode_by<A: Arguments, R>(
     message: &A,
     limit: usize,
     spill: Option<(usize, &mut dyn Spill)>,
-    use_both: impl FnOnce(&[u8], &Attached) -> R,
+    use_both: impl FnOnce(Script<'_>, &Attached) -> R,
 ) -> Result<Written<R>, EncodeError> {
     let collecting = Collecting::begin();
     let used = |archive: Archived<'_>| match archive {
-        Archived::Here(bytes) => Written::Here(use_both(bytes, &collecting.finish())),
+        Archived::Here(script) => Written::Here(use_both(script, &collecting.finish())),
         Archived::There(len) => Written::There(len, collecting.finish()),
     };
     SCRATCH.with(|cell| {

@@ -7,10 +7,15 @@ use rkyv::ser::{Positional, Writer};
 
 use super::attached::Attached;
 use super::codec::Buffer;
+use crate::sys::large_pages;
 use crate::sys::span::Span;
 
-/// The least that a thread's memory for encoding grows to.
+/// The least that a thread's memory for encoding grows by.
 const GROWTH_LEN_MIN: usize = 1024;
+
+/// How much of it is made ready at once, so that short pieces are written without a look at how
+/// much there is.
+const ZEROS_LEN_MAX: usize = 64 * 1024;
 
 /// Collects an archive up to a limit, and counts what is beyond it.
 #[doc(hidden)]
@@ -74,10 +79,20 @@ impl<'a> Sink<'a> {
         sink
     }
 
+    /// Writes what goes beyond the thread's memory, which grows with it.
     #[cold]
-    fn grow(&mut self, len: usize) {
-        let doubled = self.bytes.len().saturating_mul(2);
-        self.bytes.resize(len.max(doubled).max(GROWTH_LEN_MIN), 0);
+    fn grow(&mut self, begin: usize, bytes: &[u8]) {
+        // What is large is written once, and not as zeros before.
+        self.bytes.resize(begin, 0);
+        let end = begin + bytes.len();
+        if end > self.bytes.capacity() {
+            let ample = (end + GROWTH_LEN_MIN).max(2 * begin);
+            self.bytes.reserve_exact(ample - begin);
+            large_pages::ask(self.bytes);
+        }
+        self.bytes.extend_from_slice(bytes);
+        let zeros = (self.bytes.capacity() - end).min(ZEROS_LEN_MAX);
+        self.bytes.resize(end + zeros, 0);
     }
 
     /// Writes what goes beyond the edge.
@@ -105,14 +120,22 @@ impl<'a> Sink<'a> {
         }
         // No more room there: it goes on here.
         (self.spill, self.edge) = (None, self.limit);
-        if self.len > self.bytes.len() {
-            self.grow(self.len);
-        }
         if let Some(span) = self.span.take() {
+            if begin > self.bytes.len() {
+                self.bytes.resize(begin, 0);
+            }
             span.read_back(&mut self.bytes[..begin]);
             *self.is_there = false;
         }
-        self.bytes[begin..self.len].copy_from_slice(bytes);
+        self.write_here(begin, bytes);
+    }
+
+    #[inline]
+    fn write_here(&mut self, begin: usize, bytes: &[u8]) {
+        match self.bytes.get_mut(begin..self.len) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.grow(begin, bytes),
+        }
     }
 }
 
@@ -138,10 +161,7 @@ impl<E> Writer<E> for Sink<'_> {
         let begin = self.len;
         self.len += bytes.len();
         if self.len <= self.edge {
-            if self.len > self.bytes.len() {
-                self.grow(self.len);
-            }
-            self.bytes[begin..self.len].copy_from_slice(bytes);
+            self.write_here(begin, bytes);
         } else {
             self.write_beyond(begin, bytes);
         }
