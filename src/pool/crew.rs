@@ -22,8 +22,8 @@ use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 
 use super::balance::Routing;
-use super::berth::Berth;
 use super::elastic::Gauge;
+use super::member_post::MemberPost;
 use super::seat::{Member, Seat, is_same};
 use crate::node::being::Group;
 use crate::node::census::Life;
@@ -253,8 +253,8 @@ impl<P: Proxy> Crew<P> {
     /// Gives the seat at the end to the supervisor's care.
     fn keep(self: &Arc<Self>, at: usize) {
         if let Some(care) = self.care() {
-            let berth = Berth::new(Arc::clone(self), at);
-            care.care_for(format!("member {at} of a pool"), Arc::new(berth));
+            let post = MemberPost::new(Arc::clone(self), at);
+            care.care_for(format!("member {at} of a pool"), Arc::new(post));
         }
     }
 

@@ -27,11 +27,11 @@
 #![forbid(unsafe_code)]
 
 mod balance;
-mod berth;
 mod crew;
 mod elastic;
 mod hedge;
 mod map;
+mod member_post;
 mod pools;
 mod scale;
 mod seat;

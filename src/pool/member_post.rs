@@ -12,18 +12,18 @@ use crate::supervision::post::{Post, Started};
 use crate::sys::process::Exit;
 
 /// See the module.
-pub(super) struct Berth<P> {
+pub(super) struct MemberPost<P> {
     crew: Arc<Crew<P>>,
     at: usize,
 }
 
-impl<P> Berth<P> {
+impl<P> MemberPost<P> {
     pub(super) fn new(crew: Arc<Crew<P>>, at: usize) -> Self {
         Self { crew, at }
     }
 }
 
-impl<P: Proxy> Post for Berth<P> {
+impl<P: Proxy> Post for MemberPost<P> {
     fn ended(&self) -> BoxFuture<'static, Exit> {
         let (crew, life) = (Arc::clone(&self.crew), self.crew.life(self.at));
         async move {
