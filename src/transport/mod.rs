@@ -33,6 +33,9 @@ pub(crate) mod aside;
 mod traffic;
 pub(crate) mod carried;
 mod carrier;
+mod cipher;
+#[cfg(test)]
+mod cipher_tests;
 pub(crate) mod stream;
 pub(crate) mod unix;
 

@@ -24,6 +24,7 @@ use snow::{Builder, HandshakeState, TransportState};
 use zeroize::Zeroizing;
 
 use super::auth_key::AuthKey;
+use super::cipher;
 
 /// This version of what travels before the first record. What is inside the records has a version
 /// of its own.
@@ -74,6 +75,12 @@ impl Suite {
         {
             return Self::AesGcm;
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("aes")
+            && std::arch::is_aarch64_feature_detected!("pmull")
+        {
+            return Self::AesGcm;
+        }
         Self::ChaChaPoly
     }
 
@@ -81,6 +88,11 @@ impl Suite {
         [Self::AesGcm, Self::ChaChaPoly]
             .into_iter()
             .find(|suite| *suite as u8 == byte)
+    }
+
+    /// What makes handshakes and keys for it.
+    fn builder<'a>(self) -> Result<Builder<'a>, NoiseError> {
+        Ok(Builder::with_resolver(self.params()?, cipher::resolver()))
     }
 
     fn params(self) -> Result<NoiseParams, NoiseError> {
@@ -172,7 +184,7 @@ fn identity() -> Result<&'static Identity, NoiseError> {
     if let Some(identity) = IDENTITY.get() {
         return Ok(identity);
     }
-    let pair = Builder::new(Suite::AesGcm.params()?).generate_keypair()?;
+    let pair = Suite::AesGcm.builder()?.generate_keypair()?;
     Ok(IDENTITY.get_or_init(|| Identity(Zeroizing::new(pair.private))))
 }
 
@@ -183,7 +195,7 @@ impl Ephemeral {
     /// # Errors
     /// [`NoiseError::Unable`].
     pub(crate) fn new() -> Result<Self, NoiseError> {
-        let pair = Builder::new(Suite::AesGcm.params()?).generate_keypair()?;
+        let pair = Suite::AesGcm.builder()?.generate_keypair()?;
         Ok(Self(Zeroizing::new(pair.private)))
     }
 }
@@ -232,7 +244,8 @@ impl Handshake {
     ) -> Result<Self, NoiseError> {
         let suite = preamble.suite().ok_or(NoiseError::Refused)?;
         let prologue = preamble.bytes();
-        let builder = Builder::new(suite.params()?)
+        let builder = suite
+            .builder()?
             .local_private_key(&identity()?.0)?
             .prologue(&prologue)?
             .psk(3, key.bytes())?;
