@@ -5,7 +5,7 @@
 //!
 //! The goals: a call takes at most 1.15 of the bare sealed one's time and 1.4 of the bare plain
 //! one's; a megabyte arrives at 0.6 of the rate at which one core seals it; a connection is there
-//! within 3 ms, and takes a bounded piece of memory. The megabyte's is out of reach since its cipher
+//! within 3 ms, and takes a bounded piece of memory. The megabyte's is out of reach: its cipher
 //! is four times as fast as the loopback device.
 //!
 //! The caller runs on a runtime of one thread, and so does the bare server. All goes over the
