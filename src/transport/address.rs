@@ -169,6 +169,14 @@ impl TryFrom<&str> for Address {
     }
 }
 
+impl TryFrom<&String> for Address {
+    type Error = ParseAddressError;
+
+    fn try_from(text: &String) -> Result<Self, ParseAddressError> {
+        text.parse()
+    }
+}
+
 impl TryFrom<String> for Address {
     type Error = ParseAddressError;
 
@@ -251,6 +259,9 @@ mod tests {
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
+            let owned = text.to_owned();
+            assert_eq!(Address::try_from(&owned).as_ref(), Ok(&address));
+            assert_eq!(Address::try_from(owned).as_ref(), Ok(&address));
         }
         let slashed: Address = "unix:///run/x".parse().unwrap();
         assert_eq!(slashed.to_string(), "unix:/run/x");
