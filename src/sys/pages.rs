@@ -23,8 +23,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl, posix_fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
+use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use crate::sys::room;
 
@@ -202,22 +202,30 @@ pub(super) fn seal(fd: BorrowedFd<'_>, access: Access) -> io::Result<()> {
 /// Which memory a descriptor means: equal for two of one memory, in whatever process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    device: u64,
+    device: (u32, u32),
     inode: u64,
-    /// When it was allocated: numbers of inodes may recur, but not within a nanosecond. Writing
-    /// through a mapping does not change it.
-    made_at: (i64, i64),
+    /// When it was allocated: numbers of inodes may recur, but not within a nanosecond. A system
+    /// that does not keep that (Linux before 5.17) says when it was changed last: of memory that is
+    /// still written this is another identity each time, and a mapping more.
+    made_at: (i64, u32),
     len: usize,
 }
 
 impl Identity {
-    fn of(fd: BorrowedFd<'_>) -> nix::Result<Self> {
-        let found = fstat(fd)?;
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let asked = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let found = statx(fd, c"", AtFlags::EMPTY_PATH, asked)?;
+        let is_kept = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let made_at = if is_kept {
+            found.stx_btime
+        } else {
+            found.stx_ctime
+        };
         Ok(Self {
-            device: found.st_dev,
-            inode: found.st_ino,
-            made_at: (found.st_ctime, found.st_ctime_nsec),
-            len: usize::try_from(found.st_size).map_err(|_| Errno::EOVERFLOW)?,
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            made_at: (made_at.tv_sec, made_at.tv_nsec),
+            len: usize::try_from(found.stx_size).map_err(|_| Errno::EOVERFLOW)?,
         })
     }
 }
@@ -225,7 +233,7 @@ impl Identity {
 /// By the numbers that differ: the others seldom do.
 impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.inode ^ self.made_at.1.cast_unsigned() << 32);
+        state.write_u64(self.inode ^ u64::from(self.made_at.1) << 32);
     }
 }
 
@@ -277,14 +285,13 @@ impl Descriptor {
     /// # Errors
     /// [`DescriptorError`], and the descriptor is closed.
     pub(crate) fn check(fd: OwnedFd, len: u64, access: Access) -> Result<Self, DescriptorError> {
-        let failed = |error: Errno| DescriptorError::Resources(error.into());
         // Of pipes, directories and files on disks this is an error; of files in a tmpfs, others.
         let found = fcntl(&fd, FcntlArg::F_GET_SEALS)
             .map_err(|_| DescriptorError::Wrong("a descriptor that has no seals"))?;
         if found & !SEAL_EXEC != access.seals().bits() {
             return Err(DescriptorError::Wrong("memory with other seals"));
         }
-        let identity = Identity::of(fd.as_fd()).map_err(failed)?;
+        let identity = Identity::of(fd.as_fd()).map_err(DescriptorError::Resources)?;
         if u64::try_from(identity.len) != Ok(len) {
             return Err(DescriptorError::Wrong("memory of another size"));
         }

@@ -274,6 +274,9 @@ impl<E: Element> fmt::Debug for Atoms<E> {
 mod tests {
     use nix::fcntl::{FallocateFlags, fallocate};
     use std::fs::File;
+    use std::io::{Seek as _, Write as _};
+    use std::os::unix::fs::MetadataExt as _;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -306,6 +309,26 @@ mod tests {
         assert_eq!(f64::__load(last, Ordering::Acquire), 0.0);
         drop((ours, theirs));
         assert_eq!(f64::__load(&there.numbers()[9], Ordering::Acquire), 0.0);
+    }
+
+    /// Memory is known again that was written since, however the system stamps that.
+    #[test]
+    fn what_was_written_is_known_again() {
+        let memory = Shared::alloc(8).unwrap();
+        let mut file = File::from(memory.pages().as_fd().try_clone_to_owned().unwrap());
+        let changed = |file: &File| {
+            let found = file.metadata().unwrap();
+            (found.ctime(), found.ctime_nsec())
+        };
+        let begun = Instant::now();
+        let before = changed(&file);
+        while changed(&file) == before {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no stamp");
+            file.rewind().unwrap();
+            file.write_all(&[7; 8]).unwrap();
+        }
+        let again = again(&memory, Access::Write).unwrap();
+        assert_eq!(again.identity(), memory.pages().identity());
     }
 
     /// Memory is seen as numbers of one size, that fill it, and lie within it.
