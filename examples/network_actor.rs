@@ -12,12 +12,10 @@
 
 mod programs;
 
-use std::io;
-
 use callboard::prelude::*;
-use callboard::{Address, AuthKey, AuthKeyError, ConnectError};
+use callboard::{Address, AuthKey, ConnectError};
 
-use programs::{Folder, Program};
+use programs::{Folder, Program, key_of};
 
 /// An actor that remembers who has greeted it.
 pub struct Guestbook {
@@ -37,18 +35,6 @@ impl Guestbook {
 
     pub fn names(&self) -> Vec<String> {
         self.names.clone()
-    }
-}
-
-/// The key in the file, which is made if there is none.
-fn key_of(path: &str) -> Result<AuthKey, AuthKeyError> {
-    match AuthKey::from_file(path) {
-        Err(AuthKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let key = AuthKey::random()?;
-            key.write_file(path)?;
-            Ok(key)
-        }
-        found => found,
     }
 }
 

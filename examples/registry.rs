@@ -14,14 +14,13 @@
 mod programs;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::Bound;
 use std::process::id;
 
 use callboard::prelude::*;
-use callboard::{Address, AuthKey, AuthKeyError, credentials};
+use callboard::{Address, AuthKey, credentials};
 
-use programs::{Folder, Program};
+use programs::{Folder, Program, key_of};
 
 /// Workers by their names. It calls none of them: proxies are values, like others.
 pub struct Registry {
@@ -81,18 +80,6 @@ impl Worker {
 
     pub fn work(&self, on: &str) -> String {
         format!("{on}, done by {} in process {}", self.name, id())
-    }
-}
-
-/// The key in the file, which is made if there is none.
-fn key_of(path: &str) -> Result<AuthKey, AuthKeyError> {
-    match AuthKey::from_file(path) {
-        Err(AuthKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let key = AuthKey::random()?;
-            key.write_file(path)?;
-            Ok(key)
-        }
-        found => found,
     }
 }
 

@@ -12,13 +12,12 @@
 
 mod programs;
 
-use std::io;
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{Address, AuthKey, AuthKeyError, ShutdownError};
+use callboard::{Address, AuthKey, ShutdownError};
 
-use programs::{Folder, Program};
+use programs::{Folder, Program, key_of};
 
 /// Lends books, and does not close while one is lent.
 pub struct Library {
@@ -46,18 +45,6 @@ impl Library {
             0 => Ok(()),
             lent => Err(format!("{lent} lent")),
         }
-    }
-}
-
-/// The key in the file, which is made if there is none.
-fn key_of(path: &str) -> Result<AuthKey, AuthKeyError> {
-    match AuthKey::from_file(path) {
-        Err(AuthKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let key = AuthKey::random()?;
-            key.write_file(path)?;
-            Ok(key)
-        }
-        found => found,
     }
 }
 

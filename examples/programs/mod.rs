@@ -3,10 +3,11 @@
 
 #![allow(dead_code, reason = "each example uses some of it")]
 
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use callboard::Error;
+use callboard::{AuthKey, AuthKeyError, Error};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -71,6 +72,18 @@ impl Program {
 
     pub async fn kill(mut self) -> callboard::Result<()> {
         Ok(self.child.kill().await?)
+    }
+}
+
+/// The key in the file, which is made if there is none.
+pub fn key_of(path: &str) -> Result<AuthKey, AuthKeyError> {
+    match AuthKey::from_file(path) {
+        Err(AuthKeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let key = AuthKey::random()?;
+            key.write_file(path)?;
+            Ok(key)
+        }
+        found => found,
     }
 }
 
