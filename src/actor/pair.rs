@@ -333,8 +333,11 @@ impl Pair {
     pub(super) fn join(&self, geometry: Geometry, idle: Idle) -> (Self, Arc<Line>) {
         let (mut pair, link) = Self::alone(geometry, idle);
         pair.signals = self.signals.clone();
-        link.sender.wait_as(idle);
-        let line = Arc::new(Line::new(link.sender, link.board.clone(), MESSAGE_LEN_MAX));
+        let line = Arc::new(Line::new(
+            (link.sender, idle),
+            link.board.clone(),
+            MESSAGE_LEN_MAX,
+        ));
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
         pair.signals.arrive(Arrival {
             port,
@@ -411,8 +414,7 @@ pub(super) async fn server_of<A: Actor>(
 ) -> End {
     let board = link.board.clone();
     let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-    link.sender.wait_as(idle);
-    let back = Arc::new(Back::new(link.sender));
+    let back = Arc::new(Back::new(link.sender, idle));
     let post = Post {
         actor: ActorKey::NONE,
         main: Replies::new(back.sender(), MESSAGE_LEN_MAX),

@@ -10,6 +10,7 @@ use crate::flow::large::Room;
 use crate::flow::table::Flows;
 use crate::flow::{Sending, Way};
 use crate::transport::arena::Parcel;
+use crate::transport::idle::Idle;
 use crate::transport::sender::{SendError, Sender};
 use crate::wire::attached::Attached;
 use crate::wire::codec::{self, Buffer, EncodeError, Message, Script};
@@ -75,7 +76,9 @@ pub(crate) struct Back {
 }
 
 impl Back {
-    pub(crate) fn new(sender: Sender) -> Self {
+    /// By `sender`, which waits for room as its link's `idle` says.
+    pub(crate) fn new(sender: Sender, idle: Idle) -> Self {
+        sender.wait_as(idle);
         let flows = Flows::default();
         Self { sender, flows }
     }

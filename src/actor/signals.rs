@@ -17,6 +17,7 @@ use super::port::Port;
 use super::replies::{Back, Replies};
 use crate::flow::Way;
 use crate::transport::board::Board;
+use crate::transport::idle::Idle;
 use crate::transport::receiver::LinkError;
 use crate::transport::sender::Sender;
 use crate::transport::sleeper::{Bed, Sleeper};
@@ -100,9 +101,13 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn new(sender: Sender, board: Board, message_len_max: usize) -> Self {
+    pub(crate) fn new(
+        (sender, idle): (Sender, Idle),
+        board: Board,
+        message_len_max: usize,
+    ) -> Self {
         Self {
-            back: Arc::new(Back::new(sender)),
+            back: Arc::new(Back::new(sender, idle)),
             board,
             message_len_max,
             closed: AtomicBool::new(false),

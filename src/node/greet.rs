@@ -433,8 +433,7 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
         let resident = Resident::of::<A>(who, &signals, plate, returning);
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-        link.sender.wait_as(idle);
-        let back = Arc::new(Back::new(link.sender));
+        let back = Arc::new(Back::new(link.sender, idle));
         let post = Post {
             actor: named.actor(),
             main: Replies::new(back.sender(), limit),

@@ -112,7 +112,7 @@ fn link(itself: &Itself) -> Handle {
     exchange.set_tables(Tables::of(interface));
     let board = far.board.clone();
     let port = Port::new((far.receiver, far.glance), far.board, far.ear, Idle::Park);
-    let line = Arc::new(Line::new(far.sender, board, *message_len_max));
+    let line = Arc::new(Line::new((far.sender, Idle::Park), board, *message_len_max));
     signals.arrive(Arrival { port, line });
     let life = Life {
         being: Being::Itself(signals.clone()),

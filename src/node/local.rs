@@ -491,8 +491,7 @@ pub async fn run_local<A: Actor>(seat: LocalSeat) -> Leaving {
     let end = {
         let board = link.board.clone();
         let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-        link.sender.wait_as(idle);
-        let back = Arc::new(Back::new(link.sender));
+        let back = Arc::new(Back::new(link.sender, idle));
         let post = Post {
             actor: named.actor(),
             main: Replies::new(back.sender(), message_len_max),

@@ -167,9 +167,6 @@ impl<T> Sender<T> {
     async fn look_for_room(&self, vigil: &mut Vigil, len: usize) -> bool {
         let (vacancy, (board, side)) = {
             let outbox = &self.lock().outbox;
-            if outbox.spin.plan().is_none() {
-                return false;
-            }
             let vacancy = outbox.producer.vacancy(HEAD_LEN_MAX + len);
             (vacancy, outbox.here.clone())
         };

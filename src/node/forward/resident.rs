@@ -284,7 +284,11 @@ impl Resident {
         let board = link.board.clone();
         let incoming = (link.receiver, link.glance);
         let port = Port::new(incoming, link.board, link.ear, Idle::Park);
-        let line = Line::new(link.sender, board, self.itself.message_len_max);
+        let line = Line::new(
+            (link.sender, Idle::Park),
+            board,
+            self.itself.message_len_max,
+        );
         let line = Arc::new(line);
         Ok(Arrival { port, line })
     }

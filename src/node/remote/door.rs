@@ -457,7 +457,7 @@ impl Inside {
             link.ear,
             Idle::Park,
         );
-        let line = Arc::new(Line::new(link.sender, board, limit));
+        let line = Arc::new(Line::new((link.sender, Idle::Park), board, limit));
         // Set once, here.
         let _ = told.set(Arc::clone(&line));
         let caller = Caller {
