@@ -201,7 +201,8 @@ impl<'a> Inbox<'a> {
                 // The next call that is asked for gives the error again.
                 Err(_) => return,
             }
-            if self.rest() {
+            // A link that has ended was heard of before it was empty: that has to be heard again.
+            if !self.post.signals.has_news() && self.rest() {
                 return;
             }
         }

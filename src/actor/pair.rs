@@ -293,6 +293,21 @@ pub(super) struct Pair {
     pub(super) signals: Signals,
 }
 
+/// Gives a server a further link.
+pub(super) fn arrive(signals: &Signals, link: Link, idle: Idle) -> Arc<Line> {
+    let line = Arc::new(Line::new(
+        (link.sender, idle),
+        link.board.clone(),
+        MESSAGE_LEN_MAX,
+    ));
+    let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
+    signals.arrive(Arrival {
+        port,
+        line: Arc::clone(&line),
+    });
+    line
+}
+
 /// The sizes of small links with so many slots.
 pub(super) fn small(slots: u64) -> Geometry {
     Geometry::new(4096, slots).unwrap()
@@ -333,16 +348,7 @@ impl Pair {
     pub(super) fn join(&self, geometry: Geometry, idle: Idle) -> (Self, Arc<Line>) {
         let (mut pair, link) = Self::alone(geometry, idle);
         pair.signals = self.signals.clone();
-        let line = Arc::new(Line::new(
-            (link.sender, idle),
-            link.board.clone(),
-            MESSAGE_LEN_MAX,
-        ));
-        let port = Port::new((link.receiver, link.glance), link.board, link.ear, idle);
-        pair.signals.arrive(Arrival {
-            port,
-            line: Arc::clone(&line),
-        });
+        let line = arrive(&self.signals, link, idle);
         (pair, line)
     }
 

@@ -7,7 +7,7 @@ use super::Actor;
 use super::context::Context;
 use super::incoming::{Incoming, Rejected};
 use super::mailbox::Mailbox;
-use super::pair::{MESSAGE_LEN_MAX, note, ran, run, server_of, settle};
+use super::pair::{MESSAGE_LEN_MAX, arrive, note, ran, run, server_of, settle};
 use super::replies::Answer;
 use super::server::End;
 use super::signals::Signals;
@@ -28,6 +28,7 @@ use crate::wire::interface::{Interface, Method};
 const COUNT: u16 = 0;
 const SUM: u16 = 1;
 const GET: u16 = 2;
+const SUM_ALONE: u16 = 3;
 
 const INTERFACE: Interface = Interface {
     name: "Streamer",
@@ -37,6 +38,7 @@ const INTERFACE: Interface = Interface {
         Method::new("count", 0).waits(),
         Method::new("sum", 0).waits(),
         Method::new("get", 0),
+        Method::new("sum_alone", 0).waits().exclusive(),
     ],
     parts: &[],
 };
@@ -62,7 +64,7 @@ impl Actor for Streamer {
     }
 
     async fn await_exclusive(&mut self, call: Incoming<'_>) -> Answer {
-        call.unknown_noted()
+        sum_of(call).await
     }
 
     async fn await_shared(&self, call: Incoming<'_>) -> Answer {
@@ -73,16 +75,17 @@ impl Actor for Streamer {
                 }
                 Err(refused) => refused,
             },
-            _ => match call.open::<(Feed,)>() {
-                Ok((feed,)) => sum(call, feed).await,
-                Err(refused) => refused,
-            },
+            _ => sum_of(call).await,
         }
     }
 }
 
 /// Adds a stream up, and notes how it ends.
-async fn sum(call: Incoming<'_>, feed: Feed) -> Answer {
+async fn sum_of(call: Incoming<'_>) -> Answer {
+    let feed = match call.open::<(Feed,)>() {
+        Ok((feed,)) => feed,
+        Err(refused) => return refused,
+    };
     let mut numbers = call.streamed::<u64>(feed);
     let mut sum = 0;
     while let Some(number) = numbers.next().await {
@@ -100,18 +103,25 @@ async fn sum(call: Incoming<'_>, feed: Feed) -> Answer {
 struct Hostile {
     link: Link,
     server: JoinHandle<End>,
+    signals: Signals,
     calls: u64,
+}
+
+/// Both ends of a link.
+fn link() -> (Link, Link) {
+    let geometry = Geometry::new(1 << 16, 1024).unwrap();
+    loopback::pair(geometry, MESSAGE_LEN_MAX as u64)
 }
 
 impl Hostile {
     async fn new() -> Self {
-        let geometry = Geometry::new(1 << 16, 1024).unwrap();
-        let (link, far) = loopback::pair(geometry, MESSAGE_LEN_MAX as u64);
+        let (link, far) = link();
         let (signals, mailbox) = (Signals::default(), Mailbox::default());
-        let server = spawn_local(server_of::<Streamer>(far, Idle::Park, signals, mailbox));
+        let served = server_of::<Streamer>(far, Idle::Park, signals.clone(), mailbox);
         let mut hostile = Self {
             link,
-            server,
+            server: spawn_local(served),
+            signals,
             calls: 0,
         };
         hostile.call(Kind::Construct, 0, &());
@@ -352,4 +362,24 @@ fn broken_off_streams_are_told() {
             hostile.is_served().await;
         });
     }
+}
+
+/// The stream of a further link ends with that, also where the method that waits for it has kept
+/// the actor from reading what came before the end.
+#[test]
+fn closed_links_end_their_streams() {
+    run(async {
+        let mut hostile = Hostile::new().await;
+        let (near, far) = link();
+        let line = arrive(&hostile.signals, far, Idle::Park);
+        let main = std::mem::replace(&mut hostile.link, near);
+        hostile.call(Kind::Call, SUM_ALONE, &(Feed { id: 7 },));
+        assert_eq!(hostile.told().await, [(Kind::Credit, 7)]);
+        hostile.call(Kind::Call, GET, &());
+        hostile.signals.close(&line);
+        settle().await;
+        assert_eq!(ran(), [3]);
+        hostile.link = main;
+        hostile.is_served().await;
+    });
 }
