@@ -14,8 +14,10 @@ const WINDOW_MIN: u64 = 128 * 1024;
 /// The most: a tenth of a second of a gigabyte each.
 const WINDOW_MAX: u64 = 64 << 20;
 
-/// How much longer than one and a half times the shortest time it may take.
-const SLACK: Duration = Duration::from_micros(300);
+/// How much longer than one and a half times the shortest time it may take: what threads of a busy
+/// machine wait for their turns. With three times as much a small call waits for half a millisecond
+/// beside a gigabyte, in place of a tenth, and that is hardly faster (`benches/network_blobs.rs`).
+const SLACK: Duration = Duration::from_micros(100);
 
 /// After how many bytes the other side says that they were taken in.
 pub(crate) const TOLD_EVERY: u64 = 32 * 1024;
@@ -124,8 +126,8 @@ mod tests {
         let (far, _) = run(10_000, Duration::from_millis(200));
         assert!(far.window >= 2_000_000, "{far:?}");
         let (near, most) = run(10_000, Duration::from_millis(1));
-        assert!(near.window <= 512 * 1024, "{near:?}");
-        assert!(most <= 600 * 1024, "{most}");
+        assert!(near.window <= 256 * 1024, "{near:?}");
+        assert!(most <= 300 * 1024, "{most}");
     }
 
     /// What cannot have been taken in is noticed.
