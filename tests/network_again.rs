@@ -202,7 +202,7 @@ async fn more_waits_than_there_is_room_for() {
     let mut monitor = remote.monitor();
     killed(counter).await;
     lost(&mut monitor).await;
-    // Together a megabyte, and a ring has 128 KiB.
+    // Together a megabyte, and a ring has a quarter of one.
     let calls: Vec<_> = (0..64_u8)
         .map(|byte| remote.echo(vec![byte; 16 * 1024]).start())
         .collect();

@@ -166,6 +166,11 @@ impl Geometry {
         self.ring_capacity
     }
 
+    /// The most bytes of one frame with its header: an eighth of a ring, so that several have room.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        self.ring_capacity / 8
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.slots
     }

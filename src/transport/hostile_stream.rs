@@ -48,9 +48,9 @@ fn lies_are_refused() {
     let of_no_kind = (0..=u8::MAX).filter(|kind| !(1..=6).contains(kind));
     let lies = of_no_kind.map(|kind| frame(kind, 0, 0)).chain([
         // Too long, at once and in all.
-        frame(1, 0, 1017),
+        frame(1, 0, 513),
         frame(1, 0, u64::MAX),
-        record(1, &[0; 1016]).repeat(5),
+        record(1, &[0; 512]).repeat(8),
         // What was never sent.
         frame(2, 0, 1),
         frame(2, 0, u64::MAX),
@@ -100,7 +100,7 @@ fn lies_are_refused() {
 #[test]
 fn cuts_change_nothing() {
     let mut bytes = Vec::new();
-    for len in [0, 1, 8, 100, 1000] {
+    for len in [0, 1, 8, 100, 500] {
         bytes.extend(record(7, &vec![3; len]));
         bytes.extend(frame(3, 0, 4096 + len as u64 % SLOTS));
     }
@@ -113,10 +113,10 @@ fn cuts_change_nothing() {
                 .take_in(&kept, |call| cancels.push(call.bits()))
                 .unwrap();
             kept.drain(..taken);
-            assert!(kept.len() < pump.frame_len_max() && kept.len() < HEADER_LEN + 1000);
+            assert!(kept.len() < pump.frame_len_max() && kept.len() < HEADER_LEN + 500);
         }
         assert!(kept.is_empty());
-        assert_eq!(cancels, [4096, 4097, 4096, 4100, 4096], "{step}");
+        assert_eq!(cancels, [4096, 4097, 4096, 4100, 4100], "{step}");
     }
 }
 

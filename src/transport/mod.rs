@@ -112,7 +112,7 @@ impl Link {
         let board = Board::new(memory.clone(), geometry);
         let here = (board.clone(), side);
         Self {
-            sender: sender::Sender::new(producer, geometry.ring_capacity(), bell, arena, here),
+            sender: sender::Sender::new(producer, geometry.frame_len_max(), bell, arena, here),
             receiver: receiver::Receiver::new(consumer, shelf, message_len_max),
             glance: Glance::new(memory, back),
             board,

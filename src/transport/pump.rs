@@ -149,7 +149,7 @@ impl Pump {
             outgoing: Consumer::new(memory.clone(), out),
             incoming: Producer::new(memory.clone(), back),
             capacity: out.capacity(),
-            record_len_max: out.record_len_max(),
+            record_len_max: geometry.frame_len_max(),
             sent: 0,
             acked: 0,
             reported: 0,

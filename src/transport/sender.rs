@@ -114,16 +114,16 @@ pub(crate) struct Outbox {
 }
 
 impl Sender {
-    /// Sends through `producer` and rings `bell`, at one side of a link. One frame carries at most
-    /// an eighth of the ring.
+    /// Sends through `producer` and rings `bell`, at one side of a link, frames of at most so many
+    /// bytes.
     pub(super) fn new(
         producer: Producer<Memory>,
-        ring_capacity: usize,
+        frame_len_max: usize,
         bell: Bell,
         arena: Option<Arena>,
         here: (Board, Side),
     ) -> Self {
-        let inline_len_max = ring_capacity / 8 - HEAD_LEN_MAX;
+        let inline_len_max = frame_len_max - HEAD_LEN_MAX;
         let outbox = Outbox {
             producer,
             bell,
@@ -364,7 +364,7 @@ impl Outbox {
             .producer
             .position()
             .saturating_sub(self.producer.released());
-        // A frame takes at most an eighth of the ring, see `Sender::new`.
+        // A frame takes at most an eighth of the ring, see `Geometry::frame_len_max`.
         if pace == Pace::Slow && !self.closed && used > 3 * self.inline_len_max as u64 {
             return Err(SendError::Full);
         }

@@ -58,8 +58,10 @@ const PATIENCE_OF_FEW: Duration = Duration::from_secs(1);
 /// How long is waited when the system has no descriptors for those who knock.
 const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
 
-/// Bytes of each of the two rings that a connection has on either side.
-pub(crate) const RING_CAPACITY: u64 = 128 * 1024;
+/// Bytes of each of the two rings that a connection has on either side: the most memory that it
+/// takes, which comes with use. Half of one is on its way of a large message; with 128 KiB a
+/// megabyte takes twice as long (`benches/network.rs`).
+pub(crate) const RING_CAPACITY: u64 = 256 * 1024;
 
 /// Calls that one caller may have in flight before further ones wait to be sent.
 pub(crate) const SLOTS: u64 = 1024;
