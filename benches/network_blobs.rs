@@ -1,7 +1,6 @@
 //! Blobs, streams and small calls over TCP on this machine, sealed as between two; and how long a
 //! small call takes while a gigabyte is on its way: at most a millisecond longer than alone is the
-//! goal, of 99 calls in 100. On two cores, both of which the cipher has then, that is so in the
-//! middle only.
+//! goal, of 99 calls in 100. On two cores the cipher has both of them then.
 //!
 //! Both runtimes are of one thread, and each process carries what is large on another one.
 
