@@ -10,8 +10,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
-use zeroize::Zeroizing;
-
 use super::being::Being;
 use super::berth::{self, Berth};
 use super::census::Life;
@@ -404,8 +402,7 @@ fn prepare<E>(id: u64, plan: &Plan<E>, link: Option<LinkKind>) -> Result<Parts, 
     let segment = named.as_ref().map_or("", Named::name);
     let family_key = Secret(*family_key::of_this_process().map_err(no_key)?.bytes());
     let hello = hello(id, plan, (kind, geometry, segment), (family_key, past));
-    let hello = hello::encode(&hello).map_err(SpawnError::Settings)?;
-    let hello = Zeroizing::new(hello);
+    let hello = hello::encode_secret(&hello).map_err(SpawnError::Settings)?;
     let (exchange, ear) = Exchange::new(link, geometry.slots(), idle);
     let (lifeline, theirs) = Lifeline::pair().map_err(SpawnError::descriptors)?;
     process::keep_descriptors_free(theirs.as_fd());

@@ -21,6 +21,7 @@ use rkyv::util::AlignedVec;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
+use zeroize::Zeroize as _;
 
 use super::attached::{AttachError, Attached, Collecting};
 use super::sink::{Sink, Spill, Written};
@@ -358,6 +359,28 @@ pub(crate) fn encode_by<A: Arguments, R>(
     })
 }
 
+/// Encodes what nobody else is to see, beside which nothing may travel, and hands the archive to
+/// `use_bytes`: the memory that it was in is overwritten.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_secret<A: Arguments, R>(
+    message: &A,
+    limit: usize,
+    use_bytes: impl FnOnce(&[u8]) -> R,
+) -> Result<R, EncodeError> {
+    let mut scratch = Scratch::new();
+    // It does not move while it grows, and so leaves nothing behind.
+    scratch.bytes.reserve_exact(limit);
+    let archive = scratch.encode(message, limit, None);
+    let used = archive.map(|archive| match archive {
+        Archived::Here(script) => use_bytes(&script),
+        Archived::There(_) => unreachable!("there is nowhere else"),
+    });
+    scratch.bytes.as_mut_slice().zeroize();
+    used
+}
+
 /// The archive in memory of its own, for whoever must wait with it.
 pub(crate) fn copy(bytes: &[u8]) -> Buffer {
     let mut copy = spare();
@@ -492,103 +515,5 @@ pub fn own<M: Message>(archived: &M::Archived) -> Result<M, Cause> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    fn archive<M: Message>(message: &M) -> Buffer {
-        encode(message, usize::MAX, copy).unwrap()
-    }
-
-    /// Values of every shape that methods use come back as they were.
-    #[test]
-    fn values_round_trip() {
-        let value = (7_u64, String::from("a name"), vec![Some(1.5_f64), None]);
-        assert_eq!(
-            decode::<(u64, String, Vec<Option<f64>>)>(&archive(&value)).unwrap(),
-            value
-        );
-        decode::<()>(&archive(&())).unwrap();
-        assert_eq!(decode::<u128>(&archive(&u128::MAX)).unwrap(), u128::MAX);
-        assert_eq!(
-            decode::<usize>(&archive(&0x1_0000_0005_usize)).unwrap(),
-            0x1_0000_0005
-        );
-    }
-
-    /// A message beyond the limit is an error that names both sizes, and the next one is fine.
-    #[test]
-    fn the_limit_names_both_sizes() {
-        let error = encode(&vec![1_u8; 100], 64, |_| ()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                EncodeError::TooLarge {
-                    len: 120,
-                    limit: 64
-                }
-            ),
-            "{error}"
-        );
-        encode(&vec![1_u8; 16], 64, |_| ()).unwrap();
-    }
-
-    /// Cut, flipped and foreign bytes are errors or other values, never panics.
-    #[test]
-    fn foreign_bytes_are_refused() {
-        let good = archive(&vec![
-            String::from("one"),
-            String::from("two, but longer than inline"),
-        ]);
-        assert!(decode::<Vec<String>>(&good[..good.len() - 1]).is_err());
-        assert!(decode::<Vec<String>>(&[]).is_err());
-        for at in 0..good.len() {
-            for value in [0, 1, 0x7F, 0x80, 0xFF] {
-                let mut bad = good.clone();
-                bad[at] = value;
-                let _may_be_either = decode::<Vec<String>>(&bad);
-            }
-        }
-    }
-
-    /// An archive at which rkyv's check panics, where overflow is checked, is an error as others
-    /// are.
-    #[test]
-    fn panics_of_the_check_are_errors() {
-        let mut map = [0xFF; 32];
-        map[..4].copy_from_slice(&[0x7E, 0x28, 0x7E, 0x36]);
-        map[17] = 0xFE;
-        assert!(decode::<HashMap<String, Vec<u32>>>(&copy(&map)).is_err());
-    }
-
-    #[derive(Archive, Serialize, Deserialize)]
-    #[rkyv(serialize_bounds(
-        __S: rkyv::ser::Writer + rkyv::ser::Allocator,
-        __S::Error: rkyv::rancor::Source
-    ))]
-    #[rkyv(deserialize_bounds(__D::Error: rkyv::rancor::Source))]
-    #[rkyv(bytecheck(bounds(
-        __C: rkyv::validation::ArchiveContext,
-        __C::Error: rkyv::rancor::Source
-    )))]
-    struct Nested {
-        #[rkyv(omit_bounds)]
-        inner: Option<Box<Self>>,
-    }
-
-    /// A tree that is deeper than the limit is an error and no stack overflow.
-    #[test]
-    fn depth_bombs_are_refused() {
-        let nest = |depth| {
-            (0..depth).fold(Nested { inner: None }, |inner, _| Nested {
-                inner: Some(Box::new(inner)),
-            })
-        };
-        assert!(decode::<Nested>(&archive(&nest(100))).is_ok());
-        let bomb = archive(&nest(2_000));
-        let error = decode::<Nested>(&bomb).map(drop).unwrap_err();
-        let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert!(cause.len() <= Fault::LEN_MAX * 4, "{cause}");
-    }
-}
+#[path = "codec_tests.rs"]
+mod tests;

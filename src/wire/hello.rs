@@ -9,7 +9,7 @@
 use std::fmt;
 
 use rkyv::{Archive, Deserialize, Serialize};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::codec::{self, Buffer, DecodeError, EncodeError, Message};
 use super::interface::{ASK, Interface, Method};
@@ -331,19 +331,32 @@ fn number(name: &str, method: &Method, theirs: &[(String, u64)]) -> Result<u16, 
     }
 }
 
+/// The most bytes of a packet's archive.
+const ARCHIVE_LEN_MAX: usize = PACKET_LEN_MAX - PREAMBLE_LEN;
+
 /// A packet as it travels: preamble and archive.
 ///
 /// # Errors
 /// [`EncodeError::TooLarge`] when it is longer than [`PACKET_LEN_MAX`].
 pub(crate) fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
-    codec::encode(message, PACKET_LEN_MAX - PREAMBLE_LEN, |archive| {
-        let mut packet = Vec::with_capacity(PREAMBLE_LEN + archive.len());
-        packet.extend_from_slice(&MAGIC);
-        packet.extend_from_slice(&PROTOCOL.to_le_bytes());
-        packet.extend_from_slice(&format().to_le_bytes());
-        packet.extend_from_slice(archive);
-        packet
-    })
+    codec::encode(message, ARCHIVE_LEN_MAX, packet)
+}
+
+/// The same of a message with keys in it, which are nowhere but in the packet, as long as that is.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_secret<M: Message>(message: &M) -> Result<Zeroizing<Vec<u8>>, EncodeError> {
+    codec::encode_secret(message, ARCHIVE_LEN_MAX, packet).map(Zeroizing::new)
+}
+
+fn packet(archive: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(PREAMBLE_LEN + archive.len());
+    packet.extend_from_slice(&MAGIC);
+    packet.extend_from_slice(&PROTOCOL.to_le_bytes());
+    packet.extend_from_slice(&format().to_le_bytes());
+    packet.extend_from_slice(archive);
+    packet
 }
 
 /// Reads a packet.

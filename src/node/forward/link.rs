@@ -140,7 +140,8 @@ impl Whom<'_> {
             slots: geometry.slots() as u64,
             arena_limit: geometry.arena_limit(),
         };
-        let packet = hello::encode(&enter).map_err(|error| no_room(&io::Error::other(error)))?;
+        let packet =
+            hello::encode_secret(&enter).map_err(|error| no_room(&io::Error::other(error)))?;
         let fds = fds.each_ref().map(|fd| fd.as_fd());
         lifeline
             .send(&packet, &fds)
@@ -300,7 +301,7 @@ impl Asking {
     async fn ask(&self, mut buffer: Vec<u8>) -> Option<Death> {
         let (name, opener) = self.place?;
         let proof = Secret(*self.key.proof(&name).bytes());
-        let enter = hello::encode(&Enter {
+        let enter = hello::encode_secret(&Enter {
             proof,
             ..self.enter.clone()
         });
