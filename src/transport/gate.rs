@@ -14,6 +14,9 @@ const BURST: u32 = 10;
 /// How long until it has one more.
 const REFILL: Duration = Duration::from_secs(1);
 
+/// How often it is told of a source that it fails: whoever knocks does not fill the log.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// How many sources are remembered: of more, those go first that have failed least.
 const SOURCES_MAX: usize = 4096;
 
@@ -51,6 +54,9 @@ struct Failures {
     count: u32,
     /// Since when so many do.
     since: Duration,
+    /// How many have not been told, and when that was done last.
+    untold: u32,
+    told_at: Option<Duration>,
 }
 
 impl Failures {
@@ -62,7 +68,19 @@ impl Failures {
         Self {
             count: self.count - over,
             since: self.since + REFILL * over,
+            ..self
         }
+    }
+
+    /// Whether it was told of late.
+    fn is_told(&self, now: Duration) -> bool {
+        self.told_at
+            .is_some_and(|at| now.saturating_sub(at) < TOLD_EVERY)
+    }
+
+    /// Whether there is nothing to be remembered of it.
+    fn is_past(self, now: Duration) -> bool {
+        self.at(now).count == 0 && !self.is_told(now)
     }
 }
 
@@ -79,18 +97,34 @@ impl Gate {
         if known.is_none() && self.failed.len() >= SOURCES_MAX {
             self.forget(now);
         }
-        let known = known.filter(|known| known.count > 0);
-        let failures = known.unwrap_or(Failures {
+        let known = known.unwrap_or(Failures {
             count: 0,
             since: now,
+            untold: 0,
+            told_at: None,
         });
-        let count = (failures.count + 1).min(BURST);
-        self.failed.insert(source, Failures { count, ..failures });
+        let failures = Failures {
+            count: (known.count + 1).min(BURST),
+            since: if known.count == 0 { now } else { known.since },
+            untold: known.untold.saturating_add(1),
+            ..known
+        };
+        self.failed.insert(source, failures);
+    }
+
+    /// How often it has failed since that was told last, if it is to be told now: once a minute.
+    pub(crate) fn news(&mut self, source: Source, now: Duration) -> Option<u32> {
+        let failed = self.failed.get_mut(&source)?;
+        if failed.is_told(now) || failed.untold == 0 {
+            return None;
+        }
+        failed.told_at = Some(now);
+        Some(std::mem::take(&mut failed.untold))
     }
 
     /// Makes room: those go whose failures are over, or else whoever has failed least.
     fn forget(&mut self, now: Duration) {
-        self.failed.retain(|_, failed| failed.at(now).count > 0);
+        self.failed.retain(|_, failed| !failed.is_past(now));
         if self.failed.len() >= SOURCES_MAX {
             let least = self.failed.iter();
             let least = least.min_by_key(|(_, failed)| failed.at(now).count);
@@ -129,6 +163,21 @@ mod tests {
         assert!(!gate.admits(source(1), at(101.9)));
         assert!(gate.admits(source(1), at(102.0)));
         assert!(gate.admits(source(1), at(500.0)));
+    }
+
+    /// However often a source fails, that is told once a minute, with how often it was.
+    #[test]
+    fn it_is_told_once_a_minute() {
+        let mut gate = Gate::default();
+        let mut told = Vec::new();
+        for second in 0..150_u32 {
+            gate.note_failure(source(1), at(second.into()));
+            told.extend(gate.news(source(1), at(second.into())));
+        }
+        assert_eq!(told, [1, 60, 60]);
+        gate.note_failure(source(2), at(150.0));
+        assert_eq!(gate.news(source(2), at(150.0)), Some(1));
+        assert_eq!(gate.news(source(3), at(150.0)), None);
     }
 
     /// Over any time, no more tries fail than one a second and a burst.

@@ -399,8 +399,14 @@ impl Inside {
             tracing::debug!(error = %refused, ?source, "a caller was not admitted");
             return;
         }
-        self.lock().gate.note_failure(source, self.now());
-        tracing::warn!(error = %refused, ?source, "a caller was not admitted");
+        let now = self.now();
+        let mut state = self.lock();
+        state.gate.note_failure(source, now);
+        let times = state.gate.news(source, now);
+        drop(state);
+        if let Some(times) = times {
+            tracing::warn!(error = %refused, ?source, times, "a caller was not admitted");
+        }
     }
 
     /// Agrees with a caller who has the key, and makes it one of the actor's.
