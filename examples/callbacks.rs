@@ -16,7 +16,7 @@ use callboard::{Address, AuthKey, Callback, credentials};
 
 use programs::Program;
 
-/// What both programs have. A real one lies in a file: see `authkey.rs`.
+/// What both programs have. A real one lies in a file: see `callboard authkey`.
 fn key() -> AuthKey {
     AuthKey::from([7; 32])
 }

@@ -16,7 +16,7 @@ use callboard::{Address, AuthError, AuthKey, LinkKind};
 
 use programs::Program;
 
-/// The secrets of a library and of its catalogue. Real ones lie in files: see `authkey.rs`.
+/// The secrets of a library and of its catalogue. Real ones lie in files: see `callboard authkey`.
 fn keys() -> (AuthKey, AuthKey) {
     (AuthKey::from([1; 32]), AuthKey::from([2; 32]))
 }

@@ -238,9 +238,11 @@ pub trait Proxy: Clone + fmt::Debug + fmt::Display + Eq + Hash + Send + Sync + '
         self.__handle().owner().life.being.is_alive()
     }
 
-    /// What the link to the actor goes over. Shared memory, unless
-    /// [`Spawn::link`](crate::Spawn::link) asked for something else or it could not be had. Of a
-    /// proxy that came in a message, what its link goes over, or will by what is known now.
+    /// What the link to the actor goes over. Of an actor that this process has started: shared
+    /// memory, unless [`Spawn::link`](crate::Spawn::link) asked for something else or it could not
+    /// be had, or nothing, if it is a task here. Of one that it has connected to: a network, which
+    /// may be a socket of this machine. Of a proxy that came in a message: what its link goes over,
+    /// or will by what is known now.
     ///
     /// # Examples
     /// ```

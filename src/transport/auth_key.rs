@@ -41,8 +41,9 @@ const OTHERS: u32 = 0o077;
 /// The secret by which two processes know each other over a network: who has it is trusted, who has
 /// not gets nowhere.
 ///
-/// It is never sent and never printed: [`Debug`](fmt::Debug) shows [its id](Self::id), by which
-/// people can compare two keys. Dropped, its memory is overwritten.
+/// It is never sent over a network and never printed: [`Debug`](fmt::Debug) shows
+/// [its id](Self::id), by which people can compare two keys. Processes that this one starts inherit
+/// what they need, over a socket of their own. Dropped, its memory is overwritten.
 ///
 /// All who hold one key form one domain of trust: each may call whatever the others offer.
 ///

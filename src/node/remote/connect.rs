@@ -136,14 +136,13 @@ where
 ///   [`Unreachable`](crate::CallError::Unreachable) with the reason: at once when its program has
 ///   ended, and after ten seconds of silence when its machine or the network has. When only the
 ///   actor has died, its program says how, by the same address and key, and calls get
-///   [`Died`](crate::CallError::Died) as its owner does. (A proxy that
-///   [reconnects](Self::reconnect) does not ask.)
+///   [`Died`](crate::CallError::Died) as its owner does.
 /// - A message has at most 16 MiB. [Blobs](crate::Blob#over-a-network) go with it as far as there
 ///   is memory for them; [arrays](crate::Array) do not go at all
 ///   ([`EncodeError::Arrays`](crate::EncodeError::Arrays)): they are memory of one machine.
 ///
 /// # Order
-/// Small calls do not wait behind large ones: messages above 16 KiB go in pieces and blobs beside
+/// Small calls do not wait behind large ones: messages above 32 KiB go in pieces and blobs beside
 /// them, with other calls in between. So the calls of one proxy begin in the order in which they
 /// have arrived whole. Where nothing is large that is the order in which they were made; and what
 /// was awaited, be it the call or its [`tell`](crate::Call::tell), has arrived before what is
@@ -169,6 +168,36 @@ where
 ///
 /// # Cancel safety
 /// Dropped before it is done, nothing is left of it.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use callboard::AuthKey;
+/// use callboard::prelude::*;
+///
+/// pub struct Bell { rings: u64 }
+///
+/// #[actor]
+/// impl Bell {
+///     pub fn new() -> Self { Self { rings: 0 } }
+///     pub fn ring(&mut self) -> u64 { self.rings += 1; self.rings }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let key = AuthKey::random()?;
+///     let bell = Bell::spawn().listen("tcp://127.0.0.1:0").authkey(&key).await?;
+///     // In another program, or on another machine:
+///     let address = bell.address().expect("it listens").clone();
+///     let remote = Bell::connect(address, key).within(Duration::from_secs(30)).await?;
+///     assert_eq!(remote.ring().await?, 1);
+///     assert_eq!(bell.ring().await?, 2, "it is the same actor");
+///     drop(remote);
+///     bell.shutdown().await?;
+///     Ok(())
+/// }
+/// ```
 #[must_use = "nothing is connected before this is awaited"]
 pub struct Connecting<P> {
     address: Result<Address, ConnectError>,

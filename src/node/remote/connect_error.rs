@@ -52,8 +52,9 @@ pub enum ConnectError {
         /// The address.
         address: Address,
     },
-    /// The other side takes no more callers just now, or none from this machine, from which too
-    /// many have had the wrong key; such a machine may try once a second.
+    /// The other side takes no more callers just now, or none from this machine, from which ten
+    /// have had the wrong key, or were too slow, or spoke something else; such a machine may try
+    /// once a second.
     #[error("{address} takes no more callers just now")]
     Busy {
         /// The address.
