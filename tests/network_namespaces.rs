@@ -13,7 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{ConnectError, Exit, LifeEvent, Reconnect, Unreached};
+use callboard::{
+    AuthError, Callback, ConnectError, Exit, LifeEvent, LinkKind, Reconnect, Unreached, credentials,
+};
 use tokio::time::{Instant, sleep};
 
 use common::{LONG, again_by, is_role, must_pass, skipped, within};
@@ -34,6 +36,41 @@ const FAR_HOST: &str = "10.77.0.2";
 /// A packet filter that needs nothing of the system but filters, and no `netem`: a number by
 /// chance; if it is not greater than a twentieth of all, drop the packet, else let it pass.
 const EVERY_TWENTIETH: &str = "4,32 0 0 4294963256,37 1 0 214748364,6 0 0 2,6 0 0 0";
+
+/// Hands itself on, and calls whom it is told to.
+pub struct Guide {
+    told: Vec<u64>,
+}
+
+#[actor]
+impl Guide {
+    pub fn new() -> Self {
+        Self { told: Vec::new() }
+    }
+
+    pub fn own(&self, context: &Context) -> GuideProxy {
+        context.own()
+    }
+
+    pub fn tell(&mut self, number: u64) -> Vec<u64> {
+        self.told.push(number);
+        self.told.clone()
+    }
+
+    pub fn trust(&self, address: String) -> bool {
+        credentials().add(address, key()).is_ok()
+    }
+
+    pub async fn call(&self, back: Callback<u64, Vec<u64>>) -> Result<Vec<u64>, String> {
+        back.call(7).await.map_err(|error| format!("{error:?}"))
+    }
+
+    pub async fn tell_on(&self, other: GuideProxy) -> Result<(Vec<u64>, bool), String> {
+        let told = other.tell(8).await;
+        let is_network = other.link() == LinkKind::Network;
+        Ok((told.map_err(|error| format!("{error:?}"))?, is_network))
+    }
+}
 
 /// Two namespaces with a cable between them.
 struct Cable {
@@ -164,9 +201,15 @@ impl Cable {
             let line = line.expect("it is text");
             Some(line.split_once("port ")?.1.to_owned())
         });
-        let port = port.expect("it says its port first");
+        let ports = port.expect("it says its ports first");
+        let (port, guide) = ports.split_once(' ').expect("there are two");
         let address = format!("tcp://{FAR_HOST}:{port}");
-        Far { program, address }
+        let guide = guide.to_owned();
+        Far {
+            program,
+            address,
+            guide,
+        }
     }
 }
 
@@ -195,16 +238,19 @@ fn run(program: &str, args: &[&str]) -> Result<(), String> {
     Err(format!("{program} {}: {}", args.join(" "), why.trim()))
 }
 
-/// A program at the far end that has an actor; it ends with this.
+/// A program at the far end that has actors; it ends with this.
 struct Far {
     program: Child,
+    /// Where its counter listens.
     address: String,
+    /// The port at which its guide does.
+    guide: String,
 }
 
 impl Drop for Far {
     fn drop(&mut self) {
         drop(self.program.stdin.take());
-        // It ends its actor first.
+        // It ends its actors first.
         let _ = self.program.wait();
     }
 }
@@ -213,11 +259,16 @@ impl Drop for Far {
 async fn serve() {
     let counter = Counter::spawn().listen("tcp://0.0.0.0:0").authkey(key());
     let counter = counter.await.expect("it starts");
-    let port = counter.address().and_then(callboard::Address::port);
-    println!("port {}", port.expect("it is TCP"));
+    let guide = Guide::spawn().listen("tcp://0.0.0.0:0").authkey(key());
+    let guide = guide.await.expect("it starts");
+    let port_of = |address: Option<&callboard::Address>| address?.port();
+    let ports = [port_of(counter.address()), port_of(guide.address())];
+    let [port, other] = ports.map(|port| port.expect("it is TCP"));
+    println!("port {port} {other}");
     let until = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     until.await.expect("it waits").expect("it is piped");
     counter.shutdown().await.expect("it ends");
+    guide.shutdown().await.expect("it ends");
 }
 
 async fn silent(call: Pending<(), std::convert::Infallible>) {
@@ -292,6 +343,48 @@ async fn short_cuts_are_not_noticed() {
         assert_eq!(within(LONG, call).await.unwrap(), sum);
     }
     assert!(remote.is_alive());
+}
+
+/// A proxy, and a callback, that came from another host or went to it call their actor over the
+/// network. An actor that listens everywhere says so, which means another place there: where that
+/// is has to be told.
+#[callboard::test]
+async fn proxies_cross_the_cable() {
+    const TEST: &str = "proxies_cross_the_cable";
+    let Some(cable) = Cable::enter(TEST).await else {
+        return;
+    };
+    let far = cable.actor(TEST);
+    let (there, everywhere) = (
+        format!("tcp://{FAR_HOST}:{}", far.guide),
+        format!("tcp://0.0.0.0:{}", far.guide),
+    );
+    let remote = connected(Guide::connect(&*there, key())).await;
+    let own = within(LONG, remote.own()).await.unwrap();
+    let error = within(LONG, own.tell(1)).await.unwrap_err();
+    assert!(
+        matches!(&error, CallError::Auth { why: AuthError::NoKey { address }, .. }
+            if address.to_string() == everywhere),
+        "{error:?}"
+    );
+    drop(connected(Guide::connect(&*there, key()).capture([&*everywhere])).await);
+    assert_eq!(within(LONG, own.tell(1)).await.unwrap(), [1]);
+    assert_eq!(own.link(), LinkKind::Network);
+
+    let near = Guide::spawn().listen("tcp://10.77.0.1:0").authkey(key());
+    let near = near.await.unwrap();
+    let back = || near.callback().tell();
+    let refused = within(LONG, remote.call(back())).await.unwrap_err();
+    assert!(
+        matches!(&refused, CallError::Actor(text) if text.starts_with("Auth { why: NoKey")),
+        "{refused:?}"
+    );
+    let address = near.address().unwrap().to_string();
+    assert!(remote.trust(address).await.unwrap());
+    assert_eq!(within(LONG, remote.call(back())).await.unwrap(), [7]);
+    let on = within(LONG, remote.tell_on(near.clone())).await;
+    assert_eq!(on.unwrap(), (vec![7, 8], true));
+    assert_eq!(near.tell(9).await.unwrap(), [7, 8, 9]);
 }
 
 /// Where what is asked arrives and the answer does not, the call ends and may have run: once.
