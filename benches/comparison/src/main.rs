@@ -5,6 +5,7 @@
 //!                        [--pin A,B | --same-core | --unpinned]
 //! cargo run --release -- pools [--quick] [--rounds N] [--out FOLDER]
 //! cargo run --release -- payload ..                    large payloads by their size
+//! cargo run --release -- network ..                    calls over TCP
 //! ```
 //!
 //! Each round takes every case, and each case every subject, so that whatever the machine does
@@ -17,6 +18,7 @@
 mod goals;
 mod machine;
 mod meter;
+mod network;
 mod options;
 mod payload;
 mod plot;
@@ -31,7 +33,7 @@ use std::env;
 use std::fs;
 
 use crate::meter::{Figure, Meter};
-use crate::options::Options;
+use crate::options::{Options, What};
 use crate::report::{Record, Report};
 use crate::stage::{Cores, Stage};
 use crate::subject::{Case, Outcome, Subject, Waiting};
@@ -53,6 +55,7 @@ fn main() -> Outcome {
         .map(|(first, rest)| (first.as_str(), rest))
     {
         subjects.extend(payload::peers());
+        subjects.extend(network::peers());
         return stage::serve(&subjects, rest);
     }
     if let Some((pools::POOLS, rest)) = arguments
@@ -65,8 +68,10 @@ fn main() -> Outcome {
         return Ok(());
     };
     let stage = Stage::new(options.cores)?;
-    if options.is_payload {
-        return payload::run(&options, &stage);
+    match options.what {
+        What::Calls => {}
+        What::Payload => return payload::run(&options, &stage),
+        What::Network => return network::run(&options, &stage),
     }
     let records = run(&options, &subjects, &stage)?;
     if records.is_empty() {
@@ -102,7 +107,7 @@ fn run(options: &Options, subjects: &[Box<dyn Subject>], stage: &Stage) -> Outco
                 let Some(waiting) = fitting(options, subject, case) else {
                     continue;
                 };
-                watchdog.guard(subject.name(), case);
+                watchdog.guard(subject.name(), case.key());
                 let (figure, is_disturbed) = measure(subject, case, waiting, stage, &mut meter)
                     .map_err(|error| format!("{} {}: {error}", subject.name(), case.key()))?;
                 let mark = if is_disturbed { "!" } else { "" };

@@ -12,13 +12,26 @@ const HELP: &str = "\
 callboard beside its peers; `pools` first: pools of actors beside others
 
   payload       large payloads by their size, instead of calls
+  network       calls over TCP instead
   --quick       3 rounds of 50 ms instead of 10 of 150 ms
   --rounds N    so many rounds
-  --only NAME   this subject or case, or way of bringing a payload, only; may be repeated
+  --only NAME   this subject or case, or way of bringing a payload or of
+                calling over TCP, only; may be repeated
   --pin A,B     this process on core A, the second one on core B (default: the first two)
   --same-core   both on one core
   --unpinned    wherever the kernel likes
   --out FOLDER  where comparison.md, .csv and .svg go (default: results beside Cargo.toml)";
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Calls on one machine.
+    Calls,
+    /// Large payloads by their size.
+    Payload,
+    /// Calls over TCP.
+    Network,
+}
 
 pub struct Options {
     pub rounds: u32,
@@ -26,8 +39,7 @@ pub struct Options {
     pub span: Duration,
     pub cores: Cores,
     pub out: PathBuf,
-    /// Large payloads are measured instead of calls.
-    pub is_payload: bool,
+    pub what: What,
     /// Names of subjects, keys of cases, names of ways; empty means all.
     only: Vec<String>,
 }
@@ -43,7 +55,7 @@ impl Options {
             span: Duration::from_millis(150),
             cores: Cores::first_two()?,
             out: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results")),
-            is_payload: false,
+            what: What::Calls,
             only: Vec::new(),
         };
         let mut parser = Parser::from_env();
@@ -58,7 +70,8 @@ impl Options {
                 Arg::Long("out") => options.out = parser.value()?.into(),
                 // `cargo bench` adds this one.
                 Arg::Long("bench") => {}
-                Arg::Value(what) if what == "payload" => options.is_payload = true,
+                Arg::Value(what) if what == "payload" => options.what = What::Payload,
+                Arg::Value(what) if what == "network" => options.what = What::Network,
                 Arg::Long("help") | Arg::Short('h') => {
                     println!("{HELP}");
                     return Ok(None);
@@ -88,7 +101,7 @@ impl Options {
         fits(&cases, case.key()) && fits(&subjects, subject)
     }
 
-    /// Whether a way of bringing payloads is to be measured.
+    /// Whether a way of bringing payloads, or of calling over TCP, is to be measured.
     pub fn wants_way(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
     }

@@ -186,12 +186,18 @@ impl Second {
 
     /// Waits for this line from the second process.
     pub fn expect(&mut self, word: &str) -> Outcome {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        if line.trim() == word {
+        let line = self.hear()?;
+        if line == word {
             return Ok(());
         }
         Err(format!("the second process said {line:?} instead of {word:?}").into())
+    }
+
+    /// Waits for a line from the second process, whatever it says; nothing if it has ended.
+    pub fn hear(&mut self) -> Outcome<String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
     }
 }
 
@@ -202,7 +208,7 @@ impl Drop for Second {
     }
 }
 
-/// Prints a line for [`Second::expect`].
+/// Prints a line for [`Second::expect`] or [`Second::hear`].
 pub fn say(word: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{word}")?;

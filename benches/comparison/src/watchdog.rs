@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::stage;
-use crate::subject::Case;
 
 /// No round comes near this, whatever the options say.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,11 +45,11 @@ impl Watchdog {
     }
 
     /// The next round has begun.
-    pub fn guard(&self, subject: &str, case: Case) {
+    pub fn guard(&self, subject: &str, case: &str) {
         let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         *guarded = Guarded {
             since: Instant::now(),
-            what: format!("{subject} {}", case.key()),
+            what: format!("{subject} {case}"),
         };
     }
 }
