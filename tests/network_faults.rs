@@ -1,4 +1,4 @@
-//! What goes wrong on a network, and who tries to get in: every call ends, with the reason.
+//! What goes wrong on a network: every call ends, with the reason.
 
 mod common;
 #[path = "network/counter.rs"]
@@ -6,7 +6,7 @@ mod counter;
 
 use std::fs;
 use std::future::IntoFuture as _;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,16 @@ use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::{Address, ConnectError, Exit, Unreached};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustix::net::sockopt::set_socket_linger;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use common::{LONG, SOON, again, eventually, is_role, signal, within};
-use counter::{Counter, connected, key, listening, place_of, rest_of, socket_to};
+use common::{LONG, SOON, again, eventually, gone, is_role, is_stopped, signal, within};
+use counter::{Counter, connected, key, listening, place_of, refused, rest_of, socket_to};
+
+/// What a program says before the process and the address of its actor.
+const PROGRAM: &str = "program: ";
 
 /// A process that is killed is an error of every call that waits for it, at once and with the
 /// reason; one that stands still is given up when it was silent.
@@ -68,6 +72,53 @@ async fn the_dead_and_the_silent_are_noticed() {
         ),
         "{error:?}"
     );
+}
+
+/// Where a whole program is killed, the actor and who has started it, nobody is left to say how:
+/// the calls of others end as unreachable, and whoever connects is told that nobody is there.
+#[callboard::test]
+async fn whole_programs_are_killed() {
+    const TEST: &str = "whole_programs_are_killed";
+    const ROLE: &str = "program";
+    if is_role(ROLE) {
+        let (counter, address) = listening().await;
+        // The harness has written before it on the same line.
+        println!("\n{PROGRAM}{} {address}", counter.process_id());
+        return std::future::pending().await;
+    }
+    let mut program = again(TEST, ROLE).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let told = lines.find_map(|line| Some(line.unwrap().strip_prefix(PROGRAM)?.to_owned()));
+    let told = told.expect("it says where it is");
+    let (pid, address) = told.split_once(' ').expect("it says both");
+    let pid = pid.parse().unwrap();
+    let remote = connected(Counter::connect(address, key())).await;
+    assert_eq!(remote.add(1).await.unwrap(), 1);
+    let waiting = remote.wait().start();
+    // It was read by now: it was sent before.
+    assert!(remote.seen().await.unwrap().is_empty());
+    // It is not to end in order when its owner is gone.
+    signal(pid, Signal::SIGSTOP);
+    eventually(SOON, "it stands still", || is_stopped(pid)).await;
+    program.kill().unwrap();
+    program.wait().unwrap();
+    // It may have ended with its owner.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    gone(pid).await;
+    let error = within(SOON, waiting).await.unwrap_err();
+    let CallError::Unreachable { why, outcome } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(outcome, Outcome::MayHaveRun);
+    assert!(
+        matches!(why, Unreached::Reset | Unreached::Closed),
+        "{why:?}"
+    );
+    let later = within(SOON, remote.add(1).into_future()).await.unwrap_err();
+    assert!(matches!(later, CallError::Unreachable { .. }), "{later:?}");
+    assert_eq!(later.outcome(), Outcome::NotRun);
+    let nobody = refused(Counter::connect(address, key())).await;
+    assert!(matches!(nobody, ConnectError::Io { .. }), "{nobody}");
 }
 
 /// A caller that is killed or goes without a word leaves nothing with the actor, and its running
@@ -185,112 +236,65 @@ impl Proxying {
     }
 }
 
-/// Random bytes, cut handshakes, lengths beyond any, slow bytes, and mere connections cost the
-/// others nothing: those who have the key are let in meanwhile, and memory stays.
-#[callboard::test]
-async fn strangers_get_nowhere() {
-    let (counter, address) = listening().await;
-    let friend = connected(Counter::connect(&address, key())).await;
-    // Sixty-four may stand at the door; these stay there.
-    let silent: Vec<_> = (0..100).map(|_| socket_to(&address)).collect();
-    let mut noise = 0x9E37_79B9_7F4A_7C15_u64;
-    for round in 0..60_usize {
-        let mut socket = socket_to(&address);
-        let mut bytes: Vec<u8> = (0..round * 7)
-            .map(|_| {
-                noise ^= noise << 13;
-                noise ^= noise >> 7;
-                noise ^= noise << 17;
-                noise.to_le_bytes()[3]
-            })
-            .collect();
-        if round % 3 == 0 {
-            // It knows how to begin, and announces more than there is.
-            bytes.splice(..0, *b"cbd\n\x01\x00\x01\x00\xFF\xFF");
-        }
-        // It may have been closed before that.
-        let _ = socket.write_all(&bytes);
-        let _ = socket.shutdown(Shutdown::Write);
-        let told = rest_of(&socket);
-        assert!(told.len() <= 16, "nobody is told much: {told:?}");
-        assert_eq!(friend.add(1).await.unwrap(), round as u64 + 1);
-    }
-    drop(silent);
-    // From here too many have failed; the actor's other ways are open, and time opens this one.
-    let began = Instant::now();
-    let mut connecting = Counter::connect(&address, key()).within(LONG).await;
-    let busy = |error: &ConnectError| matches!(error, ConnectError::Busy { .. });
-    while connecting.as_ref().err().is_some_and(busy) {
-        assert!(began.elapsed() < LONG, "the door opens again");
-        sleep(Duration::from_millis(200)).await;
-        connecting = Counter::connect(&address, key()).within(LONG).await;
-    }
-    assert_eq!(connecting.unwrap().add(0).await.unwrap(), 60);
-    assert_eq!(counter.add(0).await.unwrap(), 60);
-}
-
-/// Those who show nothing do not take the places of callers: where two may be connected, both who
-/// have the key get in beside more who stand at the door and say nothing.
-#[callboard::test]
-async fn strangers_take_no_places() {
-    let counter = Counter::spawn().listen(counter::HERE).authkey(key());
-    let counter = counter.connections(2).await.unwrap();
-    let address = counter.address().unwrap();
-    // Fewer than may fail at once, for these do.
-    let silent: Vec<_> = (0..6).map(|_| socket_to(address)).collect();
-    let one = connected(Counter::connect(address, key())).await;
-    assert_eq!(one.add(1).await.unwrap(), 1);
-    let other = connected(Counter::connect(address, key())).await;
-    assert_eq!(other.add(1).await.unwrap(), 2);
-    let third = counter::refused(Counter::connect(address, key())).await;
-    assert!(matches!(third, ConnectError::Busy { .. }), "{third}");
-    drop(silent);
-}
-
-/// What is not the peer's, in either direction, is not used: the link ends and says why.
+/// What is not the peer's, in either direction, is not used: the link ends, whoever has noticed
+/// says why, and others are served on.
 #[callboard::test]
 async fn changed_bytes_are_noticed() {
-    let (_counter, address) = listening().await;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let own = format!("tcp://{}", listener.local_addr().unwrap());
-    let place = place_of(&address);
+    let (counter, address) = listening().await;
+    for (from_client, expected) in [(true, 1), (false, 2)] {
+        let remote = connected(Counter::connect(changing(&address, from_client), key())).await;
+        assert_eq!(remote.add(1).await.unwrap(), expected);
+        let error = within(SOON, remote.echo(vec![7; 500_000]).into_future()).await;
+        let error = error.unwrap_err();
+        let CallError::Unreachable { why, .. } = error else {
+            panic!("{from_client}: {error:?}");
+        };
+        // The actor is the one who notices what came from the client, and ends the connection.
+        assert_eq!(why == Unreached::Tampered, !from_client, "{why:?}");
+        let later = within(SOON, remote.add(1).into_future()).await.unwrap_err();
+        assert_eq!(later.outcome(), Outcome::NotRun);
+        assert_eq!(counter.add(0).await.unwrap(), expected);
+    }
+    let another = connected(Counter::connect(&address, key())).await;
+    assert_eq!(another.add(1).await.unwrap(), 3);
+}
+
+/// Somebody on the way to an actor, who changes one bit of what the client says, or else of what
+/// the actor does.
+fn changing(address: &Address, of_client: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
+    let own = listener.local_addr().expect("there are sockets");
+    let place = place_of(address);
     thread::spawn(move || {
-        let (near, _) = listener.accept().unwrap();
-        let far = TcpStream::connect(place).unwrap();
-        let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut from, &mut to));
-        let (mut from, mut to) = (far, near);
-        let mut bytes = [0; 4096];
-        let mut passed = 0;
-        loop {
-            let len = from.read(&mut bytes).unwrap_or_default();
-            if len == 0 {
-                return;
-            }
-            // Behind the handshake and the welcome: somewhere in the first long answer.
-            if passed + len > 100_000 {
-                bytes[len / 2] ^= 1;
-            }
-            passed += len;
-            if to.write_all(&bytes[..len]).is_err() {
-                return;
-            }
+        let (near, _) = listener.accept().expect("there are sockets");
+        let far = TcpStream::connect(place).expect("there are sockets");
+        for (from_client, from, to) in [(true, &near, &far), (false, &far, &near)] {
+            let (from, to) = (from.try_clone(), to.try_clone());
+            let (mut from, mut to) = (
+                from.expect("there are sockets"),
+                to.expect("there are sockets"),
+            );
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                let mut passed = 0;
+                let mut is_changed = from_client != of_client;
+                while let Ok(len @ 1..) = from.read(&mut bytes) {
+                    passed += len;
+                    // Behind the handshake and the welcome: somewhere in the long message.
+                    if !is_changed && passed > 100_000 {
+                        is_changed = true;
+                        bytes[len / 2] ^= 1;
+                    }
+                    if to.write_all(&bytes[..len]).is_err() {
+                        break;
+                    }
+                }
+                let _ = from.shutdown(Shutdown::Both);
+                let _ = to.shutdown(Shutdown::Both);
+            });
         }
     });
-    let remote = connected(Counter::connect(own.as_str(), key())).await;
-    assert_eq!(remote.add(1).await.unwrap(), 1);
-    let error = within(SOON, remote.echo(vec![7; 500_000]).into_future()).await;
-    let error = error.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            CallError::Unreachable {
-                why: Unreached::Tampered,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    format!("tcp://{own}")
 }
 
 /// Somebody on the way to an actor, who passes on each byte that he wants to: told whether it comes

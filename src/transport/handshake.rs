@@ -372,6 +372,46 @@ mod tests {
         }
     }
 
+    /// So it is at the last message, too: one by another key is told apart by nothing from one that
+    /// was changed, is random, or announces more or less than there is.
+    #[tokio::test(start_paused = true)]
+    async fn another_key_looks_like_noise() {
+        type Change = fn(&mut [u8]);
+        let cases: [(u8, Change); 5] = [
+            (2, |_| {}),
+            (1, |third| third[PREFIX_LEN + 50] ^= 1),
+            (1, |third| third[PREFIX_LEN..].fill(7)),
+            (1, |third| third[..PREFIX_LEN].fill(0xFF)),
+            (1, |third| third[..PREFIX_LEN].fill(0)),
+        ];
+        for (case, (number, change)) in cases.into_iter().enumerate() {
+            let (mut near, far) = duplex(4096);
+            let admitting = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
+            let preamble = Preamble::new(Suite::AesGcm);
+            let mut handshake = Handshake::initiate(&key(number), preamble).unwrap();
+            near.write_all(&preamble.bytes()).await.unwrap();
+            near.write_all(&handshake.write().unwrap()).await.unwrap();
+            let mut answer = [0; PREAMBLE_LEN];
+            near.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, preamble.bytes(), "case {case}");
+            let second = read_message(&mut near, MESSAGE_LENS[1]).await.unwrap();
+            // It is the same for all: nothing in it depends on the key.
+            handshake.read(&second.unwrap()).unwrap();
+            let mut third = handshake.write().unwrap();
+            change(&mut third);
+            let began = Instant::now();
+            near.write_all(&third).await.unwrap();
+            let mut told = Vec::new();
+            near.read_to_end(&mut told).await.unwrap();
+            assert_eq!(told, TURNED_AWAY, "case {case}");
+            assert_eq!(began.elapsed().as_millis(), TURNED_AWAY_AFTER.as_millis());
+            assert!(matches!(
+                admitting.await.unwrap(),
+                Err(AdmitError::Rejected)
+            ));
+        }
+    }
+
     /// Who says nothing, or a byte now and then, is sent away when its time is over.
     #[tokio::test(start_paused = true)]
     async fn the_slow_are_sent_away() {
