@@ -59,6 +59,21 @@ impl Shelf {
         self.open.callback().add()
     }
 
+    /// The same by a road of which no more is known than an address.
+    pub async fn ring_reached(&self) -> Callback<u64, u64> {
+        self.reached().await.callback().add()
+    }
+
+    /// Calls what another program has given it; whether it went over the network, too.
+    pub async fn ring_back(&self, ring: Callback<u64, u64>) -> Result<(u64, bool), String> {
+        call_by_key(&ring).await
+    }
+
+    /// Where it listens, which is no proxy of it.
+    pub fn place(&self) -> String {
+        self.open.address().expect("it listens").to_string()
+    }
+
     /// A proxy that its caller has connected to.
     pub async fn add_by(&self, counter: CounterProxy) -> String {
         let before = format!("{:?}", counter.add(1).await);
@@ -88,6 +103,35 @@ impl Shelf {
 
     pub async fn counted(&self) -> u64 {
         self.open.get().await.expect("it is there")
+    }
+}
+
+/// Calls a callback, with the key for its actor; whether it went over the network, too.
+async fn call_by_key(ring: &Callback<u64, u64>) -> Result<(u64, bool), String> {
+    let actor = ring.actor();
+    let [_, key] = keys();
+    for address in actor.addresses() {
+        credentials().add(address, &key).expect("it is an address");
+    }
+    let answer = ring.call(1).await.map_err(|error| format!("{error:?}"))?;
+    Ok((answer, actor.link() == LinkKind::Network))
+}
+
+/// Keeps a callback that it was given, calls it and hands it on.
+pub struct Ringer(Callback<u64, u64>);
+
+#[actor]
+impl Ringer {
+    pub fn new(ring: Callback<u64, u64>) -> Self {
+        Self(ring)
+    }
+
+    pub fn kept(&self) -> Callback<u64, u64> {
+        self.0.clone()
+    }
+
+    pub async fn ring(&self) -> Result<(u64, bool), String> {
+        call_by_key(&self.0).await
     }
 }
 
@@ -195,6 +239,74 @@ async fn connections_bring_keys() {
     assert_eq!((&again, again.address()), (&counter, Some(&reachable)));
     let ring = shelf.ring().await.unwrap();
     assert_eq!(within(LONG, ring.call(1)).await.unwrap(), 3);
+}
+
+/// Who connects to an actor before it is given a proxy of it may use that at its first call: the
+/// connection has brought the key, also for addresses that stand for the one it went to.
+#[callboard::test]
+async fn keys_may_be_there_first() {
+    if !is_role("client") {
+        let scratch = Scratch::new();
+        for listen in [
+            "tcp://0.0.0.0:0",
+            &format!("unix:{}", scratch.path("counter")),
+        ] {
+            as_client("keys_may_be_there_first", listen).await;
+        }
+        return;
+    }
+    let shelf = shelf().await;
+    let everywhere: Address = shelf.place().await.unwrap().parse().unwrap();
+    let [_, key] = keys();
+    let reachable = match everywhere.port() {
+        Some(port) => Address::tcp("localhost", port).unwrap(),
+        None => everywhere.clone(),
+    };
+    let connecting = Counter::connect(&reachable, &key).capture([&everywhere]);
+    let connected = within(LONG, connecting.into_future()).await.unwrap();
+    let counter = shelf.open().await.unwrap();
+    assert_eq!(
+        (&counter, counter.address()),
+        (&connected, Some(&reachable))
+    );
+    assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 1);
+    drop(connected);
+    // Also one that came by a road of which no more is known than an address.
+    let reached = shelf.reached().await.unwrap();
+    assert_eq!(within(LONG, reached.add(1)).await.unwrap(), 2);
+    let ring = shelf.ring().await.unwrap();
+    assert_eq!(within(LONG, ring.call(1)).await.unwrap(), 3);
+}
+
+/// A callback goes to another program and is called from there over the network, in both
+/// directions, and also when the actor is gone that has handed it on.
+#[callboard::test]
+async fn callbacks_are_called_over_networks() {
+    if !is_role("client") {
+        let test = "callbacks_are_called_over_networks";
+        return as_client(test, "tcp://127.0.0.1:0").await;
+    }
+    let (shelf, [_, key]) = (shelf().await, keys());
+    let ring = shelf.ring_reached().await.unwrap();
+    no_key(&ring.call(1).await.unwrap_err());
+    assert_eq!(call_by_key(&ring).await.unwrap(), (1, true));
+    let first = Ringer::spawn(ring).await.unwrap();
+    assert_eq!(within(LONG, first.ring()).await.unwrap(), (2, true));
+    let last = Ringer::spawn(first.kept().await.unwrap()).await.unwrap();
+    first.kill().await;
+    assert_eq!(within(LONG, last.ring()).await.unwrap(), (3, true));
+    assert_eq!(shelf.counted().await.unwrap(), 3);
+
+    // And there, one of an actor that is here.
+    let own = Counter::spawn().listen("tcp://127.0.0.1:0").authkey(&key);
+    let own = within(LONG, own.into_future()).await.unwrap();
+    let connecting = Counter::connect(own.address().unwrap(), &key);
+    let reached = within(LONG, connecting.into_future()).await.unwrap();
+    let ring = reached.callback().add();
+    drop(reached);
+    let called = within(LONG, shelf.ring_back(ring)).await.unwrap();
+    assert_eq!(called, (1, true));
+    assert_eq!(own.get().await.unwrap(), 1);
 }
 
 /// Everything goes over a link to an actor of another program, from its first use on; its loss is
