@@ -27,6 +27,37 @@ const TRIES_MAX: u32 = 20;
 /// let quick = Reconnect::on_loss().max(5).pauses(Duration::ZERO..=Duration::from_millis(100));
 /// assert_ne!(patient, quick);
 /// ```
+///
+/// A server that is killed and started again, and a client that goes on:
+/// ```
+/// use callboard::prelude::*;
+/// use callboard::{AuthKey, Reconnect};
+///
+/// pub struct Bell { rings: u64 }
+///
+/// #[actor]
+/// impl Bell {
+///     pub fn new() -> Self { Self { rings: 0 } }
+///     pub fn ring(&mut self) -> u64 { self.rings += 1; self.rings }
+/// }
+///
+/// #[callboard::main]
+/// async fn main() -> callboard::Result<()> {
+///     let key = AuthKey::random()?;
+///     let bell = Bell::spawn().listen("tcp://127.0.0.1:0").authkey(&key).await?;
+///     let address = bell.address().expect("it listens").clone();
+///     let remote = Bell::connect(&address, &key).reconnect(Reconnect::on_loss()).await?;
+///     let mut monitor = remote.monitor();
+///     assert_eq!(remote.ring().await?, 1);
+///
+///     bell.kill().await;
+///     monitor.down().await;
+///     let waits = remote.ring().start();
+///     let _next = Bell::spawn().listen(&address).authkey(&key).await?;
+///     assert_eq!(waits.await?, 1, "it is another bell");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reconnect {
     after_end: bool,
