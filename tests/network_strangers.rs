@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 use common::{LONG, within};
 use counter::{Counter, connected, key, listening, rest_of, socket_to};
 
-/// Random bytes, cut handshakes, lengths beyond any, slow bytes, and mere connections cost the
-/// others nothing: those who have the key are let in meanwhile, and memory stays.
+/// Random bytes, cut handshakes, lengths beyond any, and mere connections cost the others nothing:
+/// those who have the key are served meanwhile, and let in.
 #[callboard::test]
 async fn strangers_get_nowhere() {
     let (counter, address) = listening().await;
