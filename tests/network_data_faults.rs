@@ -2,23 +2,22 @@
 //! reason, nobody else waits, and nothing is left.
 
 mod common;
+#[path = "network/between.rs"]
+mod between;
 #[path = "network/store.rs"]
 mod store;
 
 use std::fmt::Debug;
 use std::future::IntoFuture as _;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use callboard::prelude::*;
 use callboard::{Address, Blob, Pending, Unreached};
 use futures_util::{StreamExt as _, stream};
 use nix::sys::signal::Signal;
 
+use between::between;
 use common::{LONG, SOON, again, blobs_of, eventually, is_role, no_blobs, signal, within};
 use store::{Store, StoreProxy, blob, connected, key, large, pattern, storing, sum};
 
@@ -156,38 +155,11 @@ async fn callers_that_die_hold_up_nobody() {
 
 /// Somebody on the way, who ends what goes through him after so many bytes.
 fn cutting(address: &Address, after: usize) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
-    let own = listener.local_addr().expect("there are sockets");
-    let host = address.host().expect("it is TCP").to_owned();
-    let place = (host, address.port().expect("it is TCP"));
-    thread::spawn(move || {
-        let (near, _) = listener.accept().expect("there are sockets");
-        let far = TcpStream::connect(place).expect("there are sockets");
-        let passed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let is_cut = Arc::new(AtomicBool::new(false));
-        let copy = |mut from: TcpStream, mut to: TcpStream| {
-            let (passed, is_cut) = (Arc::clone(&passed), Arc::clone(&is_cut));
-            thread::spawn(move || {
-                let mut bytes = [0; 4096];
-                loop {
-                    let len = from.read(&mut bytes).unwrap_or_default();
-                    let before = passed.fetch_add(len, Ordering::Relaxed);
-                    let room = after.saturating_sub(before).min(len);
-                    let sent = to.write_all(&bytes[..room]);
-                    if room < len || len == 0 || sent.is_err() {
-                        is_cut.store(true, Ordering::Relaxed);
-                        let _ = from.shutdown(Shutdown::Both);
-                        let _ = to.shutdown(Shutdown::Both);
-                        return;
-                    }
-                }
-            })
-        };
-        let again = |socket: &TcpStream| socket.try_clone().expect("there are sockets");
-        let _there = copy(again(&near), again(&far));
-        let _back = copy(far, near);
-    });
-    format!("tcp://{own}")
+    let passed = AtomicUsize::new(0);
+    between(address, move |_, bytes| {
+        let before = passed.fetch_add(bytes.len(), Ordering::Relaxed);
+        after.saturating_sub(before).min(bytes.len())
+    })
 }
 
 /// A connection that is cut at any place of what goes over it ends every call that was under way,

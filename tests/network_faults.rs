@@ -1,12 +1,14 @@
 //! What goes wrong on a network: every call ends, with the reason.
 
 mod common;
+#[path = "network/between.rs"]
+mod between;
 #[path = "network/counter.rs"]
 mod counter;
 
 use std::fs;
 use std::future::IntoFuture as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +23,7 @@ use nix::unistd::Pid;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::time::sleep;
 
+use between::between;
 use common::{LONG, SOON, again, eventually, gone, is_role, is_stopped, signal, within};
 use counter::{Counter, connected, key, listening, place_of, refused, rest_of, socket_to};
 
@@ -262,70 +265,19 @@ async fn changed_bytes_are_noticed() {
 /// Somebody on the way to an actor, who changes one bit of what the client says, or else of what
 /// the actor does.
 fn changing(address: &Address, of_client: bool) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
-    let own = listener.local_addr().expect("there are sockets");
-    let place = place_of(address);
-    thread::spawn(move || {
-        let (near, _) = listener.accept().expect("there are sockets");
-        let far = TcpStream::connect(place).expect("there are sockets");
-        for (from_client, from, to) in [(true, &near, &far), (false, &far, &near)] {
-            let (from, to) = (from.try_clone(), to.try_clone());
-            let (mut from, mut to) = (
-                from.expect("there are sockets"),
-                to.expect("there are sockets"),
-            );
-            thread::spawn(move || {
-                let mut bytes = [0; 4096];
-                let mut passed = 0;
-                let mut is_changed = from_client != of_client;
-                while let Ok(len @ 1..) = from.read(&mut bytes) {
-                    passed += len;
-                    // Behind the handshake and the welcome: somewhere in the long message.
-                    if !is_changed && passed > 100_000 {
-                        is_changed = true;
-                        bytes[len / 2] ^= 1;
-                    }
-                    if to.write_all(&bytes[..len]).is_err() {
-                        break;
-                    }
-                }
-                let _ = from.shutdown(Shutdown::Both);
-                let _ = to.shutdown(Shutdown::Both);
-            });
+    // Behind the handshake and the welcome: somewhere in the long message.
+    const PLACE: usize = 100_000;
+    let passed = AtomicUsize::new(0);
+    between(address, move |from_client, bytes| {
+        if from_client == of_client {
+            let before = passed.fetch_add(bytes.len(), Ordering::Relaxed);
+            let place = PLACE.checked_sub(before);
+            if let Some(byte) = place.and_then(|place| bytes.get_mut(place)) {
+                *byte ^= 1;
+            }
         }
-    });
-    format!("tcp://{own}")
-}
-
-/// Somebody on the way to an actor, who passes on each byte that he wants to: told whether it comes
-/// from the client. Else he ends the connection, in both directions.
-fn between(address: &Address, pass: impl Fn(bool, u8) -> bool + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
-    let own = listener.local_addr().expect("there are sockets");
-    let (place, pass) = (place_of(address), Arc::new(pass));
-    thread::spawn(move || {
-        let (near, _) = listener.accept().expect("there are sockets");
-        let far = TcpStream::connect(place).expect("there are sockets");
-        for (from_client, from, to) in [(true, &near, &far), (false, &far, &near)] {
-            let (from, to) = (from.try_clone(), to.try_clone());
-            let (mut from, mut to) = (
-                from.expect("there are sockets"),
-                to.expect("there are sockets"),
-            );
-            let pass = Arc::clone(&pass);
-            thread::spawn(move || {
-                let mut byte = [0];
-                while from.read(&mut byte).is_ok_and(|len| len == 1)
-                    && pass(from_client, byte[0])
-                    && to.write_all(&byte).is_ok()
-                {}
-                // The other direction may have ended it.
-                let _ = from.shutdown(Shutdown::Both);
-                let _ = to.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    format!("tcp://{own}")
+        bytes.len()
+    })
 }
 
 /// Wherever a connection is cut that is being made, by the client's bytes or the actor's, whoever
@@ -336,10 +288,14 @@ async fn connections_are_cut_anywhere() {
     let friend = connected(Counter::connect(&address, key())).await;
     for from_client in [true, false] {
         // Preambles and handshake are 124 bytes of the client's and 106 of the actor's.
-        for most in (0..240).step_by(11) {
+        for most in (0_usize..240).step_by(11) {
             let passed = AtomicUsize::new(0);
-            let way = between(&address, move |of_client, _| {
-                of_client != from_client || passed.fetch_add(1, Ordering::Relaxed) < most
+            let way = between(&address, move |of_client, bytes| {
+                if of_client != from_client {
+                    return bytes.len();
+                }
+                let before = passed.fetch_add(bytes.len(), Ordering::Relaxed);
+                most.saturating_sub(before).min(bytes.len())
             });
             let connecting = Counter::connect(way, key()).within(LONG).into_future();
             match within(SOON, connecting).await {
@@ -369,11 +325,11 @@ async fn recordings_and_mirrors_do_nothing() {
     let (counter, address) = listening().await;
     let recorded = Arc::new(Mutex::new(Vec::new()));
     let tape = Arc::clone(&recorded);
-    let way = between(&address, move |from_client, byte| {
+    let way = between(&address, move |from_client, bytes| {
         if from_client {
-            tape.lock().unwrap().push(byte);
+            tape.lock().unwrap().extend_from_slice(bytes);
         }
-        true
+        bytes.len()
     });
     let remote = connected(Counter::connect(way, key())).await;
     assert_eq!(remote.add(5).await.unwrap(), 5);

@@ -201,8 +201,7 @@ impl<'a> Inbox<'a> {
                 // The next call that is asked for gives the error again.
                 Err(_) => return,
             }
-            // A link that has ended was heard of before it was empty: that has to be heard again.
-            if !self.post.signals.has_news() && self.rest() {
+            if self.rest() {
                 return;
             }
         }
@@ -371,8 +370,12 @@ impl<'a> Inbox<'a> {
         self.main.is_empty() && self.lines.iter().all(|arrival| arrival.port.is_empty())
     }
 
-    /// Goes to sleep at all links. False: something has come.
+    /// Goes to sleep at all links. False: something has come, or is to be heard again: a link that
+    /// has ended, and was not empty when that was heard.
     fn rest(&mut self) -> bool {
+        if self.post.signals.has_news() {
+            return false;
+        }
         let mut rests = self.main.rest(self.post.main.sender);
         for Arrival { port, line } in &mut self.lines {
             rests &= port.rest(line.sender());

@@ -340,6 +340,16 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(1));
     }
 
+    /// Who says this is told what all are who are turned away, when all are.
+    async fn turned_away(mut near: DuplexStream, said: &[u8], case: usize) {
+        let began = Instant::now();
+        near.write_all(said).await.unwrap();
+        let mut told = Vec::new();
+        near.read_to_end(&mut told).await.unwrap();
+        assert_eq!(told, TURNED_AWAY, "case {case}");
+        assert_eq!(began.elapsed().as_millis(), TURNED_AWAY_AFTER.as_millis());
+    }
+
     /// Whatever is wrong, those who speak the protocol are told the same bytes at the same time.
     #[tokio::test(start_paused = true)]
     async fn failures_look_alike() {
@@ -357,14 +367,9 @@ mod tests {
             [&preamble.bytes()[..], &[0, 0], &[7; 46]].concat(),
         ];
         for (case, bytes) in cases.into_iter().enumerate() {
-            let (mut near, far) = duplex(4096);
-            let began = Instant::now();
+            let (near, far) = duplex(4096);
             let admitting = tokio::spawn(async move { admit(far, &[key(1)]).await.map(drop) });
-            near.write_all(&bytes).await.unwrap();
-            let mut told = Vec::new();
-            near.read_to_end(&mut told).await.unwrap();
-            assert_eq!(told, TURNED_AWAY, "case {case}");
-            assert_eq!(began.elapsed().as_millis(), TURNED_AWAY_AFTER.as_millis());
+            turned_away(near, &bytes, case).await;
             assert!(matches!(
                 admitting.await.unwrap(),
                 Err(AdmitError::Rejected)
@@ -399,12 +404,7 @@ mod tests {
             handshake.read(&second.unwrap()).unwrap();
             let mut third = handshake.write().unwrap();
             change(&mut third);
-            let began = Instant::now();
-            near.write_all(&third).await.unwrap();
-            let mut told = Vec::new();
-            near.read_to_end(&mut told).await.unwrap();
-            assert_eq!(told, TURNED_AWAY, "case {case}");
-            assert_eq!(began.elapsed().as_millis(), TURNED_AWAY_AFTER.as_millis());
+            turned_away(near, &third, case).await;
             assert!(matches!(
                 admitting.await.unwrap(),
                 Err(AdmitError::Rejected)
