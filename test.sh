@@ -97,7 +97,8 @@ step_advisories() {
 step_test() {
     need_debian strace strace
     need_debian tc iproute2
-    limit 1500 cargo test --workspace --no-fail-fast
+    # The examples of the documentation are run once, with all features.
+    limit 1500 cargo test --workspace --lib --bins --tests --no-fail-fast
 }
 
 step_test_all() {

@@ -17,7 +17,8 @@ use nix::sys::signal::Signal;
 
 use actors::{Counter, CounterProxy, Holder, HolderProxy};
 use common::{
-    Holdings, LONG, Scratch, again, again_by, alone, is_role, must_pass, signal, skipped, within,
+    Holdings, LONG, Scratch, again, again_by, alone, apart, is_role, must_pass, signal, skipped,
+    within,
 };
 
 /// Any free port of this machine.
@@ -359,12 +360,10 @@ async fn programs_follow_restarts() {
         () if is_role("far") => LinkKind::Network,
         () => {
             follow_by(again(test, "near")).await;
-            let far = ["unshare", "--fork", "--pid", "--mount-proc"];
-            let may = Command::new(far[0]).args(&far[1..]).arg("true").output();
-            if !may.is_ok_and(|output| output.status.success()) {
+            let Some(apart) = apart() else {
                 return skipped("numbers of one's own need the right to them");
-            }
-            return follow_by(again_by(&far, test, "far")).await;
+            };
+            return follow_by(again_by(apart, test, "far")).await;
         }
     };
     let address = std::env::var(KEEPER).expect("the test tells it");

@@ -6,14 +6,19 @@ mod common;
 
 use std::future::IntoFuture as _;
 use std::process::Command;
+use std::time::Duration;
 
 use callboard::prelude::*;
 use callboard::{
-    Address, AuthError, AuthKey, Blob, Callback, LinkKind, Outcome, Unreached, credentials,
+    Address, AuthError, AuthKey, Blob, Callback, LinkKind, Outcome, Reconnect, Unreached,
+    credentials,
 };
 
 use actors::{Counter, CounterProxy, Holder};
-use common::{LONG, Scratch, again, again_by, alone, is_role, must_pass, skipped, within};
+use common::{LONG, Scratch, again, again_by, alone, apart, is_role, must_pass, skipped, within};
+
+/// Any free port of this machine.
+const HERE: &str = "tcp://127.0.0.1:0";
 
 /// What callers of the shelf must have, and what those of its counters.
 fn keys() -> [AuthKey; 2] {
@@ -24,15 +29,22 @@ fn keys() -> [AuthKey; 2] {
 pub struct Shelf {
     open: CounterProxy,
     closed: CounterProxy,
+    /// The first by a connection of its own, which is made again when it is lost.
+    returning: CounterProxy,
 }
 
 #[actor]
 impl Shelf {
     pub async fn new(listen: String) -> Self {
         let [_, key] = keys();
-        let open = Counter::spawn().listen(listen).authkey(key);
+        let open = Counter::spawn().listen(listen).authkey(&key);
+        let open = open.await.expect("it listens");
+        let pauses = Duration::from_millis(1)..=Duration::from_millis(20);
+        let again = Reconnect::on_loss().max(100_000).pauses(pauses);
+        let connecting = Counter::connect(open.address().expect("it listens"), key);
         Self {
-            open: open.await.expect("it listens"),
+            returning: connecting.reconnect(again).await.expect("it listens"),
+            open,
             closed: Counter::spawn().await.expect("it starts"),
         }
     }
@@ -42,7 +54,7 @@ impl Shelf {
         self.open.clone()
     }
 
-    /// The same, of which whoever gets it knows no more than where it listens.
+    /// The same, by a connection to where it listens.
     pub async fn reached(&self) -> CounterProxy {
         let [_, key] = keys();
         let address = self.open.address().expect("it listens");
@@ -59,9 +71,15 @@ impl Shelf {
         self.open.callback().add()
     }
 
-    /// The same by a road of which no more is known than an address.
-    pub async fn ring_reached(&self) -> Callback<u64, u64> {
-        self.reached().await.callback().add()
+    /// Whoever listens there now, by a connection that has found him.
+    pub async fn returning(&self) -> CounterProxy {
+        let here = self.counted().await;
+        let found = async {
+            // A call that meets the end of the one before is told so.
+            while self.returning.get().await.ok() != Some(here) {}
+        };
+        within(LONG, found).await;
+        self.returning.clone()
     }
 
     /// Calls what another program has given it; whether it went over the network, too.
@@ -153,7 +171,7 @@ async fn siblings_need_keys_of_their_own() {
     if !alone("siblings_need_keys_of_their_own") {
         return;
     }
-    let shelf = Shelf::spawn("tcp://127.0.0.1:0".into()).await.unwrap();
+    let shelf = Shelf::spawn(HERE.into()).await.unwrap();
     let counter = shelf.open().await.unwrap();
     let error = counter.add(1).await.unwrap_err();
     let address = no_key(&error).clone();
@@ -194,7 +212,24 @@ async fn shelf() -> ShelfProxy {
 
 /// Runs `test` in another program, as a client of a shelf whose counter listens at `listen`.
 async fn as_client(test: &str, listen: &str) {
-    run_client(again(test, "client"), "tcp://127.0.0.1:0", listen).await;
+    run_client(again(test, "client"), HERE, listen).await;
+}
+
+/// The same in a program whose processes are numbered as on another machine.
+async fn as_far_client(test: &str, listen: &str) {
+    match apart() {
+        Some(apart) => run_client(again_by(apart, test, "far"), HERE, listen).await,
+        None => skipped("numbers of one's own need the right to them"),
+    }
+}
+
+/// Whether this process is a client, and then what links are of that it has with the counter.
+fn kind_here() -> Option<LinkKind> {
+    match () {
+        () if is_role("client") => Some(LinkKind::SharedMemory),
+        () if is_role("far") => Some(LinkKind::Network),
+        () => None,
+    }
 }
 
 /// The same by this command, of a shelf that listens there itself.
@@ -271,7 +306,7 @@ async fn keys_may_be_there_first() {
     );
     assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 1);
     drop(connected);
-    // Also one that came by a road of which no more is known than an address.
+    // Also one whose connection was handed on.
     let reached = shelf.reached().await.unwrap();
     assert_eq!(within(LONG, reached.add(1)).await.unwrap(), 2);
     let ring = shelf.ring().await.unwrap();
@@ -282,12 +317,11 @@ async fn keys_may_be_there_first() {
 /// directions, and also when the actor is gone that has handed it on.
 #[callboard::test]
 async fn callbacks_are_called_over_networks() {
-    if !is_role("client") {
-        let test = "callbacks_are_called_over_networks";
-        return as_client(test, "tcp://127.0.0.1:0").await;
+    if !is_role("far") {
+        return as_far_client("callbacks_are_called_over_networks", HERE).await;
     }
     let (shelf, [_, key]) = (shelf().await, keys());
-    let ring = shelf.ring_reached().await.unwrap();
+    let ring = shelf.ring().await.unwrap();
     no_key(&ring.call(1).await.unwrap_err());
     assert_eq!(call_by_key(&ring).await.unwrap(), (1, true));
     let first = Ringer::spawn(ring).await.unwrap();
@@ -298,12 +332,9 @@ async fn callbacks_are_called_over_networks() {
     assert_eq!(shelf.counted().await.unwrap(), 3);
 
     // And there, one of an actor that is here.
-    let own = Counter::spawn().listen("tcp://127.0.0.1:0").authkey(&key);
+    let own = Counter::spawn().listen(HERE).authkey(&key);
     let own = within(LONG, own.into_future()).await.unwrap();
-    let connecting = Counter::connect(own.address().unwrap(), &key);
-    let reached = within(LONG, connecting.into_future()).await.unwrap();
-    let ring = reached.callback().add();
-    drop(reached);
+    let ring = own.callback().add();
     let called = within(LONG, shelf.ring_back(ring)).await.unwrap();
     assert_eq!(called, (1, true));
     assert_eq!(own.get().await.unwrap(), 1);
@@ -362,9 +393,7 @@ async fn everything_goes(shelf: ShelfProxy, counter: CounterProxy, kind: LinkKin
         panic!("it has no key")
     };
     assert!(text.starts_with("Auth { why: NoKey"), "{text}");
-    let local = Shelf::spawn("tcp://127.0.0.1:0".into())
-        .await
-        .expect("it goes");
+    let local = Shelf::spawn(HERE.into()).await.expect("it goes");
     let said = within(LONG, local.add_by(counter.clone()))
         .await
         .expect("it goes");
@@ -380,7 +409,7 @@ async fn everything_goes(shelf: ShelfProxy, counter: CounterProxy, kind: LinkKin
 #[callboard::test]
 async fn programs_of_one_machine_share_memory() {
     if !is_role("client") {
-        return as_client("programs_of_one_machine_share_memory", "tcp://127.0.0.1:0").await;
+        return as_client("programs_of_one_machine_share_memory", HERE).await;
     }
     let shelf = shelf().await;
     let counter = shelf.open().await.unwrap();
@@ -388,15 +417,49 @@ async fn programs_of_one_machine_share_memory() {
     everything_goes(shelf, counter, LinkKind::SharedMemory).await;
 }
 
-/// Over a network it is the same, if nothing but an address is known of the actor.
+/// So do those that were brought together by one who has only connected to the actor: what he calls
+/// over a network may be near to whom he hands it on.
+#[callboard::test]
+async fn connections_lead_to_neighbours() {
+    if !is_role("client") {
+        return as_client("connections_lead_to_neighbours", HERE).await;
+    }
+    let shelf = shelf().await;
+    let counter = shelf.reached().await.unwrap();
+    assert_eq!(counter.link(), LinkKind::Network, "there is no key yet");
+    everything_goes(shelf, counter, LinkKind::SharedMemory).await;
+}
+
+/// Over a network it is the same.
 #[callboard::test]
 async fn links_over_networks_carry_everything() {
-    if !is_role("client") {
-        return as_client("links_over_networks_carry_everything", "tcp://127.0.0.1:0").await;
+    if !is_role("far") {
+        return as_far_client("links_over_networks_carry_everything", HERE).await;
     }
     let shelf = shelf().await;
     let counter = shelf.reached().await.unwrap();
     everything_goes(shelf, counter, LinkKind::Network).await;
+}
+
+/// A proxy whose connection was made again leads those to whom it is handed on to who answers there
+/// now, by the shortest way.
+#[callboard::test]
+async fn connections_lead_to_who_is_there() {
+    let Some(kind) = kind_here() else {
+        let test = "connections_lead_to_who_is_there";
+        as_client(test, HERE).await;
+        return as_far_client(test, HERE).await;
+    };
+    let (shelf, [_, key]) = (shelf().await, keys());
+    let first = shelf.returning().await.unwrap();
+    credentials().add(first.address().unwrap(), &key).unwrap();
+    assert_eq!(within(LONG, first.add(5)).await.unwrap(), 5);
+    shelf.replace().await.unwrap();
+    let next = shelf.returning().await.unwrap();
+    assert_eq!(within(LONG, next.add(1)).await.unwrap(), 1, "another one");
+    assert_eq!(next.link(), kind);
+    assert_eq!(next, shelf.open().await.unwrap());
+    assert_ne!(next, first);
 }
 
 /// A program in another network namespace of the machine cannot enter as its neighbours do: it
@@ -429,7 +492,7 @@ async fn names_may_mean_nothing() {
 #[callboard::test]
 async fn who_cannot_be_reached_is_told() {
     if !is_role("client") {
-        return as_client("who_cannot_be_reached_is_told", "tcp://127.0.0.1:0").await;
+        return as_client("who_cannot_be_reached_is_told", HERE).await;
     }
     let (shelf, [other, key]) = (shelf().await, keys());
     let closed = shelf.closed().await.unwrap();
@@ -466,39 +529,38 @@ async fn who_cannot_be_reached_is_told() {
 /// call it: they are told that theirs is gone. So it is over both roads.
 #[callboard::test]
 async fn others_in_its_place_are_not_called() {
-    if !is_role("client") {
-        return as_client("others_in_its_place_are_not_called", "tcp://127.0.0.1:0").await;
-    }
+    let Some(kind) = kind_here() else {
+        let test = "others_in_its_place_are_not_called";
+        as_client(test, HERE).await;
+        return as_far_client(test, HERE).await;
+    };
     let (shelf, [_, key]) = (shelf().await, keys());
-    for kind in [LinkKind::Network, LinkKind::SharedMemory] {
-        let counter = match kind {
-            LinkKind::Network => shelf.reached().await.unwrap(),
-            _ => shelf.open().await.unwrap(),
-        };
-        credentials().add(counter.address().unwrap(), &key).unwrap();
-        assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 1);
-        assert_eq!(counter.link(), kind);
-        shelf.replace().await.unwrap();
-        let error = loop {
-            match within(LONG, counter.add(1)).await.unwrap_err() {
-                // The end of the old link is heard at its next use.
-                CallError::Unreachable { .. } => {}
-                error => break error,
-            }
-        };
-        assert!(matches!(error, CallError::Died { .. }), "{error:?}");
-        assert_eq!(shelf.counted().await.unwrap(), 0, "it is another one");
-    }
+    let counter = shelf.reached().await.unwrap();
+    credentials().add(counter.address().unwrap(), &key).unwrap();
+    assert_eq!(within(LONG, counter.add(1)).await.unwrap(), 1);
+    assert_eq!(counter.link(), kind);
+    shelf.replace().await.unwrap();
+    let error = loop {
+        match within(LONG, counter.add(1)).await.unwrap_err() {
+            // The end of the old link is heard at its next use.
+            CallError::Unreachable { .. } => {}
+            error => break error,
+        }
+    };
+    assert!(matches!(error, CallError::Died { .. }), "{error:?}");
+    assert_eq!(shelf.counted().await.unwrap(), 0, "it is another one");
 }
 
 /// A named socket is an address like others.
 #[callboard::test]
 async fn named_sockets_are_ways() {
-    if !is_role("client") {
+    let Some(kind) = kind_here() else {
+        let test = "named_sockets_are_ways";
         let scratch = Scratch::new();
-        let listen = format!("unix:{}", scratch.path("counter"));
-        return as_client("named_sockets_are_ways", &listen).await;
-    }
+        let path = |name: &str| format!("unix:{}", scratch.path(name));
+        as_client(test, &path("near")).await;
+        return as_far_client(test, &path("far")).await;
+    };
     let counter = shelf().await.reached().await.unwrap();
     let address = no_key(&counter.add(1).await.unwrap_err()).clone();
     assert!(address.path().is_some());
@@ -509,5 +571,5 @@ async fn named_sockets_are_ways() {
             .unwrap(),
     );
     assert_eq!(within(LONG, counter.add(5)).await.unwrap(), 5);
-    assert_eq!(counter.link(), LinkKind::Network);
+    assert_eq!(counter.link(), kind);
 }

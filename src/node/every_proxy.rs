@@ -38,8 +38,9 @@ use crate::transport::link_kind::LinkKind;
 ///   this process has for one of its addresses, since it [connected](crate::Connect) there or from
 ///   its [credentials](crate::credentials()). Until it has one, calls fail with
 ///   [`CallError::Auth`](crate::CallError::Auth). Between programs of one user on one machine it is
-///   shared memory, too, of which each side copies what it reads: neither has to trust the other.
-///   Elsewhere it is a connection to where the actor listens. [`link`](Self::link) tells which.
+///   shared memory, too, whoever handed the proxy on; of that each side copies what it reads, for
+///   neither has to trust the other. Elsewhere it is a connection to where the actor listens.
+///   [`link`](Self::link) tells which.
 /// - It owns nothing, as a connected one: the actor ends with the proxies of the process that has
 ///   started it: hand on a clone. Its `shutdown` [asks](Self::end_asked) the owner, its `kill` ends
 ///   the link, and the next call makes another one. How the actor died is told by whoever has

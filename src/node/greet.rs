@@ -420,10 +420,12 @@ pub(crate) fn run<A: Actor>(seat: Seat) -> Served {
             let signals = signals.clone();
             porter.set_wake(move || signals.tell());
         }
+        let actor = named.actor();
         let door = places.map(|places| {
             places.door(Behind {
                 tables: Tables::of(const { &A::INTERFACE }),
                 key: named.actor().bits(),
+                home: Box::new(move || resident::home_of(actor)),
                 signals: signals.clone(),
             })
         });

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::being::Being;
 use super::berth::{self, Berth};
 use super::census::{self, Life};
-use super::forward::resident::Resident;
+use super::forward::resident::{self, Resident};
 use super::handle::{Handle, Owner, Proxy};
 use super::handover::Handover;
 use super::leash::{Leash, Watch};
@@ -287,6 +287,7 @@ impl<P: Proxy, E: Send + 'static> Local<P, Result<Encoded, EncodeError>, E> {
         let behind = Behind {
             tables: Tables::of(interface),
             key: key.bits(),
+            home: Box::new(move || resident::home_of(key)),
             signals: signals.clone(),
         };
         let will = places.as_ref().map(Places::will).unwrap_or_default();

@@ -50,14 +50,10 @@ pub struct Passport {
     pub(crate) pid: u32,
     /// What it offers.
     pub(crate) tables: Tables,
-    /// The family that it belongs to.
-    pub(crate) family: u64,
-    /// Where its family enters, if it is known.
-    pub(crate) entrance: Option<Entrance>,
+    /// Where it lives, if it is known.
+    pub(crate) home: Option<Home>,
     /// Where others connect to it.
     pub(crate) addresses: Vec<String>,
-    /// When it has ended, another one may follow it, at the same entrance and addresses.
-    pub(crate) returns: bool,
 }
 
 impl fmt::Debug for ArchivedPassport {
@@ -74,13 +70,18 @@ impl Passport {
         ActorKey::from_bits(self.machine, self.key)
     }
 
+    /// Whether another one may follow it when it has ended.
+    pub(crate) fn returns(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.returns)
+    }
+
     /// Takes over what a later one of the same actor knows more.
     pub(crate) fn learn(&mut self, later: Self) {
         self.pid = later.pid;
-        self.returns |= later.returns;
-        if later.entrance.is_some() {
-            self.entrance = later.entrance;
-            self.family = later.family;
+        let returned = self.returns();
+        if let Some(home) = later.home {
+            let returns = home.returns || returned;
+            self.home = Some(Home { returns, ..home });
         }
         for address in later.addresses {
             if self.addresses.len() < ADDRESSES_MAX && !self.addresses.contains(&address) {
@@ -88,6 +89,17 @@ impl Passport {
             }
         }
     }
+}
+
+/// Where an actor lives: what its neighbours need to know.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    /// The family that it belongs to.
+    pub(crate) family: u64,
+    /// Where that enters.
+    pub(crate) entrance: Entrance,
+    /// When it has ended, another one may follow it, at the same entrance and addresses.
+    pub(crate) returns: bool,
 }
 
 /// Where the processes of a family enter.
@@ -130,15 +142,17 @@ mod tests {
             key: 2,
             pid: 3,
             tables: Tables::of(&Interface::NONE),
-            family: entrance.map_or(0, u64::from),
-            entrance: entrance.map(|byte| Entrance {
-                name: [byte; 16],
-                opener: (3, 4),
-                program: 0,
-                locks: vec![5],
+            home: entrance.map(|byte| Home {
+                family: byte.into(),
+                entrance: Entrance {
+                    name: [byte; 16],
+                    opener: (3, 4),
+                    program: 0,
+                    locks: vec![5],
+                },
+                returns: false,
             }),
             addresses: addresses.iter().map(|&address| address.into()).collect(),
-            returns: false,
         }
     }
 
@@ -154,6 +168,6 @@ mod tests {
             known.learn(passport(Some(8), &[&format!("tcp://c:{port}")]));
         }
         assert_eq!(known.addresses.len(), ADDRESSES_MAX);
-        assert_eq!(known.family, 8);
+        assert_eq!(known.home.map(|home| home.family), Some(8));
     }
 }

@@ -11,6 +11,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::hello::Tables;
+use super::passport::Home;
 
 /// The longest [`Join`] in bytes.
 pub(crate) const JOIN_LEN_MAX: usize = 1024;
@@ -26,6 +27,9 @@ pub(crate) struct Welcome {
     pub(crate) pid: u32,
     /// Its key among all of that machine.
     pub(crate) key: u64,
+    /// Where it lives, if there is room for who would enter there: for those to whom the caller
+    /// hands its proxy on.
+    pub(crate) home: Option<Home>,
     /// The capacity of each ring in bytes.
     pub(crate) ring_capacity: u64,
     /// How many calls the caller may keep in flight.

@@ -22,6 +22,26 @@ pub fn again_by(by: &[&str], test: &str, role: &str) -> Command {
     command
 }
 
+/// A program by which another one runs whose processes are numbered as on another machine. None:
+/// this user has no right to it.
+pub fn apart() -> Option<&'static [&'static str]> {
+    const APART: [&[&str]; 2] = [
+        &["unshare", "--fork", "--pid", "--mount-proc"],
+        &[
+            "unshare",
+            "--map-root-user",
+            "--fork",
+            "--pid",
+            "--mount-proc",
+        ],
+    ];
+    let may = |by: &&&[&str]| {
+        let tried = Command::new(by[0]).args(&by[1..]).arg("true").output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    APART.iter().find(may).copied()
+}
+
 /// The arguments with which a test program runs just `test`.
 pub fn again_args(test: &str) -> [&str; 4] {
     [test, "--exact", "--nocapture", "--test-threads=1"]

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::fork::fork;
-pub use again::{again, again_args, again_by, alone, is_role, must_pass};
+pub use again::{again, again_args, again_by, alone, apart, is_role, must_pass};
 pub use blobs::{blobs_of, no_blobs};
 pub use core_group::CoreGroup;
 pub(crate) use kinds::both;

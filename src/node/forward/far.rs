@@ -18,8 +18,10 @@ use crate::node::handle::{Handle, Owner};
 use crate::node::output::Tails;
 use crate::node::registry::{self, ActorType};
 use crate::node::remote::credentials;
+use crate::node::remote::tie::Found;
 use crate::node::spawn::message_len_max;
 use crate::node::spawn_options::GRACE;
+use crate::node::ward::Ward;
 use crate::node::{family_key, itself};
 use crate::proxy::Caller;
 use crate::proxy::exchange::Exchange;
@@ -35,7 +37,7 @@ use crate::transport::unreached::Unreached;
 use crate::wire::chain::ActorKey;
 use crate::wire::hello::Tables;
 use crate::wire::interface::Interface;
-use crate::wire::passport::{ADDRESSES_MAX, Entrance, Passport};
+use crate::wire::passport::{ADDRESSES_MAX, Entrance, Home, Passport};
 
 static FAR: Mutex<Option<HashMap<ActorKey, Weak<Far>>>> = Mutex::new(None);
 
@@ -67,7 +69,8 @@ impl Far {
         let all = all.get_or_insert_default();
         if let Some(known) = all.get(&actor).and_then(Weak::upgrade) {
             // Relaxed: whoever looks once more soon sees it.
-            known.returns.fetch_or(passport.returns, Ordering::Relaxed);
+            let returns = passport.returns();
+            known.returns.fetch_or(returns, Ordering::Relaxed);
             lock(&known.passport).learn(passport);
             return known;
         }
@@ -78,7 +81,7 @@ impl Far {
             actor,
             interface: known.unwrap_or(const { &Interface::NONE }),
             tables: Arc::new(passport.tables.clone()),
-            returns: AtomicBool::new(passport.returns),
+            returns: AtomicBool::new(passport.returns()),
             passport: Mutex::new(passport),
             link: Mutex::default(),
             was_cut: AtomicBool::new(false),
@@ -173,12 +176,11 @@ fn parse(texts: &[String]) -> Vec<Address> {
 /// What a link would go over that is still to be made.
 fn planned(passport: &Passport) -> LinkKind {
     let own = family_key::of_this_process();
-    let is_family = own.is_ok_and(|own| passport.family == id_of(&own));
-    let may_enter = || {
-        let entrance = passport.entrance.as_ref();
-        entrance.is_some_and(|entrance| key_of(entrance, &parse(&passport.addresses)).is_some())
+    let is_near = |home: &Home| {
+        own.is_ok_and(|own| home.family == id_of(&own))
+            || key_of(&home.entrance, &parse(&passport.addresses)).is_some()
     };
-    if passport.machine == machine::id() && (is_family || may_enter()) {
+    if passport.machine == machine::id() && passport.home.as_ref().is_some_and(is_near) {
         LinkKind::SharedMemory
     } else {
         LinkKind::Network
@@ -203,12 +205,12 @@ fn find_way(whom: &Whom<'_>, passport: &Passport) -> Result<Link, Ended> {
     }
     let own = family_key::of_this_process();
     let own = own.map_err(|_| Ended::Unreachable(Unreached::NoRoom))?;
-    match &passport.entrance {
-        Some(entrance) if passport.family == id_of(&own) => by_entrance(whom, entrance, &own),
-        entrance => {
+    match &passport.home {
+        Some(home) if home.family == id_of(&own) => by_entrance(whom, &home.entrance, &own),
+        home => {
             let credential = net::credential_of(whom)?;
-            let near = entrance.as_ref();
-            let near = near.and_then(|entrance| as_neighbour(whom, entrance));
+            let near = home.as_ref();
+            let near = near.and_then(|home| as_neighbour(whom, &home.entrance));
             near.map_or_else(|| net::connect(whom, credential), Ok)
         }
     }
@@ -375,6 +377,28 @@ impl fmt::Debug for Far {
     }
 }
 
+/// Where an actor lives that this process has started.
+fn home_of(ward: &Ward) -> Result<Home, HandOnError> {
+    let own = family_key::of_this_process()?;
+    let (name, opener) = ward.entrance()?;
+    let terms = ward.terms();
+    let entrance = Entrance {
+        name,
+        opener: (opener.pid, opener.uid),
+        program: if terms.is_other_program {
+            0
+        } else {
+            machine::program()
+        },
+        locks: terms.keys(&own).iter().map(id_of).collect(),
+    };
+    Ok(Home {
+        family: id_of(&own),
+        entrance,
+        returns: terms.berth.is_some(),
+    })
+}
+
 impl Handle {
     /// What of the proxy travels in a message.
     ///
@@ -383,30 +407,18 @@ impl Handle {
     pub(crate) fn passport(&self) -> Result<Passport, HandOnError> {
         let being = &self.life().being;
         let actor = self.caller().key();
-        let own = family_key::of_this_process()?;
-        let family = id_of(&own);
-        let (entrance, returns) = match being {
+        let (actor, home) = match being {
             Being::Many(group) => return group.passport(),
-            Being::Process(ward) => {
-                let (name, opener) = ward.entrance()?;
-                let terms = ward.terms();
-                let entrance = Entrance {
-                    name,
-                    opener: (opener.pid, opener.uid),
-                    program: if terms.is_other_program {
-                        0
-                    } else {
-                        machine::program()
-                    },
-                    locks: terms.keys(&own).iter().map(id_of).collect(),
-                };
-                (Some(entrance), terms.berth.is_some())
-            }
+            Being::Process(ward) => (actor, Some(home_of(ward)?)),
             Being::Task(_) | Being::Itself(_) => match resident::find(actor) {
-                Some(resident) => (Some(resident.entrance()?), resident.returns()),
-                None => (None, false),
+                Some(resident) => (actor, Some(resident.home()?)),
+                None => (actor, None),
             },
-            Being::Remote(_) => (None, false),
+            Being::Remote(tie) => {
+                // Another one may answer by now than the one that was connected to first.
+                let Found { actor, home, .. } = tie.found();
+                (actor, home)
+            }
         };
         let tables = self.tables().ok_or(HandOnError::Gone)?;
         Ok(Passport {
@@ -414,10 +426,8 @@ impl Handle {
             key: actor.bits(),
             pid: being.pid(),
             tables: tables.of_callers(),
-            family,
-            entrance,
+            home,
             addresses: self.addresses().iter().map(Address::to_string).collect(),
-            returns,
         })
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
         machine: whom.actor.machine(),
         pid: whom.pid,
         key: whom.actor.bits(),
+        home: None,
         ring_capacity: door::RING_CAPACITY,
         slots: door::SLOTS,
         message_len_max: door::MESSAGE_LEN_MAX,
@@ -62,7 +63,7 @@ pub(super) fn connect(whom: &Whom<'_>, credential: Credential) -> Result<Link, E
         let ended = match place.enter().await {
             Ok((sealed, found)) if is_same(&welcome, &found) => {
                 if let Being::Remote(tie) = being {
-                    tie.found(found.pid);
+                    tie.find(&found);
                 }
                 // Nobody may be waiting any more.
                 let _ = way.send(sealed);

@@ -18,12 +18,13 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::id_of;
+use super::{HandOnError, id_of};
 use crate::actor::Actor;
 use crate::actor::context::Itself;
 use crate::actor::port::Port;
 use crate::actor::signals::{Arrival, Line, Signals};
 use crate::node::berth::Way;
+use crate::node::family_key;
 use crate::node::remote::door::Plate;
 use crate::node::remote::grave;
 use crate::node::spawn::MESSAGE_LEN_MAX;
@@ -41,7 +42,7 @@ use crate::transport::porter::Porter;
 use crate::transport::shm::{Bells, connect};
 use crate::wire::chain::ActorKey;
 use crate::wire::hello;
-use crate::wire::passport::{BUSY, ENTER_LEN_MAX, Enter, Entrance, LOCKED, NO_ROOM};
+use crate::wire::passport::{BUSY, ENTER_LEN_MAX, Enter, Entrance, Home, LOCKED, NO_ROOM};
 
 /// How many callers an actor has at most that have entered.
 const CALLERS_MAX: usize = 1024;
@@ -91,6 +92,13 @@ struct Entered {
 pub(crate) fn find(actor: ActorKey) -> Option<Arc<Resident>> {
     let residents = RESIDENTS.lock().unwrap_or_else(PoisonError::into_inner);
     residents.as_ref()?.get(&actor).cloned()
+}
+
+/// What the neighbours of `actor` need to know of it, if it lives here and there is room for them.
+pub(crate) fn home_of(actor: ActorKey) -> Option<Home> {
+    let home = find(actor)?.home();
+    home.inspect_err(|error| tracing::debug!(%error, "others reach it over the network only"))
+        .ok()
 }
 
 /// Lets the family of `actor` enter by this socket, if the actor lives here.
@@ -176,7 +184,7 @@ impl Resident {
     ///
     /// # Errors
     /// The system's: no descriptors are free.
-    pub(super) fn entrance(self: &Arc<Self>) -> io::Result<Entrance> {
+    fn entrance(self: &Arc<Self>) -> io::Result<Entrance> {
         let known = self.lock().entrance;
         let (name, Opener { pid, uid }) = match known {
             Some(known) => known,
@@ -198,8 +206,20 @@ impl Resident {
         })
     }
 
+    /// What its neighbours need to know of it.
+    ///
+    /// # Errors
+    /// [`HandOnError`]: no descriptors are free, or there is no key for its family.
+    pub(super) fn home(self: &Arc<Self>) -> Result<Home, HandOnError> {
+        Ok(Home {
+            family: id_of(&family_key::of_this_process()?),
+            entrance: self.entrance()?,
+            returns: self.returns(),
+        })
+    }
+
     /// Whether another one may follow it.
-    pub(super) fn returns(&self) -> bool {
+    fn returns(&self) -> bool {
         self.announce.is_some()
     }
 

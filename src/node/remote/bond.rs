@@ -104,7 +104,7 @@ pub(crate) fn lay(
     } = place;
     let geometry = geometry(welcome, address)?;
     let pumps = pumps().map_err(ConnectError::Resources)?;
-    let tie = Tie::new(welcome.pid);
+    let tie = Tie::new(welcome);
     let (told, parted) = (Arc::new(OnceLock::<Arc<Exchange>>::new()), tie.clone());
     let (heard, asking) = (Arc::clone(&told), pumps.clone());
     let part = move |parting: Parting, former: Parted, death: Option<Death>| {

@@ -40,8 +40,8 @@ use crate::transport::relay::{Parting, Relay, part};
 use crate::transport::sealed_stream::Sealed;
 use crate::transport::stream::{Pumping, Runtimes, lay_remote};
 use crate::transport::unix::pumps;
-use crate::wire::codec::EncodeError;
 use crate::wire::hello::{self, Tables};
+use crate::wire::passport::Home;
 use crate::wire::welcome::{JOIN_LEN_MAX, Join, Welcome};
 
 /// How many strangers may stand at a door at once.
@@ -69,11 +69,16 @@ pub(crate) const SLOTS: u64 = 1024;
 /// The longest message over a network in bytes.
 pub(crate) const MESSAGE_LEN_MAX: u64 = 16 * 1024 * 1024;
 
+/// Tells where an actor lives; nothing, if there is no room for who would enter there.
+pub(crate) type AskHome = Box<dyn Fn() -> Option<Home> + Send + Sync>;
+
 /// What is to be behind a door.
 pub(crate) struct Behind {
     pub(crate) tables: Tables,
     /// The actor's key on this machine.
     pub(crate) key: u64,
+    /// Where it lives.
+    pub(crate) home: AskHome,
     pub(crate) signals: Signals,
 }
 
@@ -101,7 +106,9 @@ struct Inside {
     entrance_keys: Box<[AuthKey]>,
     /// Where others reach the actor.
     addresses: Box<[Address]>,
-    welcome: Vec<u8>,
+    /// Without the home.
+    welcome: Welcome,
+    home: AskHome,
     signals: Signals,
     limits: Limits,
     pumps: Handle,
@@ -185,16 +192,17 @@ impl Door {
             machine: machine::id(),
             pid: std::process::id(),
             key: behind.key,
+            home: None,
             ring_capacity: RING_CAPACITY,
             slots: SLOTS,
             message_len_max: MESSAGE_LEN_MAX,
         };
-        let welcome = hello::encode(&welcome);
-        let too_long = |error: EncodeError| io::Error::other(error);
+        hello::encode(&welcome).map_err(io::Error::other)?;
         Ok(Self(Arc::new(Inside {
             entrance_keys,
             addresses,
-            welcome: welcome.map_err(too_long)?,
+            welcome,
+            home: behind.home,
             signals: behind.signals,
             limits,
             pumps: pumps()?,
@@ -415,7 +423,13 @@ impl Inside {
         mut sealed: Sealed<Wire>,
         stranger: &Arc<AtomicBool>,
     ) -> io::Result<()> {
-        send_packet(&mut sealed, &self.welcome).await?;
+        let welcome = Welcome {
+            home: (self.home)(),
+            ..self.welcome.clone()
+        };
+        // Where there is no room for it in a packet, its proxies lead over the network only.
+        let packet = hello::encode(&welcome).or_else(|_| hello::encode(&self.welcome));
+        send_packet(&mut sealed, &packet.map_err(io::Error::other)?).await?;
         crate::sys::failpoint::at("door.welcomed");
         let join = recv_packet(&mut sealed, JOIN_LEN_MAX).await?;
         crate::sys::failpoint::at("door.joined");

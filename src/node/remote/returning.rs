@@ -230,8 +230,8 @@ impl Returning {
                 (handle, now.way.replace(way))
             });
             if let Being::Remote(tie) = &now.handle.life().being {
-                // By which it is asked for when it dies.
-                tie.found(welcome.pid);
+                // By which it is asked for when it dies, and handed on.
+                tie.find(&welcome);
             }
             now.welcome = welcome;
             now.since = Instant::now();

@@ -5,8 +5,7 @@
 //! started it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::node::exited::Exited;
 use crate::proxy::exchange::Exchange;
@@ -16,13 +15,21 @@ use crate::transport::farewell::Farewell;
 use crate::transport::relay::Parting;
 use crate::transport::stream::Pumping;
 use crate::transport::unreached::Unreached;
+use crate::wire::chain::ActorKey;
+use crate::wire::passport::Home;
+use crate::wire::welcome::Welcome;
+
+/// Nothing here is left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A handle of a connection to an actor.
 #[derive(Clone)]
 pub(crate) struct Tie(Arc<Shared>);
 
 struct Shared {
-    pid: AtomicU32,
+    found: Mutex<Found>,
     /// Until the connection is to end.
     pumping: Mutex<Option<Pumping>>,
     exit: Exited,
@@ -30,11 +37,31 @@ struct Shared {
     death: OnceLock<Death>,
 }
 
+/// Who is at the other end.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) actor: ActorKey,
+    /// The number of its process, on its machine.
+    pub(crate) pid: u32,
+    /// Where it lives, if that is known.
+    pub(crate) home: Option<Home>,
+}
+
+impl Found {
+    fn by(welcome: &Welcome) -> Self {
+        Self {
+            actor: ActorKey::from_bits(welcome.machine, welcome.key),
+            pid: welcome.pid,
+            home: welcome.home.clone(),
+        }
+    }
+}
+
 impl Tie {
-    /// To an actor that lives in process `pid`, wherever that is.
-    pub(super) fn new(pid: u32) -> Self {
+    /// To the actor that has said `welcome`, or is to say it.
+    pub(super) fn new(welcome: &Welcome) -> Self {
         Self(Arc::new(Shared {
-            pid: AtomicU32::new(pid),
+            found: Mutex::new(Found::by(welcome)),
             pumping: Mutex::new(None),
             exit: Exited::new(),
             death: OnceLock::new(),
@@ -43,12 +70,7 @@ impl Tie {
 
     /// Keeps the connection until it is to end.
     pub(super) fn hold(&self, pumping: Pumping) {
-        let mut held = self
-            .0
-            .pumping
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *held = Some(pumping);
+        *lock(&self.0.pumping) = Some(pumping);
     }
 
     /// The connection has ended, and whoever has started the actor may have told of its `death`.
@@ -73,13 +95,17 @@ impl Tie {
 
     /// The number of the actor's process, on its machine.
     pub(crate) fn pid(&self) -> u32 {
-        // Relaxed: it says only this.
-        self.0.pid.load(Ordering::Relaxed)
+        lock(&self.0.found).pid
     }
 
-    /// At the other end lives, in process `pid`, one that has followed the actor that was expected.
-    pub(crate) fn found(&self, pid: u32) {
-        self.0.pid.store(pid, Ordering::Relaxed);
+    /// Who is at the other end.
+    pub(crate) fn found(&self) -> Found {
+        lock(&self.0.found).clone()
+    }
+
+    /// It is who has said `welcome`: the actor that was expected, or one that has followed it.
+    pub(crate) fn find(&self, welcome: &Welcome) {
+        *lock(&self.0.found) = Found::by(welcome);
     }
 
     /// How it ended, as far as is known here.
@@ -115,12 +141,7 @@ impl Tie {
     }
 
     fn take(&self) -> Option<Pumping> {
-        let mut held = self
-            .0
-            .pumping
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        held.take()
+        lock(&self.0.pumping).take()
     }
 }
 
