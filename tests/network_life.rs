@@ -13,11 +13,10 @@ use callboard::pool::Pool;
 use callboard::prelude::*;
 use callboard::supervision::{Strategy, Supervisor};
 use callboard::{AuthKey, ConnectError, DownReason, Exit, LifeEvent, LinkKind, ShutdownError};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
-use common::{Holdings, LONG, SOON, Scratch, again, alone, is_role, signal, skipped, within};
+use common::{Holdings, LONG, SOON, Scratch, again, alone, is_role, may_open, signal, within};
 use counter::{Counter, HERE, connected, key};
 
 /// Has a say in its end.
@@ -512,11 +511,9 @@ async fn a_thousand_callers_fit() {
     if !alone("a_thousand_callers_fit") {
         return;
     }
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    if most < 2 * u64::from(CALLERS) {
-        return skipped("a process may not have two thousand descriptors");
+    if !may_open(2 * u64::from(CALLERS)) {
+        return;
     }
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let counter = Counter::spawn().listen(HERE).authkey(key());
     let counter = counter.connections(CALLERS.into()).await.unwrap();
     let address = counter.address().unwrap();

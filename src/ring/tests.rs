@@ -1,9 +1,10 @@
 //! The ring on heap memory, between honest peers.
 //!
-//! These and the tests in `hostile.rs` run under Miri too, with fewer turns:
-//! `MIRIFLAGS=-Zmiri-disable-weak-memory-emulation cargo +nightly miri test --lib ring`. Without
-//! the flag Miri of 2026-05 stops with an error of its own at an atomic word whose bytes a copy
-//! wrote in part; it finds data races all the same, and stale values are for `models.rs`.
+//! These and the tests in `hostile.rs` run under Miri too, with fewer turns, and so do those of sys
+//! that ask the system for nothing: `MIRIFLAGS=-Zmiri-disable-weak-memory-emulation cargo +nightly
+//! miri test --lib -- ring sys::checked sys::counted`. Without the flag Miri of 2026-05 stops with
+//! an error of its own at an atomic word whose bytes a copy wrote in part; it finds data races all
+//! the same, and stale values are for `models.rs`.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;

@@ -43,7 +43,7 @@ impl Owner {
         let namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |link| link.ino());
         Ok(Self {
             pid: std::process::id(),
-            start_time: start_time("self")?,
+            start_time: Stat::of("self")?.start_time,
             namespace,
         })
     }
@@ -75,11 +75,12 @@ impl Owner {
         format!("{NAME_PREFIX}-{pid}-{start_time}-{namespace}-{random:032x}")
     }
 
-    /// Whether this process is known to be gone. Of one in another namespace, or where /proc
-    /// cannot be read, nothing is known.
+    /// Whether this process is known to be gone, be it that nobody has reaped it. Of one in another
+    /// namespace, or where /proc cannot be read, nothing is known.
     pub(crate) fn is_dead(self) -> bool {
         let visible = Self::current().is_ok_and(|current| current.namespace == self.namespace);
-        visible && start_time(&self.pid.to_string()).ok() != Some(self.start_time)
+        let lives = |stat: Stat| stat.start_time == self.start_time && !stat.has_ended;
+        visible && !Stat::of(&self.pid.to_string()).is_ok_and(lives)
     }
 }
 
@@ -91,12 +92,33 @@ fn decimal(text: &str) -> Option<u64> {
         .flatten()
 }
 
-/// Field 22 of the process's `stat`, counted from behind its name, which may hold anything.
-fn start_time(process: &str) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    stat.rsplit_once(')')
-        .and_then(|(_, fields)| fields.split_whitespace().nth(19)?.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in its stat"))
+/// What the kernel says of a process.
+struct Stat {
+    start_time: u64,
+    /// All of it, and not its first thread alone.
+    has_ended: bool,
+}
+
+impl Stat {
+    /// Fields 3, 20 and 22 of its `stat`, counted from behind its name, which may hold anything
+    /// (`proc_pid_stat(5)`).
+    fn of(process: &str) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        Self::parse(&stat)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in its stat"))
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        let start_time = fields.nth(1)?.parse().ok()?;
+        let has_ended = ["Z", "X"].contains(&state) && threads <= 1;
+        Some(Self {
+            start_time,
+            has_ended,
+        })
+    }
 }
 
 /// 128 bits that nobody can guess.
@@ -112,6 +134,11 @@ pub(crate) fn random() -> io::Result<u128> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    use nix::unistd::Pid;
+
     use super::*;
 
     #[test]
@@ -137,9 +164,46 @@ mod tests {
         // The start time is read behind the last parenthesis.
         let shifted = std::thread::spawn(|| {
             crate::sys::process::set_title(") 1 2 3 (");
-            (start_time("thread-self"), start_time("self"))
+            let of = |process| Stat::of(process).unwrap().start_time;
+            (of("thread-self"), of("self"))
         });
         let (thread, process) = shifted.join().unwrap();
-        assert!(thread.unwrap() >= process.unwrap());
+        assert!(thread >= process);
+    }
+
+    #[test]
+    fn who_is_not_reaped_is_dead() {
+        // A process that has ended leaves nothing but its number, as long as nobody asks how.
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let owner = Owner {
+            pid,
+            start_time: Stat::of(&pid.to_string()).unwrap().start_time,
+            ..Owner::current().unwrap()
+        };
+        assert!(!owner.is_dead());
+        drop(child.stdin.take());
+        let id = Id::Pid(Pid::from_raw(pid.cast_signed()));
+        waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        assert!(owner.is_dead());
+        child.wait().unwrap();
+        assert!(owner.is_dead());
+    }
+
+    #[test]
+    fn who_lives_without_its_first_thread_lives() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 42 0 0")
+        };
+        for (state, threads, has_ended) in [
+            ("S", 1, false),
+            ("Z", 1, true),
+            ("Z", 2, false),
+            ("X", 1, true),
+        ] {
+            let found = Stat::parse(&stat(state, threads)).unwrap();
+            assert_eq!((found.start_time, found.has_ended), (42, has_ended));
+        }
+        assert!(Stat::parse("7 (a) S 1").is_none());
     }
 }

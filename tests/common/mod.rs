@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::fork::fork;
@@ -60,6 +61,17 @@ pub async fn eventually(limit: Duration, what: &str, mut is_so: impl FnMut() -> 
 /// Says that a test shows nothing here, past the harness's capture.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
+/// Lets this process have so many descriptors; false: it may not, and the test was skipped.
+pub fn may_open(descriptors: u64) -> bool {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    if most < descriptors {
+        skipped(&format!("a process may not have {descriptors} descriptors"));
+        return false;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("it may be raised so far");
+    true
 }
 
 /// A folder for one test, removed with its content.

@@ -446,8 +446,8 @@ impl<P, Args, E> Spawn<P, Args, E> {
     }
 
     /// How many bytes of [blobs](crate::Blob#over-a-network) may have come from one caller of
-    /// another program and be in use at the same time. What goes beyond it is an error of the call
-    /// that it came with. Default: 4 GiB.
+    /// another program that is connected, and be in use at the same time. What goes beyond it is an
+    /// error of the call that it came with. Default: 4 GiB.
     ///
     /// It is the limit of each connection: with 16 [connections](Self::connections) the blobs of
     /// all of them take 16 times that at most.
