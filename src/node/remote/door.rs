@@ -197,6 +197,7 @@ impl Door {
             slots: SLOTS,
             message_len_max: MESSAGE_LEN_MAX,
         };
+        // What no packet holds could be told to nobody.
         hello::encode(&welcome).map_err(io::Error::other)?;
         Ok(Self(Arc::new(Inside {
             entrance_keys,
