@@ -11,8 +11,8 @@ use callboard::{Array, ArrayError, Blob, BlobError, LinkKind};
 use nix::sys::signal::Signal;
 
 use common::{
-    LONG, MemoryGroup, again, again_args, eventually, file_of, gone, is_role, must_pass, signal,
-    skipped, within,
+    LONG, MemoryGroup, again, again_args, eventually, file_of, gone, is_role, may_unshare,
+    must_pass, signal, skipped, within,
 };
 
 /// Makes blobs, and keeps and reads those of others.
@@ -200,8 +200,7 @@ async fn a_full_shm_is_none_of_theirs() -> callboard::Result<()> {
         large.set(0, 1)?;
         return holder.shutdown().await;
     }
-    let may = Command::new("unshare").args(["-m", "true"]).output();
-    if !may.is_ok_and(|output| output.status.success()) {
+    if !may_unshare(&["-m", "true"]) {
         skipped("another /dev/shm needs the right to mount");
         return Ok(());
     }

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use common::{
     Holdings, LONG, SOON, Scratch, again, again_args, alone, children_of, eventually, gone,
-    is_role, must_pass, skipped, within,
+    is_role, may_unshare, must_pass, skipped, within,
 };
 
 /// Nothing special.
@@ -244,10 +244,7 @@ async fn with_few_descriptors(free: u64, word: &str) -> callboard::Result<()> {
 /// Runs `test` again as `role`, where `/dev/shm` has a mebibyte.
 fn must_pass_cramped(test: &str, role: &str) {
     let script = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$0\" \"$@\"";
-    let may = Command::new("unshare")
-        .args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"])
-        .output();
-    if !may.is_ok_and(|output| output.status.success()) {
+    if !may_unshare(&["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"]) {
         skipped("a small /dev/shm needs the right to mount");
         return;
     }

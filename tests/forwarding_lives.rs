@@ -17,12 +17,9 @@ use nix::sys::signal::Signal;
 
 use actors::{Counter, CounterProxy, Holder, HolderProxy};
 use common::{
-    Holdings, LONG, Scratch, again, again_by, alone, apart, is_role, must_pass, signal, skipped,
-    within,
+    HERE, Holdings, LONG, Scratch, again, again_by, alone, apart, is_role, must_pass, signal,
+    skipped, within,
 };
-
-/// Any free port of this machine.
-const HERE: &str = "tcp://127.0.0.1:0";
 
 fn key() -> AuthKey {
     AuthKey::from([6; 32])

@@ -15,10 +15,10 @@ use callboard::{
 };
 
 use actors::{Counter, CounterProxy, Holder};
-use common::{LONG, Scratch, again, again_by, alone, apart, is_role, must_pass, skipped, within};
-
-/// Any free port of this machine.
-const HERE: &str = "tcp://127.0.0.1:0";
+use common::{
+    HERE, LONG, Scratch, again, again_by, alone, apart, is_role, may_unshare, must_pass, skipped,
+    within,
+};
 
 /// What callers of the shelf must have, and what those of its counters.
 fn keys() -> [AuthKey; 2] {
@@ -468,8 +468,7 @@ async fn connections_lead_to_who_is_there() {
 async fn names_may_mean_nothing() {
     let test = "names_may_mean_nothing";
     if !is_role("client") {
-        let may = Command::new("unshare").args(["-n", "true"]).output();
-        if !may.is_ok_and(|output| output.status.success()) {
+        if !may_unshare(&["-n", "true"]) {
             return skipped("another network needs the right to make one");
         }
         let scratch = Scratch::new();

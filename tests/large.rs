@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 use common::{
-    Holdings, LONG, SOON, again_args, alone, eventually, is_role, must_pass, signal, skipped,
-    within,
+    Holdings, LONG, SOON, again_args, alone, eventually, is_role, may_unshare, must_pass, signal,
+    skipped, within,
 };
 
 const MIB: usize = 1 << 20;
@@ -338,10 +338,7 @@ async fn a_full_dev_shm_is_no_end() -> callboard::Result<()> {
     if is_role("cramped") {
         return in_cramped_memory().await;
     }
-    let may = Command::new("unshare")
-        .args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"])
-        .output();
-    if !may.is_ok_and(|output| output.status.success()) {
+    if !may_unshare(&["-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm"]) {
         skipped("a small /dev/shm needs the right to mount");
         return Ok(());
     }

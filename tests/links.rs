@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 use common::{
-    Holdings, LONG, SOON, Scratch, again_args, alone, eventually, gone, is_role, must_pass, signal,
-    skipped, within,
+    Holdings, LONG, SOON, Scratch, again_args, alone, eventually, gone, is_role, may_unshare,
+    must_pass, signal, skipped, within,
 };
 
 /// The program that an exec in between is to run.
@@ -308,8 +308,7 @@ async fn a_parent_may_be_killed() -> callboard::Result<()> {
 
 /// Runs this test again behind `script`, which is to execute what it is given; none: it may not.
 fn behind(script: &str, test: &str, role: &str) -> bool {
-    let may = Command::new("unshare").args(["-m", "true"]).output();
-    if !may.is_ok_and(|output| output.status.success()) {
+    if !may_unshare(&["-m", "true"]) {
         skipped("another /dev/shm needs the right to mount");
         return false;
     }

@@ -15,11 +15,10 @@ use callboard::{Array, Blob, EncodeError, LinkKind, Pending};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::sleep;
 
-use common::{Holdings, LONG, Scratch, alone, blobs_of, eventually, file_of, no_blobs, within};
+use common::{
+    HERE, Holdings, LONG, Scratch, alone, blobs_of, eventually, file_of, no_blobs, within,
+};
 use store::{Scene, Store, StoreProxy, blob, connected, key, large, pattern, storing, sum};
-
-/// Any free port of this machine.
-const HERE: &str = "tcp://127.0.0.1:0";
 
 /// How many small calls must be answered while a large one is on its way: were they behind it, it
 /// would be none.

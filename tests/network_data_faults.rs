@@ -18,10 +18,8 @@ use futures_util::{StreamExt as _, stream};
 use nix::sys::signal::Signal;
 
 use between::between;
-use common::{LONG, SOON, again, blobs_of, eventually, is_role, no_blobs, signal, within};
+use common::{HERE, LONG, SOON, again, blobs_of, eventually, is_role, no_blobs, signal, within};
 use store::{Store, StoreProxy, blob, connected, key, large, pattern, storing, sum};
-
-const HERE: &str = "tcp://127.0.0.1:0";
 
 /// Larger than anything on the way between could hold.
 const LARGE: usize = 256 << 20;

@@ -24,8 +24,8 @@ use rustix::net::sockopt::set_socket_linger;
 use tokio::time::sleep;
 
 use between::between;
-use common::{LONG, SOON, again, eventually, gone, is_role, is_stopped, signal, within};
-use counter::{Counter, connected, key, listening, place_of, refused, rest_of, socket_to};
+use common::{LONG, SOON, again, eventually, gone, is_role, is_stopped, place_of, signal, within};
+use counter::{Counter, connected, key, listening, refused, rest_of, socket_to};
 
 /// What a program says before the process and the address of its actor.
 const PROGRAM: &str = "program: ";

@@ -11,10 +11,7 @@ use callboard::{Address, AuthKey, ConnectError, DownReason, Exit, LifeEvent, Rec
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use common::{Holdings, LONG, Scratch, alone, eventually, signal, within};
-
-/// Any free port of this machine.
-const HERE: &str = "tcp://127.0.0.1:0";
+use common::{HERE, Holdings, LONG, Scratch, alone, eventually, signal, within};
 
 fn key() -> AuthKey {
     AuthKey::from([1; 32])

@@ -35,11 +35,14 @@ pub fn apart() -> Option<&'static [&'static str]> {
             "--mount-proc",
         ],
     ];
-    let may = |by: &&&[&str]| {
-        let tried = Command::new(by[0]).args(&by[1..]).arg("true").output();
-        tried.is_ok_and(|output| output.status.success())
-    };
+    let may = |by: &&&[&str]| may_unshare(&[&by[1..], &["true"]].concat());
     APART.iter().find(may).copied()
+}
+
+/// Whether this user may run something by `unshare` with these arguments.
+pub fn may_unshare(args: &[&str]) -> bool {
+    let tried = Command::new("unshare").args(args).output();
+    tried.is_ok_and(|output| output.status.success())
 }
 
 /// The arguments with which a test program runs just `test`.

@@ -22,11 +22,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use callboard::Address;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::fork::fork;
-pub use again::{again, again_args, again_by, alone, apart, is_role, must_pass};
+pub use again::{again, again_args, again_by, alone, apart, is_role, may_unshare, must_pass};
 pub use blobs::{blobs_of, no_blobs};
 pub use core_group::CoreGroup;
 pub(crate) use kinds::both;
@@ -61,6 +62,15 @@ pub async fn eventually(limit: Duration, what: &str, mut is_so: impl FnMut() -> 
 /// Says that a test shows nothing here, past the harness's capture.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
+/// Any free port of this machine.
+pub const HERE: &str = "tcp://127.0.0.1:0";
+
+/// Where TCP reaches an address.
+pub fn place_of(address: &Address) -> (String, u16) {
+    let host = address.host().expect("it is TCP").to_owned();
+    (host, address.port().expect("it is TCP"))
 }
 
 /// Lets this process have so many descriptors; false: it may not, and the test was skipped.

@@ -15,12 +15,9 @@ use callboard::{AuthKey, Blob, ConnectError, Exit};
 use futures_util::stream;
 
 use super::common::{
-    Holdings, LONG, SOON, Scratch, alone, eventually, is_gone, is_stopped, within,
+    HERE, Holdings, LONG, SOON, Scratch, alone, eventually, is_gone, is_stopped, within,
 };
 use super::{Cellular, FAILPOINT, GRACE, SILENT, Struck, run_all, without_cores};
-
-/// Any free port of this machine.
-const HERE: &str = "tcp://127.0.0.1:0";
 
 /// The calls of a visit that leave an effect.
 const BUMPS: u64 = 3;

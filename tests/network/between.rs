@@ -7,6 +7,8 @@ use std::thread;
 
 use callboard::Address;
 
+use super::common::place_of;
+
 /// Passes on to `address`, and back, as many bytes of those that come as `pass` wants to, who may
 /// change them: told whether they come from the client. Where he does not want all, he ends the
 /// connection, in both directions.
@@ -16,9 +18,7 @@ pub fn between(
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there are sockets");
     let own = listener.local_addr().expect("there are sockets");
-    let host = address.host().expect("it is TCP").to_owned();
-    let place = (host, address.port().expect("it is TCP"));
-    let pass = Arc::new(pass);
+    let (place, pass) = (place_of(address), Arc::new(pass));
     thread::spawn(move || {
         let (near, _) = listener.accept().expect("there are sockets");
         let far = TcpStream::connect(place).expect("there are sockets");

@@ -9,10 +9,8 @@ use std::net::TcpStream;
 use callboard::prelude::*;
 use callboard::{Address, AuthKey, ConnectError, Connecting};
 
-use super::common::{LONG, within};
-
-/// Any free port of this machine.
-pub const HERE: &str = "tcp://127.0.0.1:0";
+pub use super::common::HERE;
+use super::common::{LONG, place_of, within};
 
 /// What is called from outside.
 pub struct Counter {
@@ -114,11 +112,6 @@ pub async fn refused<P: Proxy>(connecting: Connecting<P>) -> ConnectError {
     within(LONG, connecting.into_future())
         .await
         .expect_err("nobody is let in so")
-}
-
-pub fn place_of(address: &Address) -> (String, u16) {
-    let host = address.host().expect("it is TCP").to_owned();
-    (host, address.port().expect("it is TCP"))
 }
 
 /// A plain socket to a door.

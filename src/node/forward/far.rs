@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::link::{Link, Whom};
-use super::{HandOnError, id_of, net, resident};
+use super::{HandOnError, home_at, id_of, net, resident};
 use crate::node::being::{Being, Group};
 use crate::node::census::{self, Life};
 use crate::node::handle::{Handle, Owner};
@@ -52,8 +52,6 @@ pub(crate) struct Far {
     link: Mutex<Option<Link>>,
     /// The link was ended from here, and not used since.
     was_cut: AtomicBool,
-    /// When it has ended, another one may follow it.
-    returns: AtomicBool,
 }
 
 /// Nothing here is left half-changed.
@@ -68,9 +66,6 @@ impl Far {
         let mut all = lock(&FAR);
         let all = all.get_or_insert_default();
         if let Some(known) = all.get(&actor).and_then(Weak::upgrade) {
-            // Relaxed: whoever looks once more soon sees it.
-            let returns = passport.returns();
-            known.returns.fetch_or(returns, Ordering::Relaxed);
             lock(&known.passport).learn(passport);
             return known;
         }
@@ -81,7 +76,6 @@ impl Far {
             actor,
             interface: known.unwrap_or(const { &Interface::NONE }),
             tables: Arc::new(passport.tables.clone()),
-            returns: AtomicBool::new(passport.returns()),
             passport: Mutex::new(passport),
             link: Mutex::default(),
             was_cut: AtomicBool::new(false),
@@ -124,7 +118,7 @@ impl Far {
         if let Some(link) = link.as_ref().filter(|link| self.is_final(link)) {
             return link.clone();
         }
-        // Relaxed: under the lock, and whoever learns later that others follow tries again.
+        // Relaxed: under the lock.
         self.was_cut.store(false, Ordering::Relaxed);
         let passport = lock(&self.passport).clone();
         let whom = Whom {
@@ -133,7 +127,7 @@ impl Far {
             pid: passport.pid,
             tables: &self.tables,
             addresses: parse(&passport.addresses),
-            returns: self.returns.load(Ordering::Relaxed),
+            returns: passport.returns(),
             before: link.as_ref().and_then(Link::end),
         };
         let found = find_way(&whom, &passport);
@@ -154,8 +148,7 @@ impl Far {
 
     /// Whether calls over this link may be answered, or will never be by any link.
     fn is_final(&self, link: &Link) -> bool {
-        // Relaxed: who learns it a moment later tries again.
-        link.is_open() || (link.end().is_some() && !self.returns.load(Ordering::Relaxed))
+        link.is_open() || (link.end().is_some() && !lock(&self.passport).returns())
     }
 
     fn known_link(&self) -> Option<Link> {
@@ -380,23 +373,14 @@ impl fmt::Debug for Far {
 /// Where an actor lives that this process has started.
 fn home_of(ward: &Ward) -> Result<Home, HandOnError> {
     let own = family_key::of_this_process()?;
-    let (name, opener) = ward.entrance()?;
     let terms = ward.terms();
-    let entrance = Entrance {
-        name,
-        opener: (opener.pid, opener.uid),
-        program: if terms.is_other_program {
-            0
-        } else {
-            machine::program()
-        },
-        locks: terms.keys(&own).iter().map(id_of).collect(),
+    let program = if terms.is_other_program {
+        0
+    } else {
+        machine::program()
     };
-    Ok(Home {
-        family: id_of(&own),
-        entrance,
-        returns: terms.berth.is_some(),
-    })
+    let (keys, returns) = (terms.keys(&own), terms.berth.is_some());
+    Ok(home_at(ward.entrance()?, &keys, &own, program, returns))
 }
 
 impl Handle {

@@ -21,7 +21,9 @@ pub(crate) mod value;
 
 use std::io;
 
+use crate::sys::gateway::{Name, Opener};
 use crate::transport::auth_key::{AuthKey, AuthKeyError};
+use crate::wire::passport::{Entrance, Home};
 
 /// A proxy cannot be handed on.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,27 @@ pub(crate) enum HandOnError {
     /// No key for that way either.
     #[error("there is no key for a way to its actor")]
     Key(#[from] AuthKeyError),
+}
+
+/// Where an actor lives whose family enters there, by one of `keys`, and has the key `own`; the
+/// number of the program that it runs, 0 if that is not known.
+fn home_at(
+    (name, opener): (Name, Opener),
+    keys: &[AuthKey],
+    own: &AuthKey,
+    program: u64,
+    returns: bool,
+) -> Home {
+    Home {
+        family: id_of(own),
+        entrance: Entrance {
+            name,
+            opener: (opener.pid, opener.uid),
+            program,
+            locks: keys.iter().map(id_of).collect(),
+        },
+        returns,
+    }
 }
 
 /// A number by which one who has `key` sees that it is this one.

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::{HandOnError, id_of};
+use super::{HandOnError, home_at};
 use crate::actor::Actor;
 use crate::actor::context::Itself;
 use crate::actor::port::Port;
@@ -42,7 +42,7 @@ use crate::transport::porter::Porter;
 use crate::transport::shm::{Bells, connect};
 use crate::wire::chain::ActorKey;
 use crate::wire::hello;
-use crate::wire::passport::{BUSY, ENTER_LEN_MAX, Enter, Entrance, Home, LOCKED, NO_ROOM};
+use crate::wire::passport::{BUSY, ENTER_LEN_MAX, Enter, Home, LOCKED, NO_ROOM};
 
 /// How many callers an actor has at most that have entered.
 const CALLERS_MAX: usize = 1024;
@@ -184,26 +184,18 @@ impl Resident {
     ///
     /// # Errors
     /// The system's: no descriptors are free.
-    fn entrance(self: &Arc<Self>) -> io::Result<Entrance> {
+    fn entrance(self: &Arc<Self>) -> io::Result<(Name, Opener)> {
         let known = self.lock().entrance;
-        let (name, Opener { pid, uid }) = match known {
-            Some(known) => known,
-            None => {
-                let way = Way::open()?;
-                match &self.announce {
-                    Some(announce) => announce(way.as_fd())?,
-                    // Nobody follows: whoever has started it tells there how it ended.
-                    None => grave::entrust_gateway(way.as_fd()),
-                }
-                self.open(way)?
-            }
-        };
-        Ok(Entrance {
-            name,
-            opener: (pid, uid),
-            program: machine::program(),
-            locks: self.plate.keys.iter().map(id_of).collect(),
-        })
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let way = Way::open()?;
+        match &self.announce {
+            Some(announce) => announce(way.as_fd())?,
+            // Nobody follows: whoever has started it tells there how it ended.
+            None => grave::entrust_gateway(way.as_fd()),
+        }
+        self.open(way)
     }
 
     /// What its neighbours need to know of it.
@@ -211,11 +203,15 @@ impl Resident {
     /// # Errors
     /// [`HandOnError`]: no descriptors are free, or there is no key for its family.
     pub(super) fn home(self: &Arc<Self>) -> Result<Home, HandOnError> {
-        Ok(Home {
-            family: id_of(&family_key::of_this_process()?),
-            entrance: self.entrance()?,
-            returns: self.returns(),
-        })
+        let own = family_key::of_this_process()?;
+        let (keys, program) = (&self.plate.keys, machine::program());
+        Ok(home_at(
+            self.entrance()?,
+            keys,
+            &own,
+            program,
+            self.returns(),
+        ))
     }
 
     /// Whether another one may follow it.
