@@ -7,6 +7,7 @@ mod common;
 
 use std::future::IntoFuture as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use callboard::prelude::*;
 use callboard::supervision::{Restart, Strategy, Supervisor};
 use callboard::{Address, AuthKey, Callback, Exit, LifeEvent, LinkKind, Monitor, credentials};
 use nix::sys::signal::Signal;
+use tokio::sync::Notify;
 
 use actors::{Counter, CounterProxy, Holder, HolderProxy};
 use common::{
@@ -168,6 +170,55 @@ async fn holders_are_told_when_nobody_follows() {
             panic!("{told:?}")
         };
         assert!(told.starts_with("Stopped"), "{told}");
+    }
+}
+
+/// A call that waits for the next life, when none comes after all, is told how the last one ended,
+/// and has not run.
+#[callboard::test]
+async fn who_waits_for_nobody_is_told() {
+    let supervisor = supervisor();
+    let (starts, waits) = (AtomicUsize::new(0), Arc::new(Notify::new()));
+    let waiting = Arc::clone(&waits);
+    // The second life never comes.
+    let make = move || {
+        let is_first = starts.fetch_add(1, Ordering::Relaxed) == 0;
+        let waiting = Arc::clone(&waiting);
+        async move {
+            if !is_first {
+                waiting.notify_one();
+                std::future::pending::<()>().await;
+            }
+            Counter::spawn().await
+        }
+    };
+    let counter = supervisor.spawn(make).await.unwrap();
+    let holder = Holder::spawn_of(counter.clone()).await.unwrap();
+    let begun = holder.wait().start();
+    // By the same link: when this is answered, that one has begun.
+    assert_eq!(holder.look().await.unwrap(), 0);
+    let pid = counter.process_id();
+    signal(pid, Signal::SIGKILL);
+    let told = within(LONG, begun).await.unwrap();
+    assert!(told.contains("Signal { number: 9"), "{told}");
+    within(LONG, waits.notified()).await;
+    let mut late: Vec<_> = (0..3).map(|_| holder.try_add(1).start()).collect();
+    // When this is answered, those have begun to wait.
+    holder.way().await.unwrap();
+    within(LONG, supervisor.stop()).await.unwrap();
+    late.push(holder.try_add(1).start());
+    for call in late {
+        let told = within(LONG, call).await;
+        let Err(CallError::Actor(told)) = told else {
+            panic!("{told:?}")
+        };
+        for fact in [
+            format!("pid: {pid}, "),
+            "Signal { number: 9".into(),
+            "NotRun".into(),
+        ] {
+            assert!(told.contains(&fact), "{told}");
+        }
     }
 }
 

@@ -237,6 +237,36 @@ mod tests {
         });
     }
 
+    /// Who was let in by nobody is told so by the end, at whatever moment it looks; who was read
+    /// hears of a plain end.
+    #[test]
+    fn the_end_tells_whether_anybody_read() {
+        const ROUNDS: usize = 2000;
+
+        let mut buffer = [0; 8];
+        for round in 0..ROUNDS {
+            let (socket, name) = open().unwrap();
+            let ours = enter(&name, Opener::here()).unwrap();
+            ours.set_nonblocking(true).unwrap();
+            ours.send(b"enter", &[]).unwrap();
+            let was_read = round % 2 == 0;
+            let theirs = was_read.then(|| {
+                let theirs = Lifeline::from(rustix::net::accept(&socket).unwrap());
+                assert_eq!(theirs.recv(&mut buffer).unwrap().len, 5);
+                theirs
+            });
+            let closing = std::thread::spawn(move || drop((socket, theirs)));
+            let end = loop {
+                match ours.recv(&mut buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    end => break end.unwrap(),
+                }
+            };
+            assert_eq!((end.len, end.left_unread), (0, !was_read), "{round}");
+            closing.join().unwrap();
+        }
+    }
+
     /// Somebody else's gateway is not entered, whoever has told its name.
     #[test]
     fn others_are_not_taken_for_it() {

@@ -34,6 +34,9 @@ pub(crate) struct Packet {
     pub(crate) len: usize,
     /// The descriptors that came along, closed on exec.
     pub(crate) fds: Vec<OwnedFd>,
+    /// The peer is gone and has left packets of ours unread. The system tells once, to whoever looks
+    /// first; a [`next_len`](Lifeline::next_len) before may have been that.
+    pub(crate) left_unread: bool,
 }
 
 impl Lifeline {
@@ -84,15 +87,21 @@ impl Lifeline {
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<Packet> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut left_unread = false;
         let received = loop {
             let mut parts = [io::IoSliceMut::new(buffer)];
             match recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
                 // A peer that died with packets of ours unread leaves this behind, once, in front
                 // of the packets that it still had sent.
-                Err(Errno::INTR | Errno::CONNRESET) => {}
+                Err(Errno::CONNRESET) => left_unread = true,
                 result => break result?,
             }
         };
+        if received.bytes == 0 {
+            // The system looks for that before it looks for the end: it may have come in between.
+            left_unread |= sockopt::socket_error(&self.0) == Ok(Err(Errno::CONNRESET));
+        }
         // All of them are taken before anything is refused: what is dropped is closed.
         let mut fds = Vec::new();
         for message in control.drain() {
@@ -112,6 +121,7 @@ impl Lifeline {
         Ok(Packet {
             len: received.bytes,
             fds,
+            left_unread,
         })
     }
 

@@ -269,8 +269,10 @@ impl Hearing {
         let word = &buffer[..received.as_ref().map_or(0, |packet| packet.len)];
         let ended = match (word, self.address) {
             ([], _) => {
-                // The system says so if what was sent has not been read.
-                let unknown = received.map_or(self.is_gone, |_| self.died);
+                let unknown = match received {
+                    Ok(end) if !end.left_unread => self.died,
+                    _ => self.is_gone,
+                };
                 self.asking.ask(buffer).await.map_or(unknown, Ended::Died)
             }
             (BYE, _) => Ended::Stopped,

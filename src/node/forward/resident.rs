@@ -348,7 +348,7 @@ async fn hear(resident: Weak<Resident>, lifeline: Arc<Listening>, (number, name)
         return;
     };
     let admitted = match first {
-        Ok(Ok(Packet { len, fds })) => strong.admit(&buffer[..len], fds, &name),
+        Ok(Ok(Packet { len, fds, .. })) => strong.admit(&buffer[..len], fds, &name),
         // Its descriptors found no room here.
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(NO_ROOM),
         Ok(Err(_)) | Err(_) => Err(LOCKED),
