@@ -34,8 +34,8 @@ pub(crate) struct Packet {
     pub(crate) len: usize,
     /// The descriptors that came along, closed on exec.
     pub(crate) fds: Vec<OwnedFd>,
-    /// The peer is gone and has left packets of ours unread. The system tells once, to whoever looks
-    /// first; a [`next_len`](Lifeline::next_len) before may have been that.
+    /// The peer is gone and has left packets of ours unread. The system tells so once; a
+    /// [`next_len`](Lifeline::next_len) before this may have been told.
     pub(crate) left_unread: bool,
 }
 

@@ -269,10 +269,8 @@ impl Hearing {
         let word = &buffer[..received.as_ref().map_or(0, |packet| packet.len)];
         let ended = match (word, self.address) {
             ([], _) => {
-                let unknown = match received {
-                    Ok(end) if !end.left_unread => self.died,
-                    _ => self.is_gone,
-                };
+                let was_read = received.is_ok_and(|end| !end.left_unread);
+                let unknown = if was_read { self.died } else { self.is_gone };
                 self.asking.ask(buffer).await.map_or(unknown, Ended::Died)
             }
             (BYE, _) => Ended::Stopped,
