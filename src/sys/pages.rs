@@ -18,6 +18,8 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl, posix_fallocate};
@@ -31,6 +33,10 @@ use crate::sys::room;
 /// A system may be set to add this one to every memfd (`vm.memfd_noexec`): it forbids to execute
 /// the bytes, which nobody does.
 const SEAL_EXEC: i32 = 0x20;
+
+/// How long others may use pages that are to be sealed, and how soon it is tried again.
+const SEALED_WITHIN: Duration = Duration::from_secs(2);
+const SEALED_AGAIN: Duration = Duration::from_millis(1);
 
 /// What those who have the descriptor may do with the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,11 +198,24 @@ fn allocate(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
 
 /// Gives memory the seals of its access. What is to be read only must not be mapped to be written.
 ///
+/// The system refuses it as long as a page has another user, after having waited for him for some
+/// 150 ms (`memfd_wait_for_pins`): that may be itself, which moves or reclaims pages, or a process
+/// that was forked and has not run its program yet. They let go, so it is asked again.
+///
 /// # Errors
-/// The system's: it has no seals, or the memory is mapped.
+/// The system's: it has no seals, or the memory stays in use.
 pub(super) fn seal(fd: BorrowedFd<'_>, access: Access) -> io::Result<()> {
-    fcntl(fd, FcntlArg::F_ADD_SEALS(access.seals()))?;
-    Ok(())
+    seal_within(fd, access, SEALED_WITHIN)
+}
+
+fn seal_within(fd: BorrowedFd<'_>, access: Access, within: Duration) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match fcntl(fd, FcntlArg::F_ADD_SEALS(access.seals())) {
+            Err(Errno::EBUSY) if began.elapsed() < within => thread::sleep(SEALED_AGAIN),
+            result => return Ok(result.map(drop)?),
+        }
+    }
 }
 
 /// Which memory a descriptor means: equal for two of one memory, in whatever process.
@@ -380,5 +399,27 @@ impl fmt::Debug for Pages {
         f.debug_struct("Pages")
             .field("identity", &self.identity)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory that somebody else still writes is sealed when he lets go; if he does not, that is an
+    /// error, and not waited for without end.
+    #[test]
+    fn who_uses_it_is_waited_for() {
+        let (fd, theirs) = alloc(4096).unwrap();
+        let within = 2 * SEALED_AGAIN;
+        let busy = seal_within(fd.as_fd(), Access::Read, within).unwrap_err();
+        assert_eq!(busy.raw_os_error(), Some(libc::EBUSY));
+        let letting_go = thread::spawn(move || {
+            thread::sleep(10 * SEALED_AGAIN);
+            drop(theirs);
+        });
+        seal(fd.as_fd(), Access::Read).unwrap();
+        letting_go.join().unwrap();
+        Descriptor::check(fd, 4096, Access::Read).unwrap();
     }
 }

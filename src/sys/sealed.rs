@@ -47,7 +47,8 @@ pub enum BlobError {
     /// What it was to be filled from could not be read.
     #[error("the source of a blob could not be read")]
     Read(#[source] io::Error),
-    /// The system refused to seal it.
+    /// The system refused to seal it. Where it is using the pages itself, as to move them, it was
+    /// asked again for two seconds.
     #[error("a blob could not be sealed")]
     Seal(#[source] io::Error),
     /// What was to be archived in it could not be, or its bytes are no such value.
